@@ -1,0 +1,1 @@
+//! The state machine every agent is to its worker.

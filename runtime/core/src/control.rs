@@ -1,0 +1,397 @@
+//! What operators ask of a node, and what it answers.
+//!
+//! The gateway turns HTTP into [`Request`]s; nodes pass those that are about
+//! another node's agents on to it. Nothing here says how a request travels.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    AgentId, ClientId, Digest, Incarnation, KindName, KindPolicy, Level, MigrationId, Millis,
+    NodeId, Payload, Reply,
+};
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Make a component a kind, on every node. Deploying the same again changes nothing.
+    Deploy {
+        /// The kind's name.
+        kind: KindName,
+        /// The component, as its build tool made it.
+        component: Bytes,
+        /// What its agents may use.
+        policy: Box<KindPolicy>,
+    },
+    /// List the kinds.
+    Kinds,
+    /// Create an agent, on a node of choice if one is given.
+    Spawn {
+        /// Which agent.
+        agent: AgentId,
+        /// What its `init` gets.
+        config: Payload,
+        /// Where it should live.
+        on: Option<NodeId>,
+    },
+    /// Deliver messages; the answer says what became of each, in order.
+    Send {
+        /// Who sends: agents see `client/ID`.
+        client: ClientId,
+        /// What.
+        messages: Vec<ClientMessage>,
+        /// How long to wait for verdicts; those still out are `unknown`.
+        timeout: Millis,
+    },
+    /// Ask an agent.
+    Call {
+        /// Who asks.
+        client: ClientId,
+        /// Whom.
+        agent: AgentId,
+        /// Which handler.
+        method: Arc<str>,
+        /// With what.
+        payload: Payload,
+        /// How long to wait.
+        timeout: Millis,
+    },
+    /// List agents.
+    Agents {
+        /// Of this kind only.
+        kind: Option<KindName>,
+        /// On this node only; otherwise on all.
+        node: Option<NodeId>,
+        /// Whose id comes after this one.
+        after: Option<AgentId>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// All about one agent.
+    Inspect {
+        /// Which.
+        agent: AgentId,
+    },
+    /// Move an agent.
+    Migrate {
+        /// Which.
+        agent: AgentId,
+        /// Where to.
+        to: NodeId,
+    },
+    /// Put an agent to sleep now.
+    Hibernate {
+        /// Which.
+        agent: AgentId,
+    },
+    /// End an agent. Its memory is gone; what waits for it becomes dead letters.
+    Stop {
+        /// Which.
+        agent: AgentId,
+    },
+    /// Read logs, oldest first.
+    Logs {
+        /// Of this agent only.
+        agent: Option<AgentId>,
+        /// Of this node only; otherwise the agent's, or the node asked.
+        node: Option<NodeId>,
+        /// Whose number comes after this one.
+        after: Option<u64>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// List the nodes.
+    Nodes,
+    /// Read the dead letters of a node, oldest first.
+    DeadLetters {
+        /// Of this node; otherwise of all.
+        node: Option<NodeId>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// A token with which a new node can join.
+    JoinToken {
+        /// How long it may be used.
+        valid_for: Millis,
+    },
+    /// What the node has counted since it started.
+    Counters,
+    /// Stop the node: agents are moved away or put to sleep first.
+    Shutdown,
+}
+
+/// A message from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientMessage {
+    /// Whom it is for.
+    pub agent: AgentId,
+    /// Which handler.
+    pub method: Arc<str>,
+    /// With what.
+    pub payload: Payload,
+    /// The client's sequence to this agent, from 1 without gaps: a message sent
+    /// again under its number is applied once. Without one it is sent at most once.
+    pub sequence: Option<u64>,
+}
+
+/// What became of a client's message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The receiver's turn is committed.
+    Applied,
+    /// Closed without being applied; final.
+    Dead {
+        /// A stable word.
+        code: Arc<str>,
+        /// More.
+        detail: Arc<str>,
+    },
+    /// Not taken; try again later, under the same number, beginning with `expected`.
+    Refused {
+        /// The next number the agent will take from this client, where that is known.
+        expected: Option<u64>,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// Nothing was heard in time. It may yet be applied.
+    Unknown,
+}
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// Done, nothing to say.
+    Done,
+    /// A kind is deployed.
+    Deployed(KindInfo),
+    /// The kinds.
+    Kinds(Vec<KindInfo>),
+    /// The agent lives, and where.
+    Spawned {
+        /// On which node.
+        node: NodeId,
+    },
+    /// What became of each message.
+    Sent(Vec<Verdict>),
+    /// The agent's answer.
+    Called(Reply),
+    /// Agents, in order of their ids.
+    Agents(Vec<AgentInfo>),
+    /// One agent.
+    Agent(Box<AgentDetail>),
+    /// The agent moved.
+    Migrated {
+        /// Which migration.
+        migration: MigrationId,
+        /// Where from.
+        from: NodeId,
+        /// Where to.
+        to: NodeId,
+        /// From the freeze until the target owned it, microseconds.
+        pause_us: u64,
+        /// Bytes shipped.
+        bytes: u64,
+    },
+    /// The agent sleeps.
+    Hibernated {
+        /// Bytes it takes now.
+        bytes: u64,
+    },
+    /// Log lines.
+    Logs(Vec<LogLine>),
+    /// The nodes.
+    Nodes(Vec<NodeInfo>),
+    /// Dead letters.
+    DeadLetters(Vec<DeadLetter>),
+    /// A join token.
+    JoinToken(String),
+    /// Name and value, sorted by name.
+    Counters(Vec<(String, u64)>),
+}
+
+/// A deployed kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KindInfo {
+    /// Its name.
+    pub kind: KindName,
+    /// The component as it was deployed.
+    pub component: Digest,
+    /// Its size, bytes.
+    pub component_bytes: u64,
+    /// Whether it exports `agent-framed`, not `agent`.
+    pub framed: bool,
+    /// Its handlers, where it describes itself.
+    pub handlers: Vec<HandlerInfo>,
+    /// What its agents may use.
+    pub policy: Box<KindPolicy>,
+}
+
+/// A handler, as its agent describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerInfo {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether it may run while another handler is pending.
+    pub interleave: bool,
+}
+
+/// What an agent is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentStatus {
+    /// In Wasm memory, ready.
+    Resident,
+    /// A snapshot in the node's memory.
+    Hibernated,
+    /// Frozen for a migration.
+    Moving,
+    /// Waiting before it is tried again after a trap.
+    BackingOff,
+    /// Not to be run again without a reset.
+    Quarantined,
+}
+
+/// One line about an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentInfo {
+    /// Which.
+    pub agent: AgentId,
+    /// Where.
+    pub node: NodeId,
+    /// What it is doing.
+    pub status: AgentStatus,
+    /// Turns committed.
+    pub turns: u64,
+    /// Messages waiting.
+    pub mailbox: u64,
+    /// Bytes it takes: linear memory if resident, the snapshot if hibernated.
+    pub bytes: u64,
+}
+
+/// All about an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentDetail {
+    /// The short of it.
+    pub info: AgentInfo,
+    /// Its component.
+    pub component: Digest,
+    /// Which life of its memory this is.
+    pub incarnation: Incarnation,
+    /// The generation it is owned under.
+    pub generation: u64,
+    /// Handlers waiting for an answer.
+    pub pending: u64,
+    /// Asks without an answer.
+    pub open_asks: u64,
+    /// Effects without a verdict.
+    pub outbox: u64,
+    /// Timers set.
+    pub timers: u64,
+    /// Streams it hears from.
+    pub streams_in: u64,
+    /// Streams it speaks on.
+    pub streams_out: u64,
+    /// Traps so far in this life.
+    pub traps: u64,
+    /// What it last trapped with.
+    pub last_trap: Option<Arc<str>>,
+    /// Why it cannot move, if it cannot.
+    pub unmovable: Option<Arc<str>>,
+    /// Outcomes that were not delivery, by reason.
+    pub counters: Vec<(String, u64)>,
+}
+
+/// A line of an agent's log, or of its node's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Counted at the node.
+    pub number: u64,
+    /// When, since 1970-01-01 UTC.
+    pub at: Millis,
+    /// How serious.
+    pub level: Level,
+    /// Whose; `None` is the node's.
+    pub agent: Option<AgentId>,
+    /// What, control characters escaped.
+    pub text: Arc<str>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Which.
+    pub node: NodeId,
+    /// Where its transport listens.
+    pub address: String,
+    /// Whether the asked node has a connection to it, or is it.
+    pub connected: bool,
+    /// Whether it holds the directory.
+    pub directory: bool,
+    /// How often it had started; `None` where not connected.
+    pub boot: Option<u64>,
+    /// Its version; empty where not connected.
+    pub version: String,
+    /// Agents in Wasm memory.
+    pub resident: u64,
+    /// Agents hibernated.
+    pub hibernated: u64,
+    /// How long it has been up.
+    pub uptime: Millis,
+}
+
+/// A message that ended without being applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// At which node.
+    pub node: NodeId,
+    /// Counted there.
+    pub number: u64,
+    /// When, since 1970-01-01 UTC.
+    pub at: Millis,
+    /// Who sent it, as agents see it.
+    pub from: Arc<str>,
+    /// Whom it was for.
+    pub to: AgentId,
+    /// For which handler; empty for a reply.
+    pub method: Arc<str>,
+    /// What it carried.
+    pub payload: Payload,
+    /// A stable word for the reason.
+    pub reason: Arc<str>,
+    /// More about it, such as a backtrace.
+    pub detail: Arc<str>,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The request itself is wrong; nothing was done.
+    #[error("{0}")]
+    Invalid(String),
+    /// What it names is not there; nothing was done.
+    #[error("{0}")]
+    NotFound(String),
+    /// It cannot be done as things stand; nothing was done.
+    #[error("{0}")]
+    Conflict(String),
+    /// Never proposed, safe to repeat.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It may or may not have been done.
+    #[error("{0}")]
+    Unknown(String),
+    /// The node is at fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Called once with a request's end.
+pub type Done = Box<dyn FnOnce(Result<Response, ControlError>) + Send + 'static>;
+
+/// The port through which operators and clients reach a node.
+pub trait Control: Send + Sync {
+    /// Carries out `request` and calls `done` once, from any thread. Never waits.
+    fn submit(&self, request: Request, done: Done);
+}

@@ -1,0 +1,36 @@
+//! What Phoenix decides without touching the world: ids, envelopes, limits,
+//! mailboxes, streams and their verdicts, and the ports behind which the world
+//! lies.
+//!
+//! **Invariant**: nothing here knows tokio, wasmtime, a socket, a file, a clock
+//! or ambient randomness. Events, `now` and random numbers go in, actions come
+//! out. CI builds this crate for `wasm32-unknown-unknown` to prove it.
+//!
+//! Start with [`Envelope`], then [`agent::Agent`], the state machine every
+//! agent is to its worker. The ports are [`Transport`] (nodes to nodes),
+//! [`Directory`] (who owns an agent) and [`Control`] (operators to a node).
+
+pub mod agent;
+pub mod control;
+pub mod directory;
+mod id;
+mod limits;
+mod message;
+pub mod migration;
+mod peer;
+pub mod snapshot;
+mod time;
+
+pub use control::Control;
+pub use directory::Directory;
+pub use id::{
+    AgentId, BadAgentId, ClientId, Digest, Epoch, Incarnation, KindName, MigrationId, NodeId,
+};
+pub use limits::{BadPolicy, KindPolicy, SpawnPolicy};
+pub use message::{
+    Acknowledgement, Ask, Body, DeadReason, Envelope, Failure, Lane, Notice, Payload, Refusal,
+    Reply, ReplyTo, Sender, Sequence, SkipReason, StreamKey,
+};
+pub use peer::{PeerMessage, SendRefused, Transport, TransportEvents};
+pub use phoenix_wit::{ContentType, Delivery, Level};
+pub use time::{Millis, Nanos};

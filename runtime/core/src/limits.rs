@@ -1,0 +1,179 @@
+//! Everything an agent can use up, with its bound.
+
+use crate::Millis;
+
+/// How agents of a kind come to life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpawnPolicy {
+    /// On their first message.
+    OnMessage,
+    /// By an explicit spawn only; messages to others bounce.
+    Explicit,
+}
+
+/// A kind's policy: what its agents may use, and how they live.
+///
+/// Every field is a bound with a unit; the defaults suit small agents. A
+/// policy is checked once, by [`KindPolicy::validate`], when it is deployed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KindPolicy {
+    /// How agents come to life.
+    pub spawn: SpawnPolicy,
+    /// Whether agents may sleep, move and be checkpointed. A component that
+    /// cannot be instrumented may be deployed with `false` only.
+    pub movable: bool,
+    /// Linear memory of one agent, bytes.
+    pub memory_bytes: u64,
+    /// Elements of one agent's tables.
+    pub table_elements: u32,
+    /// Longest a turn may run before it is stopped and undone.
+    pub turn_deadline: Millis,
+    /// How long a turn may hold up its worker before its neighbours go on without it.
+    pub turn_slice: Millis,
+    /// Largest payload of one message, bytes.
+    pub max_message: u32,
+    /// Turns in one batch.
+    pub batch_messages: u32,
+    /// Bytes in one batch's input frame.
+    pub batch_bytes: u32,
+    /// Effects of one turn.
+    pub turn_effects: u32,
+    /// Bytes of one batch's answer frame.
+    pub answer_bytes: u32,
+    /// Messages waiting for one agent.
+    pub mailbox_messages: u32,
+    /// Bytes waiting for one agent.
+    pub mailbox_bytes: u64,
+    /// Effects of one agent without a verdict.
+    pub outbox_messages: u32,
+    /// Bytes of one agent's effects without a verdict.
+    pub outbox_bytes: u64,
+    /// Asks of one agent without an answer.
+    pub open_asks: u32,
+    /// Requests one agent has taken and not answered.
+    pub open_requests: u32,
+    /// Timers of one agent.
+    pub timers: u32,
+    /// Streams one agent hears from, and speaks on, each.
+    pub streams: u32,
+    /// Bytes of log one turn may write; more is cut and counted.
+    pub turn_log_bytes: u32,
+    /// Bytes of committed turns kept in memory since the last checkpoint.
+    pub rollback_bytes: u32,
+    /// How long an agent is idle before it hibernates.
+    pub idle_after: Millis,
+    /// How often a message that traps alone is tried before it is a dead letter.
+    pub max_attempts: u32,
+    /// How long a reliable message is retried before its sender gives it up.
+    pub give_up_after: Millis,
+}
+
+impl Default for KindPolicy {
+    fn default() -> Self {
+        Self {
+            spawn: SpawnPolicy::OnMessage,
+            movable: true,
+            memory_bytes: 64 << 20,
+            table_elements: 20_000,
+            turn_deadline: Millis(1_000),
+            turn_slice: Millis(4),
+            max_message: 1 << 20,
+            batch_messages: 256,
+            batch_bytes: 256 << 10,
+            turn_effects: 1_000,
+            answer_bytes: 4 << 20,
+            mailbox_messages: 10_000,
+            mailbox_bytes: 16 << 20,
+            outbox_messages: 20_000,
+            outbox_bytes: 32 << 20,
+            open_asks: 1_000,
+            open_requests: 1_000,
+            timers: 1_000,
+            streams: 100_000,
+            turn_log_bytes: 16 << 10,
+            rollback_bytes: 1 << 20,
+            idle_after: Millis(30_000),
+            max_attempts: 3,
+            give_up_after: Millis(60_000),
+        }
+    }
+}
+
+/// A policy whose values do not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {found}: it must be {accepted}")]
+pub struct BadPolicy {
+    /// Which field, in the words of the configuration.
+    pub field: &'static str,
+    /// What it is.
+    pub found: u64,
+    /// What it may be.
+    pub accepted: String,
+}
+
+impl KindPolicy {
+    /// Checks every bound against what a node can hold.
+    pub fn validate(&self) -> Result<(), BadPolicy> {
+        let ranges: [(&'static str, u64, u64, u64); 20] = [
+            ("memory-bytes", self.memory_bytes, 64 << 10, 1 << 32),
+            ("table-elements", self.table_elements.into(), 1, 10_000_000),
+            ("turn-deadline", self.turn_deadline.0, 1, 3_600_000),
+            ("turn-slice", self.turn_slice.0, 1, 1_000),
+            ("max-message", self.max_message.into(), 1, 64 << 20),
+            ("batch-messages", self.batch_messages.into(), 1, 65_536),
+            ("batch-bytes", self.batch_bytes.into(), 1_024, 64 << 20),
+            ("turn-effects", self.turn_effects.into(), 1, 1_000_000),
+            ("answer-bytes", self.answer_bytes.into(), 1_024, 256 << 20),
+            ("mailbox-messages", self.mailbox_messages.into(), 1, 10_000_000),
+            ("mailbox-bytes", self.mailbox_bytes, 1_024, 1 << 32),
+            ("outbox-messages", self.outbox_messages.into(), 1, 10_000_000),
+            ("outbox-bytes", self.outbox_bytes, 1_024, 1 << 32),
+            ("open-asks", self.open_asks.into(), 1, 1_000_000),
+            ("open-requests", self.open_requests.into(), 1, 1_000_000),
+            ("timers", self.timers.into(), 1, 1_000_000),
+            ("streams", self.streams.into(), 1, 10_000_000),
+            ("rollback-bytes", self.rollback_bytes.into(), 0, 1 << 30),
+            ("max-attempts", self.max_attempts.into(), 1, 100),
+            ("give-up-after", self.give_up_after.0, 1, 86_400_000),
+        ];
+        for (field, found, low, high) in ranges {
+            if !(low..=high).contains(&found) {
+                return Err(BadPolicy {
+                    field,
+                    found,
+                    accepted: format!("{low} to {high}"),
+                });
+            }
+        }
+        if self.outbox_messages < self.turn_effects {
+            return Err(BadPolicy {
+                field: "outbox-messages",
+                found: self.outbox_messages.into(),
+                accepted: format!(
+                    "at least turn-effects ({}), so that a turn can begin",
+                    self.turn_effects
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        KindPolicy::default().validate().unwrap();
+    }
+
+    #[test]
+    fn a_bad_bound_is_named() {
+        let policy = KindPolicy {
+            turn_deadline: Millis(0),
+            ..KindPolicy::default()
+        };
+        assert_eq!(policy.validate().unwrap_err().field, "turn-deadline");
+    }
+}

@@ -1,0 +1,301 @@
+//! Messages between agents, and what becomes of them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use phoenix_wit::ContentType;
+
+use crate::{AgentId, ClientId, Incarnation, Millis, NodeId};
+
+/// Bytes and how to read them. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// How to read `bytes`.
+    pub content_type: ContentType,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+impl Payload {
+    /// Borrows it in the contract's form.
+    pub fn as_wit(&self) -> phoenix_wit::Payload<'_> {
+        phoenix_wit::Payload {
+            content_type: self.content_type,
+            bytes: &self.bytes,
+        }
+    }
+}
+
+/// An error that reaches whoever asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// A stable word a program can match on.
+    pub code: Arc<str>,
+    /// A sentence for a person.
+    pub message: Arc<str>,
+    /// More, for programs; often empty.
+    pub details: Payload,
+}
+
+/// Who sent a message; the host vouches for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// An agent.
+    Agent(AgentId, Incarnation),
+    /// An outside client of a node's API; acknowledgements and replies go to that node.
+    Client(ClientId, NodeId),
+    /// The host itself.
+    System,
+}
+
+/// Which of a pair's parallel streams a message takes. Order is promised within a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Lane {
+    /// Control traffic; replies.
+    High = 0,
+    /// Everything else.
+    #[default]
+    Normal = 1,
+    /// What can wait.
+    Low = 2,
+    /// What nobody would miss.
+    Bulk = 3,
+}
+
+/// A reliable message's place in its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// Which stream of the pair.
+    pub lane: Lane,
+    /// From 1, without gaps.
+    pub number: u64,
+    /// When the sender gives it up, since 1970-01-01 UTC.
+    pub give_up: Millis,
+}
+
+/// One message on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who sent it.
+    pub from: Sender,
+    /// Whom it is for.
+    pub to: AgentId,
+    /// Its place in its stream; `None` for at-most-once.
+    pub sequence: Option<Sequence>,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What an envelope carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// For a handler.
+    Message {
+        /// Which one.
+        method: Arc<str>,
+        /// What for.
+        payload: Payload,
+        /// Set if the sender waits for an answer.
+        ask: Option<Ask>,
+    },
+    /// The end of an ask of the receiver's.
+    Reply {
+        /// The asker's number for it.
+        ask: u64,
+        /// The incarnation that asked; another one drops the reply.
+        asker: Incarnation,
+        /// How it ended.
+        reply: Reply,
+    },
+    /// Creation by name: runs `init` with this if the agent does not live yet.
+    Spawn {
+        /// What `init` gets.
+        config: Payload,
+        /// Set if somebody waits for the end of it.
+        ask: Option<Ask>,
+    },
+}
+
+/// That somebody waits for an answer, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The asker's number for it.
+    pub id: u64,
+    /// Where the answer goes.
+    pub reply_to: ReplyTo,
+    /// When the asker stops waiting, since 1970-01-01 UTC.
+    pub deadline: Millis,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ReplyTo {
+    /// To an agent, in its outbox-backed stream.
+    Agent(AgentId, Incarnation),
+    /// To a client waiting at a node's API. Best effort: the client's time-out is `unknown`.
+    Client(NodeId),
+}
+
+/// How an ask ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The other agent replied.
+    Ok(Payload),
+    /// Its handler failed.
+    Failed(Failure),
+    /// The deadline passed.
+    Timeout,
+    /// It never reached the agent.
+    Bounced(Arc<str>),
+    /// The answer would have had to wait for the asker.
+    Deadlock,
+    /// Never proposed, safe to retry.
+    Unavailable(Arc<str>),
+}
+
+/// A stream: reliable messages of one sender's incarnation to one receiver on one lane.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamKey {
+    /// Who sends.
+    pub sender: Sender,
+    /// Who receives.
+    pub receiver: AgentId,
+    /// On which lane.
+    pub lane: Lane,
+}
+
+/// What a receiver's node tells a sender about a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Which stream.
+    pub stream: StreamKey,
+    /// What became of it.
+    pub notice: Notice,
+}
+
+/// What became of messages of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// All up to this number have their verdict: applied, unless reported otherwise before.
+    Applied {
+        /// The last of them.
+        through: u64,
+    },
+    /// This one was closed without being applied. Final.
+    Skipped {
+        /// Which.
+        number: u64,
+        /// Why.
+        reason: SkipReason,
+    },
+    /// Not taken now. Everything from `expected` on is to be sent again, later.
+    Refused {
+        /// The next number the receiver will take.
+        expected: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// Why a message was closed without being applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SkipReason {
+    /// Its give-up instant passed before its turn came.
+    Expired,
+    /// Its asker had given up before its turn came.
+    Cancelled,
+    /// It is a dead letter.
+    Dead(DeadReason),
+}
+
+/// Why a message is a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadReason {
+    /// It trapped as often as the kind allows.
+    Trapped(Arc<str>),
+    /// The agent's kind is not deployed.
+    NoSuchKind,
+    /// The kind wants explicit creation and the agent does not live.
+    NoSuchAgent,
+    /// The agent was stopped while it waited.
+    Stopped,
+    /// It is larger than the kind allows.
+    TooLarge,
+    /// Its stream is one the receiver has forgotten or has never seen the start of.
+    Forgotten,
+    /// `init` failed or trapped.
+    InitFailed(Arc<str>),
+    /// The agent is quarantined.
+    Quarantined(Arc<str>),
+    /// The sender gave up without hearing.
+    GaveUp,
+}
+
+impl DeadReason {
+    /// The stable word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Trapped(_) => "trapped",
+            Self::NoSuchKind => "no-such-kind",
+            Self::NoSuchAgent => "no-such-agent",
+            Self::Stopped => "stopped",
+            Self::TooLarge => "too-large",
+            Self::Forgotten => "forgotten",
+            Self::InitFailed(_) => "init-failed",
+            Self::Quarantined(_) => "quarantined",
+            Self::GaveUp => "gave-up",
+        }
+    }
+
+    /// What more there is to say.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Trapped(why) | Self::InitFailed(why) | Self::Quarantined(why) => why,
+            _ => "",
+        }
+    }
+}
+
+/// Why a message was not taken; the sender keeps it and tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The mailbox is at its bound.
+    MailboxFull,
+    /// It came before others of its stream, and the room for such is used up.
+    OutOfOrder,
+    /// The node cannot take it just now: starting, draining, or at its agents' limit.
+    Busy,
+}
+
+impl Envelope {
+    /// Bytes it counts for in a mailbox or outbox.
+    pub fn size(&self) -> usize {
+        /// What an envelope costs beside its texts and payload.
+        const OVERHEAD: usize = 128;
+        OVERHEAD
+            + match &self.body {
+                Body::Message {
+                    method, payload, ..
+                } => method.len() + payload.bytes.len(),
+                Body::Spawn { config, .. } => config.bytes.len(),
+                Body::Reply { reply, .. } => match reply {
+                    Reply::Ok(payload) => payload.bytes.len(),
+                    Reply::Failed(failure) => {
+                        failure.code.len() + failure.message.len() + failure.details.bytes.len()
+                    }
+                    Reply::Bounced(why) | Reply::Unavailable(why) => why.len(),
+                    Reply::Timeout | Reply::Deadlock => 0,
+                },
+            }
+    }
+
+    /// The stream it belongs to, if it is reliable.
+    pub fn stream(&self) -> Option<StreamKey> {
+        self.sequence.map(|sequence| StreamKey {
+            sender: self.from.clone(),
+            receiver: self.to.clone(),
+            lane: sequence.lane,
+        })
+    }
+}

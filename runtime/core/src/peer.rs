@@ -1,0 +1,153 @@
+//! What nodes say to each other, and the port they say it through.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::control::{KindInfo, Request, Response};
+use crate::directory::{DirectoryAnswer, DirectoryCommand};
+use crate::migration::MigrationMessage;
+use crate::{Acknowledgement, AgentId, Digest, Envelope, NodeId, Reply};
+
+/// One message from node to node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// Messages for agents of the receiving node, in order.
+    Deliver(Vec<Arc<Envelope>>),
+    /// What became of messages the receiving node's agents and clients sent.
+    Acknowledge(Vec<Acknowledgement>),
+    /// The answer to an ask of a client of the receiving node.
+    Answer {
+        /// The ask's number at that node.
+        ask: u64,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The agent is not here; it went to `to`, under this generation.
+    Moved {
+        /// Which agent.
+        agent: AgentId,
+        /// Where it went.
+        to: NodeId,
+        /// Under which generation.
+        generation: u64,
+    },
+    /// The last thing the sender puts on the old path to `agent`. Whoever owns
+    /// the agent answers it, on whatever way it comes, with [`PeerMessage::MarkerSeen`].
+    Marker {
+        /// Which agent.
+        agent: AgentId,
+        /// Who switches.
+        origin: NodeId,
+        /// Which of the origin's switches.
+        marker: u64,
+    },
+    /// The marker has arrived behind everything sent before it.
+    MarkerSeen {
+        /// Which agent.
+        agent: AgentId,
+        /// Which switch.
+        marker: u64,
+    },
+    /// A step of a migration.
+    Migration(MigrationMessage),
+    /// A request to the directory on the receiving node.
+    DirectoryAsk {
+        /// The sender's number for it.
+        id: u64,
+        /// The command.
+        command: DirectoryCommand,
+    },
+    /// The directory's answer.
+    DirectoryAnswer {
+        /// The number of the request.
+        id: u64,
+        /// The answer.
+        answer: DirectoryAnswer,
+    },
+    /// Please send this component.
+    ComponentWanted {
+        /// Which.
+        component: Digest,
+    },
+    /// A part of a component as it was deployed, in order, the last one completing it.
+    ComponentPart {
+        /// Which.
+        component: Digest,
+        /// Where this part begins.
+        offset: u64,
+        /// How long the whole is, bytes.
+        total: u64,
+        /// This part.
+        bytes: Bytes,
+    },
+    /// This kind is deployed in the cluster.
+    Kind(KindInfo),
+    /// These nodes are in the cluster, and this is where they listen.
+    Members(Vec<Member>),
+    /// An operator's request that the receiving node is to carry out.
+    ControlAsk {
+        /// The sender's number for it.
+        id: u64,
+        /// The request.
+        request: Request,
+    },
+    /// Its end.
+    ControlAnswer {
+        /// The number of the request.
+        id: u64,
+        /// The response.
+        response: Box<Result<Response, crate::control::ControlError>>,
+    },
+    /// The sending node is about to stop: do not choose it for anything new.
+    Leaving,
+}
+
+/// Where a node can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which node.
+    pub node: NodeId,
+    /// `host:port` of its transport.
+    pub address: String,
+}
+
+/// Why a message could not be handed to the transport. It was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendRefused {
+    /// Nothing is known of that node.
+    #[error("the node is unknown")]
+    UnknownPeer,
+    /// The node is not connected.
+    #[error("the node is not connected")]
+    NotConnected,
+    /// As much as may wait for that node waits already.
+    #[error("the queue to the node is full")]
+    Full,
+}
+
+/// The port between nodes.
+///
+/// Messages that one thread sends to one peer arrive in the order they were
+/// sent, within a connection, or not at all. A connection that breaks loses
+/// what was under way: whoever needs it resends on the next `connected`. A
+/// `Migration::Ship` and `ComponentPart`, being bulk, may be overtaken by the rest.
+pub trait Transport: Send + Sync {
+    /// Queues `message` for `to`. Never waits.
+    fn send(&self, to: NodeId, message: PeerMessage) -> Result<(), SendRefused>;
+
+    /// Learns where a node is; connects, now or when needed, and keeps reconnecting with backoff.
+    fn learn(&self, member: Member);
+}
+
+/// What the transport tells its node.
+pub trait TransportEvents: Send + Sync {
+    /// These came from `from`, in this order. Blocking here holds up that peer, and only it.
+    fn received(&self, from: NodeId, messages: Vec<PeerMessage>);
+
+    /// A connection to `peer` stands; `boot` counts how often it had started.
+    fn connected(&self, peer: NodeId, boot: u64);
+
+    /// The connection to `peer` is gone.
+    fn disconnected(&self, peer: NodeId);
+}

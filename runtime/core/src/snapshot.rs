@@ -1,0 +1,1 @@
+//! The format of an agent's snapshot.

@@ -1,0 +1,531 @@
+//! Answer frames: what a guest gives back.
+
+use crate::wire::{self, Bytes, FrameError};
+use crate::{Delivery, FRAME_VERSION, Failure, Level, Payload};
+
+const SEND: u8 = 0;
+const ASK: u8 = 1;
+const REPLY: u8 = 2;
+const PUBLISH: u8 = 3;
+const SUBSCRIBE: u8 = 4;
+const UNSUBSCRIBE: u8 = 5;
+const SET_TIMER: u8 = 6;
+const CANCEL_TIMER: u8 = 7;
+const SPAWN: u8 = 8;
+const STOP: u8 = 9;
+const LOG: u8 = 10;
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// Done; if the message was a request, this is its answer.
+    Ok(Payload<'a>),
+    /// The handler's own error; memory and effects stand.
+    Failed(Failure<'a>),
+    /// The handler waits for the answer to an ask.
+    Pending,
+    /// Not taken while another handler is pending.
+    Deferred,
+}
+
+/// What a turn asks the host to do once it is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect<'a> {
+    /// Send a message.
+    Send {
+        /// Receiver, `kind/key`.
+        to: &'a str,
+        /// Its handler.
+        method: &'a str,
+        /// What it carries.
+        payload: Payload<'a>,
+        /// How hard to try.
+        delivery: Delivery,
+    },
+    /// Ask; the end comes as a reply input.
+    Ask {
+        /// The agent's own number for it.
+        ask: u64,
+        /// Receiver, `kind/key`.
+        to: &'a str,
+        /// Its handler.
+        method: &'a str,
+        /// What it carries.
+        payload: Payload<'a>,
+        /// Milliseconds until `timeout`.
+        deadline_ms: u32,
+    },
+    /// Answer a request of an earlier turn.
+    Reply {
+        /// The number of the turn that brought it.
+        request: u64,
+        /// The answer.
+        answer: Result<Payload<'a>, Failure<'a>>,
+    },
+    /// Publish on a topic.
+    Publish {
+        /// Dotted topic.
+        topic: &'a str,
+        /// What it carries.
+        payload: Payload<'a>,
+    },
+    /// Subscribe to a pattern.
+    Subscribe {
+        /// Dotted pattern.
+        pattern: &'a str,
+    },
+    /// End a subscription.
+    Unsubscribe {
+        /// Dotted pattern.
+        pattern: &'a str,
+    },
+    /// Set or replace a timer.
+    SetTimer {
+        /// The agent's own number for it.
+        id: u64,
+        /// Milliseconds until it fires.
+        delay_ms: u64,
+        /// Milliseconds between later firings, 0 for none.
+        period_ms: u64,
+        /// The handler to call.
+        method: &'a str,
+        /// What to call it with.
+        payload: Payload<'a>,
+    },
+    /// Cancel a timer.
+    CancelTimer {
+        /// The agent's own number for it.
+        id: u64,
+    },
+    /// Create an agent.
+    Spawn {
+        /// Its id, `kind/key`.
+        agent: &'a str,
+        /// What its `init` gets.
+        config: Payload<'a>,
+    },
+    /// End this agent.
+    Stop {
+        /// Why.
+        reason: &'a str,
+    },
+    /// Write a line to the agent's log.
+    Log {
+        /// How serious it is.
+        level: Level,
+        /// The line.
+        text: &'a str,
+    },
+}
+
+/// Writes an answer frame, turn by turn: effects as they happen, then the outcome.
+#[derive(Debug)]
+pub struct AnswerWriter {
+    buf: Vec<u8>,
+    count: u32,
+    turn_at: usize,
+    effects: u32,
+}
+
+/// Bytes of a turn's header, its length field included.
+const TURN_HEAD: usize = 16;
+
+impl AnswerWriter {
+    /// Starts a frame in `buf`, whose old content is dropped and whose room is reused.
+    pub fn new(mut buf: Vec<u8>) -> Self {
+        buf.clear();
+        buf.extend_from_slice(&[FRAME_VERSION, 0, 0, 0, 0, 0, 0, 0]);
+        let turn_at = buf.len();
+        buf.extend_from_slice(&[0; TURN_HEAD]);
+        Self {
+            buf,
+            count: 0,
+            turn_at,
+            effects: 0,
+        }
+    }
+
+    /// Adds an effect to the current turn.
+    pub fn effect(&mut self, effect: &Effect<'_>) {
+        self.effects += 1;
+        let at = self.buf.len();
+        match *effect {
+            Effect::Send {
+                to,
+                method,
+                payload,
+                delivery,
+            } => {
+                self.head(SEND, &[&[delivery as u8]], payload);
+                self.texts([to, method], payload);
+            }
+            Effect::Ask {
+                ask,
+                to,
+                method,
+                payload,
+                deadline_ms,
+            } => {
+                self.head(
+                    ASK,
+                    &[&ask.to_le_bytes(), &deadline_ms.to_le_bytes()],
+                    payload,
+                );
+                self.texts([to, method], payload);
+            }
+            Effect::Reply { request, answer } => {
+                let (status, code, message, payload) = match answer {
+                    Ok(payload) => (0, "", "", payload),
+                    Err(f) => (1, f.code, f.message, f.details),
+                };
+                self.head(REPLY, &[&request.to_le_bytes(), &[status]], payload);
+                self.texts([code, message], payload);
+            }
+            Effect::Publish { topic, payload } => {
+                self.head(PUBLISH, &[], payload);
+                self.texts([topic], payload);
+            }
+            Effect::Subscribe { pattern } => self.plain(SUBSCRIBE, &[], [pattern]),
+            Effect::Unsubscribe { pattern } => self.plain(UNSUBSCRIBE, &[], [pattern]),
+            Effect::SetTimer {
+                id,
+                delay_ms,
+                period_ms,
+                method,
+                payload,
+            } => {
+                self.head(
+                    SET_TIMER,
+                    &[
+                        &id.to_le_bytes(),
+                        &delay_ms.to_le_bytes(),
+                        &period_ms.to_le_bytes(),
+                    ],
+                    payload,
+                );
+                self.texts([method], payload);
+            }
+            Effect::CancelTimer { id } => self.plain(CANCEL_TIMER, &[&id.to_le_bytes()], []),
+            Effect::Spawn { agent, config } => {
+                self.head(SPAWN, &[], config);
+                self.texts([agent], config);
+            }
+            Effect::Stop { reason } => self.plain(STOP, &[], [reason]),
+            Effect::Log { level, text } => self.plain(LOG, &[&[level as u8]], [text]),
+        }
+        let len = self.buf.len() - at - 5;
+        wire::patch_u32(&mut self.buf, at + 1, len);
+    }
+
+    /// Ends the current turn with its outcome and the number of handlers pending after it.
+    pub fn outcome(&mut self, outcome: &Outcome<'_>, pending: u16) {
+        let effects_len = self.buf.len() - self.turn_at - TURN_HEAD;
+        let (tag, payload) = match outcome {
+            Outcome::Ok(payload) => (0, *payload),
+            Outcome::Failed(f) => {
+                let (code, message) = (wire::short(f.code), wire::short(f.message));
+                self.buf.extend_from_slice(&wire::text_len(code));
+                self.buf.extend_from_slice(&wire::text_len(message));
+                self.buf.extend_from_slice(code.as_bytes());
+                self.buf.extend_from_slice(message.as_bytes());
+                (1, f.details)
+            }
+            Outcome::Pending => (2, Payload::NONE),
+            Outcome::Deferred => (3, Payload::NONE),
+        };
+        self.buf.extend_from_slice(payload.bytes);
+        let len = self.buf.len() - self.turn_at - 4;
+        wire::patch_u32(&mut self.buf, self.turn_at, len);
+        wire::patch_u32(&mut self.buf, self.turn_at + 4, effects_len);
+        wire::patch_u32(&mut self.buf, self.turn_at + 8, self.effects as usize);
+        let pending = pending.to_le_bytes();
+        let tail = [pending[0], pending[1], tag, payload.content_type as u8];
+        wire::patch_u32(
+            &mut self.buf,
+            self.turn_at + 12,
+            u32::from_le_bytes(tail) as usize,
+        );
+        self.count += 1;
+        self.effects = 0;
+        self.turn_at = self.buf.len();
+        self.buf.extend_from_slice(&[0; TURN_HEAD]);
+    }
+
+    /// The frame. Effects of a turn without an outcome are dropped.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.buf.truncate(self.turn_at);
+        wire::patch_u32(&mut self.buf, 4, self.count as usize);
+        self.buf
+    }
+
+    fn head(&mut self, kind: u8, numbers: &[&[u8]], payload: Payload<'_>) {
+        self.buf.extend_from_slice(&[kind, 0, 0, 0, 0]);
+        for number in numbers {
+            self.buf.extend_from_slice(number);
+        }
+        self.buf.push(payload.content_type as u8);
+    }
+
+    fn texts<const N: usize>(&mut self, texts: [&str; N], payload: Payload<'_>) {
+        let texts = texts.map(wire::short);
+        for text in texts {
+            self.buf.extend_from_slice(&wire::text_len(text));
+        }
+        for text in texts {
+            self.buf.extend_from_slice(text.as_bytes());
+        }
+        self.buf.extend_from_slice(payload.bytes);
+    }
+
+    fn plain<const N: usize>(&mut self, kind: u8, numbers: &[&[u8]], texts: [&str; N]) {
+        self.head(kind, numbers, Payload::NONE);
+        self.texts(texts, Payload::NONE);
+    }
+}
+
+/// Reads an answer frame.
+#[derive(Clone, Debug)]
+pub struct AnswerReader<'a> {
+    left: u32,
+    bytes: Bytes<'a>,
+}
+
+/// One turn's answer.
+#[derive(Clone, Debug)]
+pub struct Answer<'a> {
+    /// How the turn ended.
+    pub outcome: Outcome<'a>,
+    /// Handlers pending after it.
+    pub pending: u16,
+    /// What it asks the host to do.
+    pub effects: Effects<'a>,
+}
+
+/// The effects of one turn, read one at a time.
+#[derive(Clone, Debug)]
+pub struct Effects<'a> {
+    left: u32,
+    bytes: Bytes<'a>,
+}
+
+impl<'a> AnswerReader<'a> {
+    /// Reads the header and checks that the answer has `turns` turns.
+    pub fn new(frame: &'a [u8], turns: u32) -> Result<Self, FrameError> {
+        let mut bytes = Bytes::new(frame);
+        let version = bytes.u8("version")?;
+        if version != FRAME_VERSION {
+            return Err(FrameError::Version {
+                found: version,
+                expected: FRAME_VERSION,
+            });
+        }
+        bytes.take(3, "header")?;
+        let left = bytes.u32("turn count")?;
+        if left != turns {
+            return Err(FrameError::Count {
+                what: "turns",
+                found: u64::from(left),
+                expected: u64::from(turns),
+            });
+        }
+        Ok(Self { left, bytes })
+    }
+
+    /// The next turn's answer, or `None` at the frame's end.
+    pub fn next_answer(&mut self) -> Result<Option<Answer<'a>>, FrameError> {
+        if self.left == 0 {
+            self.bytes.end("the last answer")?;
+            return Ok(None);
+        }
+        self.left -= 1;
+        let len = self.bytes.u32("answer length")? as usize;
+        let mut r = Bytes::new(self.bytes.take(len, "answer")?);
+        let effects_len = r.u32("effects length")? as usize;
+        let effect_count = r.u32("effect count")?;
+        let pending = r.u16("pending")?;
+        let tag = r.u8("outcome")?;
+        let content_type = wire::content_type(r.u8("content type")?)?;
+        let effects = Effects {
+            left: effect_count,
+            bytes: Bytes::new(r.take(effects_len, "effects")?),
+        };
+        let outcome = match tag {
+            0 => Outcome::Ok(Payload {
+                content_type,
+                bytes: r.rest(),
+            }),
+            1 => {
+                let (code, message) = (r.u16("code length")?, r.u16("message length")?);
+                Outcome::Failed(Failure {
+                    code: r.text(code, "code")?,
+                    message: r.text(message, "message")?,
+                    details: Payload {
+                        content_type,
+                        bytes: r.rest(),
+                    },
+                })
+            }
+            2 => Outcome::Pending,
+            3 => Outcome::Deferred,
+            found => {
+                return Err(FrameError::Unknown {
+                    what: "outcome",
+                    found,
+                });
+            }
+        };
+        r.end("the outcome")?;
+        Ok(Some(Answer {
+            outcome,
+            pending,
+            effects,
+        }))
+    }
+}
+
+impl<'a> Effects<'a> {
+    /// Effects not read yet, by the header's word.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// The next effect, or `None` after the last.
+    pub fn next_effect(&mut self) -> Result<Option<Effect<'a>>, FrameError> {
+        if self.left == 0 {
+            self.bytes.end("the last effect")?;
+            return Ok(None);
+        }
+        self.left -= 1;
+        let kind = self.bytes.u8("effect kind")?;
+        let len = self.bytes.u32("effect length")? as usize;
+        let mut r = Bytes::new(self.bytes.take(len, "effect")?);
+        let effect = match kind {
+            SEND => {
+                let delivery = wire::delivery(r.u8("delivery")?)?;
+                let ([to, method], payload) = texts(&mut r)?;
+                Effect::Send {
+                    to,
+                    method,
+                    payload,
+                    delivery,
+                }
+            }
+            ASK => {
+                let (ask, deadline_ms) = (r.u64("ask")?, r.u32("deadline")?);
+                let ([to, method], payload) = texts(&mut r)?;
+                Effect::Ask {
+                    ask,
+                    to,
+                    method,
+                    payload,
+                    deadline_ms,
+                }
+            }
+            REPLY => reply(&mut r)?,
+            PUBLISH => {
+                let ([topic], payload) = texts(&mut r)?;
+                Effect::Publish { topic, payload }
+            }
+            SUBSCRIBE => Effect::Subscribe {
+                pattern: plain(&mut r)?,
+            },
+            UNSUBSCRIBE => Effect::Unsubscribe {
+                pattern: plain(&mut r)?,
+            },
+            SET_TIMER => {
+                let (id, delay_ms, period_ms) = (r.u64("timer")?, r.u64("delay")?, r.u64("period")?);
+                let ([method], payload) = texts(&mut r)?;
+                Effect::SetTimer {
+                    id,
+                    delay_ms,
+                    period_ms,
+                    method,
+                    payload,
+                }
+            }
+            CANCEL_TIMER => {
+                let id = r.u64("timer")?;
+                r.u8("content type")?;
+                Effect::CancelTimer { id }
+            }
+            SPAWN => {
+                let ([agent], config) = texts(&mut r)?;
+                Effect::Spawn { agent, config }
+            }
+            STOP => Effect::Stop {
+                reason: plain(&mut r)?,
+            },
+            LOG => {
+                let level = wire::level(r.u8("log level")?)?;
+                Effect::Log {
+                    level,
+                    text: plain(&mut r)?,
+                }
+            }
+            found => {
+                return Err(FrameError::Unknown {
+                    what: "effect",
+                    found,
+                });
+            }
+        };
+        r.end("the effect")?;
+        Ok(Some(effect))
+    }
+}
+
+fn reply<'a>(r: &mut Bytes<'a>) -> Result<Effect<'a>, FrameError> {
+    let request = r.u64("request")?;
+    let status = r.u8("reply status")?;
+    let ([code, message], payload) = texts(r)?;
+    Ok(Effect::Reply {
+        request,
+        answer: match status {
+            0 => Ok(payload),
+            1 => Err(Failure {
+                code,
+                message,
+                details: payload,
+            }),
+            found => {
+                return Err(FrameError::Unknown {
+                    what: "reply status",
+                    found,
+                });
+            }
+        },
+    })
+}
+
+fn texts<'a, const N: usize>(
+    r: &mut Bytes<'a>,
+) -> Result<([&'a str; N], Payload<'a>), FrameError> {
+    let content_type = wire::content_type(r.u8("content type")?)?;
+    let mut lengths = [0u16; N];
+    for length in &mut lengths {
+        *length = r.u16("text length")?;
+    }
+    let mut texts = [""; N];
+    for (text, length) in texts.iter_mut().zip(lengths) {
+        *text = r.text(length, "text")?;
+    }
+    Ok((
+        texts,
+        Payload {
+            content_type,
+            bytes: r.rest(),
+        },
+    ))
+}
+
+fn plain<'a>(r: &mut Bytes<'a>) -> Result<&'a str, FrameError> {
+    let ([text], payload) = texts(r)?;
+    if payload.bytes.is_empty() {
+        Ok(text)
+    } else {
+        Err(FrameError::Trailing {
+            what: "the effect",
+            left: payload.bytes.len(),
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! Input frames: what the host gives a guest.
+
+use crate::wire::{self, Bytes, FrameError};
+use crate::{ContentType, FRAME_VERSION, Failure, Payload, Reply};
+
+const INIT: u8 = 0;
+const MESSAGE: u8 = 1;
+const REPLY: u8 = 2;
+const TIMER: u8 = 3;
+const DESCRIBE: u8 = 4;
+
+/// One turn as it is put to a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn<'a> {
+    /// Counted from 0 at the agent's creation.
+    pub number: u64,
+    /// Nanoseconds since 1970-01-01 UTC, fixed for the turn.
+    pub now: u64,
+    /// What the turn is about.
+    pub input: Input<'a>,
+}
+
+/// What a turn is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// The agent begins.
+    Init {
+        /// What it was spawned with.
+        config: Payload<'a>,
+    },
+    /// Somebody's message.
+    Message {
+        /// Who sent it.
+        source: &'a str,
+        /// Which handler it is for.
+        method: &'a str,
+        /// What it carries.
+        payload: Payload<'a>,
+        /// Whether the sender waits for an answer. The request's number is the turn's.
+        request: bool,
+    },
+    /// One of the agent's asks has ended.
+    Reply {
+        /// The agent's number for it.
+        ask: u64,
+        /// How it ended.
+        reply: Reply<'a>,
+    },
+    /// One of the agent's timers is due.
+    Timer {
+        /// The agent's number for it.
+        id: u64,
+        /// The handler it names.
+        method: &'a str,
+        /// What it carries.
+        payload: Payload<'a>,
+    },
+    /// What handlers are there? Put at deployment only; changes nothing.
+    Describe,
+}
+
+/// Writes an input frame.
+#[derive(Debug)]
+pub struct FrameWriter {
+    buf: Vec<u8>,
+    count: u32,
+}
+
+impl FrameWriter {
+    /// Starts a frame for the agent `id` (at most [`crate::MAX_TEXT`] bytes, longer is cut) in `buf`,
+    /// whose old content is dropped and whose room is reused.
+    pub fn new(mut buf: Vec<u8>, id: &str, seed: u64) -> Self {
+        let id = wire::short(id);
+        buf.clear();
+        buf.extend_from_slice(&[FRAME_VERSION, 0]);
+        buf.extend_from_slice(&wire::text_len(id));
+        buf.extend_from_slice(&0u32.to_le_bytes());
+        buf.extend_from_slice(&seed.to_le_bytes());
+        buf.extend_from_slice(id.as_bytes());
+        Self { buf, count: 0 }
+    }
+
+    /// Adds a turn.
+    #[inline]
+    pub fn push(&mut self, turn: &Turn<'_>) {
+        let none = Payload::default();
+        let (kind, status, flag, id, a, b, payload) = match turn.input {
+            Input::Init { config } => (INIT, 0, 0, 0, "", "", config),
+            Input::Message {
+                source,
+                method,
+                payload,
+                request,
+            } => (MESSAGE, 0, u8::from(request), 0, source, method, payload),
+            Input::Timer {
+                id,
+                method,
+                payload,
+            } => (TIMER, 0, 0, id, "", method, payload),
+            Input::Describe => (DESCRIBE, 0, 0, 0, "", "", none),
+            Input::Reply { ask, reply } => match reply {
+                Reply::Ok(payload) => (REPLY, 0, 0, ask, "", "", payload),
+                Reply::Failed(f) => (REPLY, 1, 0, ask, f.message, f.code, f.details),
+                Reply::Timeout => (REPLY, 2, 0, ask, "", "", none),
+                Reply::Bounced(why) => (REPLY, 3, 0, ask, why, "", none),
+                Reply::Deadlock => (REPLY, 4, 0, ask, "", "", none),
+                Reply::Unavailable(why) => (REPLY, 5, 0, ask, why, "", none),
+            },
+        };
+        let (a, b) = (wire::short(a), wire::short(b));
+        let len = 32 + a.len() + b.len() + payload.bytes.len();
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let mut head = [0u8; 36];
+        head[..4].copy_from_slice(&len.to_le_bytes());
+        head[4..8].copy_from_slice(&[kind, payload.content_type as u8, status, flag]);
+        head[8..16].copy_from_slice(&turn.number.to_le_bytes());
+        head[16..24].copy_from_slice(&turn.now.to_le_bytes());
+        head[24..32].copy_from_slice(&id.to_le_bytes());
+        head[32..34].copy_from_slice(&wire::text_len(a));
+        head[34..36].copy_from_slice(&wire::text_len(b));
+        self.buf
+            .reserve(36 + a.len() + b.len() + payload.bytes.len());
+        self.buf.extend_from_slice(&head);
+        self.buf.extend_from_slice(a.as_bytes());
+        self.buf.extend_from_slice(b.as_bytes());
+        self.buf.extend_from_slice(payload.bytes);
+        self.count += 1;
+    }
+
+    /// Turns written so far.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// Whether no turn has been written.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The frame.
+    pub fn finish(mut self) -> Vec<u8> {
+        wire::patch_u32(&mut self.buf, 4, self.count as usize);
+        self.buf
+    }
+}
+
+/// Reads an input frame.
+#[derive(Clone, Debug)]
+pub struct FrameReader<'a> {
+    id: &'a str,
+    seed: u64,
+    left: u32,
+    bytes: Bytes<'a>,
+}
+
+impl<'a> FrameReader<'a> {
+    /// Reads the header.
+    pub fn new(frame: &'a [u8]) -> Result<Self, FrameError> {
+        let mut bytes = Bytes::new(frame);
+        let version = bytes.u8("version")?;
+        if version != FRAME_VERSION {
+            return Err(FrameError::Version {
+                found: version,
+                expected: FRAME_VERSION,
+            });
+        }
+        bytes.u8("header")?;
+        let id = bytes.u16("id length")?;
+        let left = bytes.u32("turn count")?;
+        let seed = bytes.u64("seed")?;
+        let id = bytes.text(id, "agent id")?;
+        Ok(Self {
+            id,
+            seed,
+            left,
+            bytes,
+        })
+    }
+
+    /// The agent the frame is for.
+    pub fn id(&self) -> &'a str {
+        self.id
+    }
+
+    /// The agent's random seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Turns not read yet, by the header's word.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// The next turn, or `None` at the frame's end.
+    pub fn next_turn(&mut self) -> Result<Option<Turn<'a>>, FrameError> {
+        if self.left == 0 {
+            self.bytes.end("the last turn")?;
+            return Ok(None);
+        }
+        self.left -= 1;
+        let len = self.bytes.u32("turn length")? as usize;
+        let mut r = Bytes::new(self.bytes.take(len, "turn")?);
+        let kind = r.u8("turn kind")?;
+        let content_type = wire::content_type(r.u8("content type")?)?;
+        let status = r.u8("status")?;
+        let flag = r.u8("flag")?;
+        let number = r.u64("turn number")?;
+        let now = r.u64("now")?;
+        let id = r.u64("id")?;
+        let (a, b) = (r.u16("text length")?, r.u16("text length")?);
+        let a = r.text(a, "source")?;
+        let b = r.text(b, "method")?;
+        let payload = Payload {
+            content_type,
+            bytes: r.rest(),
+        };
+        Ok(Some(Turn {
+            number,
+            now,
+            input: input(kind, status, flag, id, a, b, payload)?,
+        }))
+    }
+}
+
+fn input<'a>(
+    kind: u8,
+    status: u8,
+    flag: u8,
+    id: u64,
+    a: &'a str,
+    b: &'a str,
+    payload: Payload<'a>,
+) -> Result<Input<'a>, FrameError> {
+    Ok(match kind {
+        INIT => Input::Init { config: payload },
+        MESSAGE => Input::Message {
+            source: a,
+            method: b,
+            payload,
+            request: flag == 1,
+        },
+        TIMER => Input::Timer {
+            id,
+            method: b,
+            payload,
+        },
+        DESCRIBE => Input::Describe,
+        REPLY => Input::Reply {
+            ask: id,
+            reply: match status {
+                0 => Reply::Ok(payload),
+                1 => Reply::Failed(Failure {
+                    code: b,
+                    message: a,
+                    details: payload,
+                }),
+                2 => Reply::Timeout,
+                3 => Reply::Bounced(a),
+                4 => Reply::Deadlock,
+                5 => Reply::Unavailable(a),
+                found => {
+                    return Err(FrameError::Unknown {
+                        what: "reply status",
+                        found,
+                    });
+                }
+            },
+        },
+        found => {
+            return Err(FrameError::Unknown {
+                what: "turn kind",
+                found,
+            });
+        }
+    })
+}
+
+impl<'a> Payload<'a> {
+    /// No payload.
+    pub const NONE: Payload<'static> = Payload {
+        content_type: ContentType::None,
+        bytes: &[],
+    };
+
+    /// MessagePack bytes.
+    pub fn message_pack(bytes: &'a [u8]) -> Self {
+        Self {
+            content_type: ContentType::MessagePack,
+            bytes,
+        }
+    }
+}
