@@ -70,6 +70,9 @@ pub struct Sequence {
     pub lane: Lane,
     /// From 1, without gaps.
     pub number: u64,
+    /// The lowest number the sender still keeps: everything below it has its
+    /// verdict. A receiver that knows nothing of the stream begins here.
+    pub base: u64,
     /// When the sender gives it up, since 1970-01-01 UTC.
     pub give_up: Millis,
 }

@@ -1,1 +1,672 @@
 //! The state machine every agent is to its worker.
+//!
+//! ```text
+//!   offer ──▶ mailbox ──▶ begin ──▶ frame ──▶ (guest) ──▶ answer ──▶ commit ──▶ Actions
+//!     │                     ▲                    │                     │
+//!     ▼                     └────── fail ◀───── fault                  └─▶ outbox, timers, asks
+//!   Actions
+//! ```
+//!
+//! An [`Agent`] holds everything that must survive sleep and movement, except
+//! the guest's memory: streams with their watermarks, the outbox, open asks and
+//! requests, timers. The driver runs the guest and performs the [`Actions`].
+//! A batch is committed whole or not at all: until [`Agent::commit`] succeeds
+//! nothing has changed but the mailbox, and [`Agent::fail`] puts that back.
+
+mod batch;
+mod commit;
+mod inbound;
+mod mailbox;
+mod outbox;
+mod timers;
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use batch::Entry;
+pub use batch::{Batch, BatchRoom, Handlers};
+pub use commit::{BadAnswer, Names};
+pub use inbound::StreamIndex;
+pub(crate) use inbound::Inbound;
+pub use mailbox::Input;
+pub(crate) use mailbox::Mailbox;
+pub(crate) use outbox::Outbox;
+pub(crate) use timers::{Timer, Timers};
+
+use crate::{
+    Acknowledgement, AgentId, Ask, Body, DeadReason, Delivery, Envelope, Incarnation,
+    KindPolicy, Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo,
+    Sender, SkipReason, StreamKey,
+};
+use inbound::Arrival;
+
+/// How far clocks of nodes may differ before a stream is forgotten too early.
+pub const MAX_CLOCK_SKEW: Millis = Millis(30_000);
+
+/// What an agent wants done after it was given something.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// Messages to route, in order.
+    pub send: Vec<Arc<Envelope>>,
+    /// Verdicts for senders.
+    pub acknowledge: Vec<Acknowledgement>,
+    /// Answers for clients waiting at a node, with the node's number for the ask.
+    pub answer: Vec<(NodeId, u64, Reply)>,
+    /// Lines for the agent's log.
+    pub log: Vec<(Level, String)>,
+    /// Messages that ended without being applied.
+    pub dead: Vec<(Arc<Envelope>, DeadReason, u32)>,
+    /// Effects the node cannot carry out yet, by name.
+    pub unsupported: Vec<&'static str>,
+}
+
+impl Actions {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.send.is_empty()
+            && self.acknowledge.is_empty()
+            && self.answer.is_empty()
+            && self.log.is_empty()
+            && self.dead.is_empty()
+            && self.unsupported.is_empty()
+    }
+}
+
+/// Outcomes that were not delivery, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages refused because the mailbox was full.
+    pub refused_full: u64,
+    /// Messages refused because others had to come first.
+    pub refused_early: u64,
+    /// Messages that came again.
+    pub duplicates: u64,
+    /// Messages whose time was over before their turn.
+    pub expired: u64,
+    /// Replies nobody waited for any more.
+    pub late_replies: u64,
+    /// Messages that became dead letters here.
+    pub dead: u64,
+    /// Asks that ran into their deadline.
+    pub timeouts: u64,
+    /// Messages given up without hearing.
+    pub undetermined: u64,
+    /// At-most-once messages dropped at a full mailbox.
+    pub dropped: u64,
+    /// Turns put off because another handler was pending.
+    pub deferred: u64,
+    /// Batches that were undone.
+    pub faults: u64,
+}
+
+impl Counters {
+    /// Name and value, for people.
+    pub fn list(&self) -> [(&'static str, u64); 11] {
+        [
+            ("refused-full", self.refused_full),
+            ("refused-early", self.refused_early),
+            ("duplicates", self.duplicates),
+            ("expired", self.expired),
+            ("late-replies", self.late_replies),
+            ("dead", self.dead),
+            ("timeouts", self.timeouts),
+            ("undetermined", self.undetermined),
+            ("dropped", self.dropped),
+            ("deferred", self.deferred),
+            ("faults", self.faults),
+        ]
+    }
+}
+
+/// One agent, without its memory.
+#[derive(Debug)]
+pub struct Agent {
+    pub(crate) id: AgentId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) seed: u64,
+    /// The number the next turn gets.
+    pub(crate) turn: u64,
+    /// The latest `now` a turn has seen.
+    pub(crate) now: Nanos,
+    /// Handlers pending in the guest.
+    pub(crate) pending: u16,
+    /// Whether `init` has committed.
+    pub(crate) begun: bool,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) inbound: Inbound,
+    pub(crate) outbox: Outbox,
+    /// Asks without an answer: deadline, and whether their end is in the mailbox already.
+    pub(crate) asks: HashMap<u64, OpenAsk>,
+    /// Requests taken and not answered, by the number of the turn that brought them.
+    pub(crate) requests: HashMap<u64, Ask>,
+    pub(crate) timers: Timers,
+    pub(crate) stopped: Option<Arc<str>>,
+    /// After a fault: how many inputs are still to be put one at a time.
+    isolate: u32,
+    /// How often the first of them has faulted alone.
+    attempts: u32,
+    /// No later than the instant [`Agent::tick`] next has something to do.
+    wake: Millis,
+    /// What was counted since the agent came to life here.
+    pub counters: Counters,
+}
+
+/// An ask without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenAsk {
+    pub(crate) deadline: Millis,
+    pub(crate) ended: bool,
+}
+
+/// What became of a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// Try again, after this long.
+    Retry(Millis),
+    /// The input that faulted alone is given up; the agent goes on without it.
+    Dropped,
+    /// The agent cannot begin.
+    InitFailed,
+}
+
+impl Agent {
+    /// A new life of `id`. The first input put is its `init`.
+    pub fn new(id: AgentId, incarnation: Incarnation, config: Payload) -> Self {
+        let seed = id
+            .placement_hash()
+            .wrapping_add(incarnation.boot.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .wrapping_add(incarnation.count.wrapping_mul(0xbf58_476d_1ce4_e5b9))
+            .wrapping_add(incarnation.generation.rotate_left(32));
+        let mut agent = Self::bare(id, incarnation, seed);
+        agent.mailbox.push_init(config);
+        agent
+    }
+
+    pub(crate) fn bare(id: AgentId, incarnation: Incarnation, seed: u64) -> Self {
+        Self {
+            id,
+            incarnation,
+            seed,
+            turn: 0,
+            now: Nanos(0),
+            pending: 0,
+            begun: false,
+            mailbox: Mailbox::default(),
+            inbound: Inbound::default(),
+            outbox: Outbox::default(),
+            asks: HashMap::new(),
+            requests: HashMap::new(),
+            timers: Timers::default(),
+            stopped: None,
+            isolate: 0,
+            attempts: 0,
+            wake: Millis(0),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Its address.
+    pub fn id(&self) -> &AgentId {
+        &self.id
+    }
+
+    /// Which life this is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Turns committed.
+    pub fn turns(&self) -> u64 {
+        self.turn
+    }
+
+    /// Handlers waiting for an answer.
+    pub fn pending(&self) -> u16 {
+        self.pending
+    }
+
+    /// Whether `init` has committed.
+    pub fn begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Inputs waiting.
+    pub fn waiting(&self) -> usize {
+        self.mailbox.len()
+    }
+
+    /// Effects without a verdict.
+    pub fn unacknowledged(&self) -> u64 {
+        self.outbox.len()
+    }
+
+    /// Asks without an answer.
+    pub fn open_asks(&self) -> usize {
+        self.asks.len()
+    }
+
+    /// Timers set.
+    pub fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// Streams it hears from, and speaks on.
+    pub fn streams(&self) -> (usize, usize) {
+        (self.inbound.len(), self.outbox.stream_count())
+    }
+
+    /// Why it ended itself, if it did.
+    pub fn stopped(&self) -> Option<&Arc<str>> {
+        self.stopped.as_ref()
+    }
+
+    /// The sender its effects go out under.
+    pub fn sender(&self) -> Sender {
+        Sender::Agent(self.id.clone(), self.incarnation)
+    }
+
+    /// Gives it a message. Reliable ones are taken in the order of their stream
+    /// and once; whatever is not taken is said in `out`.
+    pub fn offer(&mut self, envelope: Arc<Envelope>, policy: &KindPolicy, out: &mut Actions) {
+        if self.stopped.is_some() {
+            self.refuse(&envelope, None, Refusal::Busy, out);
+            return;
+        }
+        let is_reply = matches!(envelope.body, Body::Reply { .. });
+        let Some(sequence) = envelope.sequence else {
+            if is_reply {
+                self.mailbox.push_urgent(Input::Envelope(envelope, None));
+            } else if self.has_room(&envelope, policy) {
+                self.mailbox.push_message(Input::Envelope(envelope, None));
+            } else {
+                self.counters.dropped += 1;
+                if let Some(ask) = Input::Envelope(envelope, None).ask() {
+                    answer(ask, Reply::Unavailable("mailbox full".into()), out);
+                }
+            }
+            return;
+        };
+        match self
+            .inbound
+            .arrival(&envelope.from, &sequence, policy.streams)
+        {
+            Arrival::Next(at) => {
+                if is_reply {
+                    self.inbound.take(at, &sequence);
+                    self.mailbox
+                        .push_urgent(Input::Envelope(envelope, Some(at)));
+                } else if self.has_room(&envelope, policy) {
+                    self.inbound.take(at, &sequence);
+                    self.mailbox
+                        .push_message(Input::Envelope(envelope, Some(at)));
+                } else {
+                    self.counters.refused_full += 1;
+                    let expected = Some(sequence.number);
+                    self.refuse(&envelope, expected, Refusal::MailboxFull, out);
+                }
+            }
+            Arrival::Committed(through) => {
+                self.counters.duplicates += 1;
+                acknowledge(&envelope, Notice::Applied { through }, out);
+            }
+            Arrival::Waiting => self.counters.duplicates += 1,
+            Arrival::Early(expected) => {
+                self.counters.refused_early += 1;
+                self.refuse(&envelope, Some(expected), Refusal::OutOfOrder, out);
+            }
+            Arrival::NoRoom => self.refuse(&envelope, None, Refusal::Busy, out),
+        }
+    }
+
+    fn has_room(&self, envelope: &Envelope, policy: &KindPolicy) -> bool {
+        self.mailbox
+            .has_room(envelope.size(), policy.mailbox_messages, policy.mailbox_bytes)
+    }
+
+    fn refuse(
+        &self,
+        envelope: &Arc<Envelope>,
+        expected: Option<u64>,
+        refusal: Refusal,
+        out: &mut Actions,
+    ) {
+        refuse(envelope, expected, refusal, out);
+    }
+
+    /// Puts back a message that was in the mailbox when the snapshot was taken:
+    /// it was accepted then, so no bound refuses it now.
+    pub(crate) fn readmit(&mut self, envelope: Arc<Envelope>) {
+        let at = match &envelope.sequence {
+            Some(sequence) => match self.inbound.arrival(&envelope.from, sequence, u32::MAX) {
+                Arrival::Next(at) => {
+                    self.inbound.take(at, sequence);
+                    Some(at)
+                }
+                _ => return,
+            },
+            None => None,
+        };
+        let is_reply = matches!(envelope.body, Body::Reply { .. });
+        let input = Input::Envelope(envelope, at);
+        if is_reply {
+            self.mailbox.push_urgent(input);
+        } else {
+            self.mailbox.push_message(input);
+        }
+    }
+
+    /// Tells it what became of messages it sent.
+    pub fn acknowledged(
+        &mut self,
+        to: &AgentId,
+        lane: Lane,
+        notice: &Notice,
+        now: Millis,
+        out: &mut Actions,
+    ) {
+        match notice {
+            Notice::Applied { through } => self.outbox.applied(to, lane, *through, now),
+            Notice::Skipped { number, reason } => {
+                let Some(envelope) = self.outbox.get(to, lane, *number).cloned() else {
+                    return;
+                };
+                if let Some(ask) = own_ask(&envelope) {
+                    let reply = Reply::Bounced(skip_text(reason).into());
+                    self.end_ask(ask, reply);
+                } else if let SkipReason::Dead(reason) = reason {
+                    out.log.push((
+                        Level::Warn,
+                        format!("a message to {to} is a dead letter: {}", reason.code()),
+                    ));
+                }
+            }
+            Notice::Refused { .. } => {
+                if let Some(at) = self.outbox.refused(to, lane, now) {
+                    self.wake_by(at);
+                }
+            }
+        }
+    }
+
+    /// The connection to some node is back: everything without a verdict goes again at once.
+    pub fn retry_now(&mut self) {
+        self.outbox.retry_now();
+        self.wake = Millis(0);
+    }
+
+    /// Lets time pass: timers come due, asks run out, messages are sent again or given up.
+    pub fn tick(&mut self, now: Millis, out: &mut Actions) {
+        while let Some((id, due)) = self.timers.pop_due(now) {
+            self.mailbox.push_urgent(Input::Timer { id, due });
+        }
+        let mut over: Vec<u64> = self
+            .asks
+            .iter()
+            .filter(|(_, ask)| !ask.ended && ask.deadline <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        over.sort_unstable();
+        for ask in over {
+            self.counters.timeouts += 1;
+            self.end_ask(ask, Reply::Timeout);
+        }
+        let mut given_up = Vec::new();
+        self.outbox.tick(now, &mut out.send, &mut given_up);
+        for envelope in given_up {
+            self.counters.undetermined += 1;
+            if let Some(ask) = own_ask(&envelope) {
+                self.end_ask(ask, Reply::Timeout);
+            }
+            out.dead.push((envelope, DeadReason::GaveUp, 0));
+        }
+        self.wake = self.find_wake();
+    }
+
+    /// No later than the instant [`Agent::tick`] next has something to do. Cheap;
+    /// exact only right after a tick.
+    pub fn next_wake(&self) -> Millis {
+        self.wake
+    }
+
+    fn wake_by(&mut self, at: Millis) {
+        self.wake = self.wake.min(at);
+    }
+
+    fn find_wake(&self) -> Millis {
+        let asks = self
+            .asks
+            .values()
+            .filter(|ask| !ask.ended)
+            .map(|ask| ask.deadline)
+            .min()
+            .unwrap_or(Millis::NEVER);
+        self.timers
+            .next_due()
+            .min(asks)
+            .min(self.outbox.next_wake())
+    }
+
+    /// Puts the end of an ask into the mailbox, once.
+    fn end_ask(&mut self, ask: u64, reply: Reply) {
+        if let Some(open) = self.asks.get_mut(&ask)
+            && !open.ended
+        {
+            open.ended = true;
+            self.mailbox.push_urgent(Input::Ended { ask, reply });
+        }
+    }
+
+    /// Whether it can sleep now with nothing left to do but wait.
+    pub fn quiet(&self) -> bool {
+        self.begun && self.mailbox.len() == 0 && self.outbox.len() == 0 && self.stopped.is_none()
+    }
+
+    /// Forgets streams nobody can speak on any more; call it before a snapshot of a quiet agent.
+    pub fn forget_old_streams(&mut self, now: Millis) {
+        if self.mailbox.len() == 0 {
+            self.inbound.forget_before(now - MAX_CLOCK_SKEW);
+        }
+    }
+
+    /// Undoes a batch that faulted. What to do next is the answer; dead letters are in `out`.
+    pub fn fail(
+        &mut self,
+        batch: Batch,
+        why: &Arc<str>,
+        policy: &KindPolicy,
+        out: &mut Actions,
+    ) -> Failed {
+        self.counters.faults += 1;
+        let put = batch.turns();
+        if put > 1 {
+            self.isolate = self.isolate.max(put);
+            self.attempts = 0;
+            self.mailbox.restore(batch.into_inputs());
+            return Failed::Retry(Millis(0));
+        }
+        self.attempts += 1;
+        self.isolate = self.isolate.max(1);
+        if self.attempts < policy.max_attempts {
+            self.mailbox.restore(batch.into_inputs());
+            return Failed::Retry(outbox::backoff(self.attempts));
+        }
+        let attempts = std::mem::take(&mut self.attempts);
+        self.isolate = self.isolate.saturating_sub(1);
+        let mut failed = Failed::Dropped;
+        for Entry { input, skip } in batch.into_entries() {
+            if let Some(skip) = skip {
+                self.settle_skip(&input, skip, out);
+                continue;
+            }
+            match input {
+                Input::Init { .. } => failed = Failed::InitFailed,
+                Input::Ended { ask, .. } => {
+                    self.asks.remove(&ask);
+                }
+                Input::Timer { id, due } => self.timers.fired(id, due, due),
+                Input::Envelope(envelope, at) => {
+                    let reason = DeadReason::Trapped(why.clone());
+                    if let Body::Reply { ask, .. } = envelope.body {
+                        self.asks.remove(&ask);
+                    }
+                    self.close(&envelope, at, &reason, attempts, out);
+                }
+            }
+        }
+        self.report_watermarks(out);
+        failed
+    }
+
+    /// A batch did not fit the outbox: its inputs go back and are put one at a time.
+    pub fn split(&mut self, batch: Batch) {
+        self.isolate = self.isolate.max(batch.turns());
+        self.mailbox.restore(batch.into_inputs());
+    }
+
+    /// Gives up everything that waits, as when the agent is stopped.
+    pub fn abandon(&mut self, reason: &DeadReason, out: &mut Actions) {
+        for input in self.mailbox.drain() {
+            if let Input::Envelope(envelope, at) = input {
+                self.close(&envelope, at, reason, 0, out);
+            }
+        }
+        self.report_watermarks(out);
+        for (_, ask) in self.requests.drain() {
+            answer(&ask, Reply::Bounced(reason.code().into()), out);
+        }
+    }
+
+    /// Ends `envelope` without applying it, as committed as an applied one.
+    fn close(
+        &mut self,
+        envelope: &Arc<Envelope>,
+        at: Option<StreamIndex>,
+        reason: &DeadReason,
+        attempts: u32,
+        out: &mut Actions,
+    ) {
+        self.counters.dead += 1;
+        if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
+            self.inbound.commit(at, sequence.number);
+        }
+        bury(envelope, reason, attempts, out);
+    }
+
+    fn report_watermarks(&mut self, out: &mut Actions) {
+        let receiver = &self.id;
+        self.inbound.moved(|stream| {
+            out.acknowledge.push(Acknowledgement {
+                stream: StreamKey {
+                    sender: stream.sender.clone(),
+                    receiver: receiver.clone(),
+                    lane: stream.lane,
+                },
+                notice: Notice::Applied {
+                    through: stream.watermark,
+                },
+            });
+        });
+    }
+}
+
+/// Ends a message without applying it: verdict to a reliable sender, answer to an asker.
+pub fn bury(envelope: &Arc<Envelope>, reason: &DeadReason, attempts: u32, out: &mut Actions) {
+    if let Some(sequence) = envelope.sequence {
+        let notice = Notice::Skipped {
+            number: sequence.number,
+            reason: SkipReason::Dead(reason.clone()),
+        };
+        acknowledge(envelope, notice, out);
+    }
+    if let Body::Message { ask: Some(ask), .. } | Body::Spawn { ask: Some(ask), .. } =
+        &envelope.body
+        && (envelope.sequence.is_none() || matches!(ask.reply_to, ReplyTo::Client(_)))
+    {
+        // A reliable ask of an agent bounces through its stream instead.
+        answer(ask, Reply::Bounced(dead_text(reason).into()), out);
+    }
+    out.dead.push((envelope.clone(), reason.clone(), attempts));
+}
+
+/// Tells the sender of `envelope` that it was not taken.
+pub fn refuse(
+    envelope: &Arc<Envelope>,
+    expected: Option<u64>,
+    refusal: Refusal,
+    out: &mut Actions,
+) {
+    match envelope.sequence {
+        Some(sequence) => {
+            let expected = expected.unwrap_or(sequence.number);
+            acknowledge(envelope, Notice::Refused { expected, refusal }, out);
+        }
+        None => {
+            if let Body::Message { ask: Some(ask), .. } | Body::Spawn { ask: Some(ask), .. } =
+                &envelope.body
+            {
+                answer(ask, Reply::Unavailable(refusal_text(refusal).into()), out);
+            }
+        }
+    }
+}
+
+fn acknowledge(envelope: &Envelope, notice: Notice, out: &mut Actions) {
+    if let Some(stream) = envelope.stream() {
+        out.acknowledge.push(Acknowledgement { stream, notice });
+    }
+}
+
+/// Sends an answer outside any stream: to a client, or to an agent whose ask was at-most-once.
+fn answer(ask: &Ask, reply: Reply, out: &mut Actions) {
+    match &ask.reply_to {
+        ReplyTo::Client(node) => out.answer.push((*node, ask.id, reply)),
+        ReplyTo::Agent(id, incarnation) => out.send.push(Arc::new(Envelope {
+            from: Sender::System,
+            to: id.clone(),
+            sequence: None,
+            body: Body::Reply {
+                ask: ask.id,
+                asker: *incarnation,
+                reply,
+            },
+        })),
+    }
+}
+
+/// The ask an own message stands for, by the agent's number.
+fn own_ask(envelope: &Envelope) -> Option<u64> {
+    match &envelope.body {
+        Body::Message { ask, .. } | Body::Spawn { ask, .. } => ask.as_ref().map(|ask| ask.id),
+        Body::Reply { .. } => None,
+    }
+}
+
+fn dead_text(reason: &DeadReason) -> String {
+    match reason.detail() {
+        "" => reason.code().to_owned(),
+        detail => format!("{}: {detail}", reason.code()),
+    }
+}
+
+fn skip_text(reason: &SkipReason) -> String {
+    match reason {
+        SkipReason::Expired => "expired".to_owned(),
+        SkipReason::Cancelled => "cancelled".to_owned(),
+        SkipReason::Dead(reason) => dead_text(reason),
+    }
+}
+
+/// A refusal in a word.
+pub fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::MailboxFull => "mailbox-full",
+        Refusal::OutOfOrder => "out-of-order",
+        Refusal::Busy => "busy",
+    }
+}
+
+/// Whether a delivery is kept until it has a verdict.
+pub(crate) fn is_reliable(delivery: Delivery) -> bool {
+    delivery == Delivery::ExactlyOnce
+}

@@ -1,0 +1,307 @@
+//! Choosing what goes into a frame.
+
+use std::sync::Arc;
+
+use phoenix_wit::{FrameWriter, Input as Put, Turn};
+
+use crate::agent::{Agent, Input};
+use crate::{Body, Envelope, KindPolicy, Millis, Nanos, Reply, Sender, SkipReason};
+
+/// What the kind says of its handlers: which of them may run while another is pending.
+pub trait Handlers {
+    /// Whether `method` may run while another handler is pending.
+    fn interleaves(&self, method: &str) -> bool;
+    /// Whether any handler may.
+    fn any_interleaves(&self) -> bool;
+}
+
+/// How far into the mailbox a message for an interleaving handler is looked for.
+const INTERLEAVE_DEPTH: usize = 64;
+
+/// A batch of turns on its way through the guest.
+#[derive(Debug)]
+pub struct Batch {
+    /// The input frame.
+    pub frame: Vec<u8>,
+    /// What is in it, and what was skipped on the way, in order.
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) first_turn: u64,
+    pub(crate) now: Nanos,
+    turns: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) input: Input,
+    /// `Some` if it is not in the frame: it ends with the commit, unapplied.
+    pub(crate) skip: Option<Skip>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Skip {
+    Expired,
+    LateReply,
+    /// A spawn of an agent that lives, a cancelled timer: nothing to do.
+    Nothing,
+}
+
+impl Batch {
+    /// Turns in the frame; zero if everything was skipped and the guest need not be called.
+    pub fn turns(&self) -> u32 {
+        self.turns
+    }
+
+    /// The number of its first turn.
+    pub fn first_turn(&self) -> u64 {
+        self.first_turn
+    }
+
+    /// The `now` of its turns.
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
+    pub(crate) fn into_inputs(self) -> impl DoubleEndedIterator<Item = Input> {
+        self.entries.into_iter().map(|entry| entry.input)
+    }
+
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.entries.into_iter()
+    }
+}
+
+/// Room that batches reuse.
+#[derive(Debug, Default)]
+pub struct BatchRoom {
+    pub(crate) entries: Vec<Entry>,
+    source: String,
+}
+
+impl Agent {
+    /// Whether [`Agent::begin`] would find something to put.
+    pub fn ready(&self, handlers: &impl Handlers) -> bool {
+        if self.stopped.is_some() {
+            return false;
+        }
+        if self.mailbox.has_urgent() {
+            return true;
+        }
+        if self.pending == 0 {
+            return self.mailbox.front_message().is_some();
+        }
+        handlers.any_interleaves() && self.mailbox.front_message().is_some()
+    }
+
+    /// Takes the next batch out of the mailbox and writes its frame into `buf`,
+    /// whose room is reused. `None` if nothing can be put now.
+    pub fn begin(
+        &mut self,
+        now: Nanos,
+        policy: &KindPolicy,
+        handlers: &impl Handlers,
+        room: &mut BatchRoom,
+        buf: Vec<u8>,
+    ) -> Option<Batch> {
+        let now = now.max(self.now);
+        // A batch starts only if the outbox has room for what a turn may send.
+        if self.outbox.len() + u64::from(policy.turn_effects) > u64::from(policy.outbox_messages)
+            || self.outbox.bytes() > policy.outbox_bytes
+        {
+            return None;
+        }
+        let mut writer = FrameWriter::new(buf, self.id.as_str(), self.seed);
+        let mut entries = std::mem::take(&mut room.entries);
+        entries.clear();
+        let bound = if self.isolate > 0 { 1 } else { policy.batch_messages };
+        while writer.count() < bound && writer.len() < policy.batch_bytes as usize {
+            let Some(input) = self.next_input(policy, handlers) else {
+                break;
+            };
+            let number = self.turn + u64::from(writer.count());
+            let last = self.ends_batch(&input, handlers);
+            let skip = self.put(&input, number, now, &mut writer, &mut room.source);
+            let put = skip.is_none();
+            entries.push(Entry { input, skip });
+            if put && last {
+                break;
+            }
+        }
+        if entries.is_empty() {
+            room.entries = entries;
+            return None;
+        }
+        Some(Batch {
+            turns: writer.count(),
+            frame: writer.finish(),
+            entries,
+            first_turn: self.turn,
+            now,
+        })
+    }
+
+    fn next_input(&mut self, policy: &KindPolicy, handlers: &impl Handlers) -> Option<Input> {
+        if let Some(input) = self.mailbox.pop_urgent() {
+            return Some(input);
+        }
+        if self.pending == 0 {
+            let is_request = self.mailbox.front_message()?.ask().is_some();
+            if is_request && self.requests.len() >= policy.open_requests as usize {
+                return None;
+            }
+            return self.mailbox.pop_message();
+        }
+        if !handlers.any_interleaves() {
+            return None;
+        }
+        let at = self.first_interleaving(handlers)?;
+        self.mailbox.take_message(at)
+    }
+
+    /// Where the first message stands that may be taken now. It may be taken
+    /// past others, but never past one of its own stream.
+    fn first_interleaving(&self, handlers: &impl Handlers) -> Option<usize> {
+        let mut passed: Vec<&Sender> = Vec::new();
+        self.mailbox.messages(INTERLEAVE_DEPTH).position(|input| {
+            let Input::Envelope(envelope, _) = input else {
+                return false;
+            };
+            let behind = passed.contains(&&envelope.from);
+            passed.push(&envelope.from);
+            !behind && interleaves(envelope, handlers)
+        })
+    }
+
+    /// Where handlers interleave, one that does not may leave the agent pending:
+    /// what comes after it is chosen when that is known, so that nothing of a
+    /// stream is put behind a message the guest defers.
+    fn ends_batch(&self, input: &Input, handlers: &impl Handlers) -> bool {
+        match input {
+            Input::Init { .. } => true,
+            Input::Envelope(envelope, _) => {
+                handlers.any_interleaves() && !interleaves(envelope, handlers)
+            }
+            Input::Ended { .. } | Input::Timer { .. } => handlers.any_interleaves(),
+        }
+    }
+
+    /// Writes `input` into the frame, or says why it is skipped.
+    fn put(
+        &self,
+        input: &Input,
+        number: u64,
+        now: Nanos,
+        writer: &mut FrameWriter,
+        source: &mut String,
+    ) -> Option<Skip> {
+        let input = match input {
+            Input::Init { config } => Put::Init {
+                config: config.as_wit(),
+            },
+            Input::Ended { ask, reply } => {
+                if !self.asks.contains_key(ask) {
+                    return Some(Skip::Nothing);
+                }
+                Put::Reply {
+                    ask: *ask,
+                    reply: reply_as_wit(reply),
+                }
+            }
+            Input::Timer { id, due } => {
+                let Some(timer) = self.timers.get(*id, *due) else {
+                    return Some(Skip::Nothing);
+                };
+                Put::Timer {
+                    id: *id,
+                    method: &timer.method,
+                    payload: timer.payload.as_wit(),
+                }
+            }
+            Input::Envelope(envelope, _) => match &envelope.body {
+                Body::Spawn { .. } => return Some(Skip::Nothing),
+                Body::Reply { ask, asker, reply } => {
+                    let waits = self.asks.get(ask).is_some_and(|open| !open.ended);
+                    if !waits || *asker != self.incarnation {
+                        return Some(Skip::LateReply);
+                    }
+                    Put::Reply {
+                        ask: *ask,
+                        reply: reply_as_wit(reply),
+                    }
+                }
+                Body::Message {
+                    method,
+                    payload,
+                    ask,
+                } => {
+                    if is_over(envelope, now.millis()) {
+                        return Some(Skip::Expired);
+                    }
+                    Put::Message {
+                        source: source_text(&envelope.from, source),
+                        method,
+                        payload: payload.as_wit(),
+                        request: ask.is_some(),
+                    }
+                }
+            },
+        };
+        writer.push(&Turn {
+            number,
+            now: now.0,
+            input,
+        });
+        None
+    }
+}
+
+impl Skip {
+    pub(crate) fn reason(self) -> Option<SkipReason> {
+        (self == Self::Expired).then_some(SkipReason::Expired)
+    }
+}
+
+fn interleaves(envelope: &Arc<Envelope>, handlers: &impl Handlers) -> bool {
+    match &envelope.body {
+        Body::Message { method, .. } => handlers.interleaves(method),
+        Body::Reply { .. } | Body::Spawn { .. } => true,
+    }
+}
+
+/// Whether nobody wants it any more: given up, or asked by somebody who stopped waiting.
+fn is_over(envelope: &Envelope, now: Millis) -> bool {
+    let given_up = envelope.sequence.is_some_and(|s| s.give_up <= now);
+    let deadline = match &envelope.body {
+        Body::Message { ask: Some(ask), .. } => ask.deadline,
+        _ => Millis::NEVER,
+    };
+    given_up || deadline <= now
+}
+
+/// How agents see a sender. Clients and the system are put together in `room`.
+fn source_text<'a>(from: &'a Sender, room: &'a mut String) -> &'a str {
+    match from {
+        Sender::Agent(id, _) => id.as_str(),
+        Sender::Client(client, _) => {
+            room.clear();
+            room.push_str("client/");
+            room.push_str(client.as_str());
+            room
+        }
+        Sender::System => "sys/node",
+    }
+}
+
+fn reply_as_wit(reply: &Reply) -> phoenix_wit::Reply<'_> {
+    match reply {
+        Reply::Ok(payload) => phoenix_wit::Reply::Ok(payload.as_wit()),
+        Reply::Failed(failure) => phoenix_wit::Reply::Failed(phoenix_wit::Failure {
+            code: &failure.code,
+            message: &failure.message,
+            details: failure.details.as_wit(),
+        }),
+        Reply::Timeout => phoenix_wit::Reply::Timeout,
+        Reply::Bounced(why) => phoenix_wit::Reply::Bounced(why),
+        Reply::Deadlock => phoenix_wit::Reply::Deadlock,
+        Reply::Unavailable(why) => phoenix_wit::Reply::Unavailable(why),
+    }
+}

@@ -1,0 +1,597 @@
+//! Turning a guest's answer into committed state and actions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashSet;
+use phoenix_wit::{AnswerReader, Effect, FrameError, Outcome};
+
+use crate::agent::batch::{Batch, BatchRoom, Entry, Skip};
+use crate::agent::outbox::UNANSWERED;
+use crate::agent::{Actions, Agent, Input, OpenAsk, Timer, answer, is_reliable};
+use crate::{
+    Acknowledgement, AgentId, Ask, BadAgentId, Body, Envelope, Failure, KindPolicy, Lane, Level,
+    Millis, Notice, Payload, Reply, ReplyTo, Sender,
+};
+
+/// Longest time an agent may give an ask.
+const MAX_DEADLINE: Millis = Millis(3_600_000);
+/// Longest reason or message that is kept of a guest's words, bytes.
+const MAX_REASON: usize = 1_024;
+
+/// Why an answer cannot be committed. Nothing of it has been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAnswer {
+    /// It is not an answer frame.
+    #[error("the answer frame is malformed: {0}")]
+    Frame(#[from] FrameError),
+    /// It names a receiver that cannot be.
+    #[error("an effect names a bad agent id: {0}")]
+    Agent(#[from] BadAgentId),
+    /// It goes over a bound of the kind.
+    #[error("{found} {what} in one {scope}: the kind allows {bound}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// In what.
+        scope: &'static str,
+        /// How much.
+        found: u64,
+        /// What is allowed.
+        bound: u64,
+    },
+    /// It answers a request that is not open.
+    #[error("request {0} is not open: it was answered before, or never taken")]
+    NoSuchRequest(u64),
+    /// It gives an ask a number that is in use.
+    #[error("ask {0} is open already")]
+    AskInUse(u64),
+    /// It defers what cannot be, or takes a message after one of its stream that it deferred.
+    #[error("turn {0} may not be deferred")]
+    BadDeferral(u64),
+    /// The outbox has no room for the whole batch; put its turns one at a time.
+    #[error("the batch has more effects than the outbox has room for")]
+    OutboxFull,
+}
+
+/// Shared names, so that a method or code that is seen again is not allocated again.
+#[derive(Debug, Default)]
+pub struct Names {
+    names: HashSet<Arc<str>>,
+    last: Option<Arc<str>>,
+}
+
+/// Names kept; more are made but not kept.
+const MAX_NAMES: usize = 10_000;
+
+impl Names {
+    /// The shared form of `text`.
+    pub fn get(&mut self, text: &str) -> Arc<str> {
+        if let Some(last) = &self.last
+            && **last == *text
+        {
+            return last.clone();
+        }
+        let name = match self.names.get(text) {
+            Some(name) => name.clone(),
+            None => {
+                let name: Arc<str> = text.into();
+                if self.names.len() < MAX_NAMES {
+                    self.names.insert(name.clone());
+                }
+                name
+            }
+        };
+        self.last = Some(name.clone());
+        name
+    }
+}
+
+/// What a commit works with, beside the agent.
+struct Commit<'a> {
+    policy: &'a KindPolicy,
+    names: &'a mut Names,
+    answer: &'a Bytes,
+    now: Millis,
+    sender: Sender,
+}
+
+/// A turn's answer, checked, not yet applied.
+struct Checked<'a> {
+    outcome: Outcome<'a>,
+    pending: u16,
+    effects: (usize, usize),
+}
+
+impl Agent {
+    /// Commits a batch with the guest's answer. On an error nothing is changed
+    /// and the batch is given back for [`Agent::fail`] or [`Agent::split`].
+    pub fn commit(
+        &mut self,
+        batch: Batch,
+        answer: &Bytes,
+        policy: &KindPolicy,
+        names: &mut Names,
+        room: &mut BatchRoom,
+        out: &mut Actions,
+    ) -> Result<(), (Batch, BadAnswer)> {
+        let mut effects = Vec::new();
+        let turns = match self.check(&batch, answer, policy, &mut effects) {
+            Ok(turns) => turns,
+            Err(bad) => return Err((batch, bad)),
+        };
+        let mut commit = Commit {
+            policy,
+            names,
+            answer,
+            now: batch.now.millis(),
+            sender: self.sender(),
+        };
+        let now = batch.now;
+        self.isolate = self.isolate.saturating_sub(batch.turns());
+        self.attempts = 0;
+        let mut deferred = Vec::new();
+        let mut turns = turns.into_iter();
+        let mut entries = batch.entries;
+        for Entry { input, skip } in entries.drain(..) {
+            if let Some(skip) = skip {
+                self.settle_skip(&input, skip, out);
+                continue;
+            }
+            let Some(turn) = turns.next() else { break };
+            let number = self.turn;
+            self.turn += 1;
+            self.pending = turn.pending;
+            if matches!(turn.outcome, Outcome::Deferred) {
+                self.counters.deferred += 1;
+                deferred.push(input);
+                continue;
+            }
+            let (from, to) = turn.effects;
+            self.consume(&input, number, turn.outcome, &mut commit, out);
+            for effect in effects.get(from..to).unwrap_or_default() {
+                self.apply(effect, &mut commit, out);
+            }
+        }
+        self.now = now;
+        self.mailbox.restore(deferred.into_iter());
+        self.report_watermarks(out);
+        room.entries = entries;
+        Ok(())
+    }
+
+    /// Reads and checks the whole answer; changes nothing.
+    fn check<'a>(
+        &self,
+        batch: &Batch,
+        answer: &'a [u8],
+        policy: &KindPolicy,
+        effects: &mut Vec<Effect<'a>>,
+    ) -> Result<Vec<Checked<'a>>, BadAnswer> {
+        let mut turns = Vec::with_capacity(batch.turns() as usize);
+        if batch.turns() == 0 {
+            return Ok(turns);
+        }
+        let mut reader = AnswerReader::new(answer, batch.turns())?;
+        let mut new_asks = Vec::new();
+        let mut answered = Vec::new();
+        let mut deferred_senders: Vec<&Sender> = Vec::new();
+        let mut number = batch.first_turn;
+        for entry in batch.entries.iter().filter(|entry| entry.skip.is_none()) {
+            let Some(mut turn) = reader.next_answer()? else {
+                break;
+            };
+            bound("effects", "turn", turn.effects.left().into(), policy.turn_effects.into())?;
+            let from = effects.len();
+            while let Some(effect) = turn.effects.next_effect()? {
+                self.check_effect(&effect, number, batch, &mut new_asks, &mut answered, policy)?;
+                effects.push(effect);
+            }
+            let is_deferred = matches!(turn.outcome, Outcome::Deferred);
+            if let Input::Envelope(envelope, _) = &entry.input {
+                let behind = deferred_senders.contains(&&envelope.from);
+                if is_deferred {
+                    deferred_senders.push(&envelope.from);
+                } else if behind && envelope.sequence.is_some() {
+                    return Err(BadAnswer::BadDeferral(number));
+                }
+            }
+            let may_defer = matches!(entry.input, Input::Timer { .. })
+                || matches!(&entry.input, Input::Envelope(e, _) if matches!(e.body, Body::Message { .. }));
+            if is_deferred && (!may_defer || effects.len() > from || turn.pending == 0) {
+                return Err(BadAnswer::BadDeferral(number));
+            }
+            turns.push(Checked {
+                outcome: turn.outcome,
+                pending: turn.pending,
+                effects: (from, effects.len()),
+            });
+            number += 1;
+        }
+        reader.next_answer()?;
+        self.check_room(effects, batch, policy)?;
+        Ok(turns)
+    }
+
+    fn check_effect(
+        &self,
+        effect: &Effect<'_>,
+        number: u64,
+        batch: &Batch,
+        new_asks: &mut Vec<u64>,
+        answered: &mut Vec<u64>,
+        policy: &KindPolicy,
+    ) -> Result<(), BadAnswer> {
+        match *effect {
+            Effect::Send { to, payload, .. } => {
+                self.check_receiver(to)?;
+                bound("bytes", "message", payload.bytes.len() as u64, policy.max_message.into())
+            }
+            Effect::Ask {
+                ask, to, payload, ..
+            } => {
+                self.check_receiver(to)?;
+                if self.asks.contains_key(&ask) || new_asks.contains(&ask) {
+                    return Err(BadAnswer::AskInUse(ask));
+                }
+                new_asks.push(ask);
+                bound("bytes", "message", payload.bytes.len() as u64, policy.max_message.into())
+            }
+            Effect::Reply { request, .. } => {
+                let open = self.requests.contains_key(&request)
+                    || (request >= batch.first_turn
+                        && request < number
+                        && batch.request_of(request).is_some());
+                if !open || answered.contains(&request) {
+                    return Err(BadAnswer::NoSuchRequest(request));
+                }
+                answered.push(request);
+                Ok(())
+            }
+            Effect::Spawn { agent, .. } => Ok(AgentId::check(agent)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_receiver(&self, to: &str) -> Result<(), BadAnswer> {
+        if self.outbox.known(to, Lane::Normal).is_none() {
+            AgentId::check(to)?;
+        }
+        Ok(())
+    }
+
+    /// Whether all of the batch's effects fit the tables they go to.
+    fn check_room(
+        &self,
+        effects: &[Effect<'_>],
+        batch: &Batch,
+        policy: &KindPolicy,
+    ) -> Result<(), BadAnswer> {
+        if effects.is_empty() {
+            return Ok(());
+        }
+        let kept = effects.iter().filter(|effect| {
+            matches!(
+                effect,
+                Effect::Send { .. } | Effect::Ask { .. } | Effect::Reply { .. } | Effect::Spawn { .. }
+            )
+        });
+        let room = u64::from(policy.outbox_messages).saturating_sub(self.outbox.len());
+        if kept.count() as u64 > room && batch.turns() > 1 {
+            return Err(BadAnswer::OutboxFull);
+        }
+        let asks = effects.iter().filter(|e| matches!(e, Effect::Ask { .. }));
+        let asks = (self.asks.len() + asks.count()) as u64;
+        bound("open asks", "agent", asks, policy.open_asks.into())?;
+        let timers = effects
+            .iter()
+            .filter(|e| matches!(e, Effect::SetTimer { id, .. } if !self.timers.contains(*id)));
+        let timers = (self.timers.len() + timers.count()) as u64;
+        bound("timers", "agent", timers, policy.timers.into())?;
+        if self.outbox.stream_count() + effects.len() > policy.streams as usize {
+            let mut new: Vec<&str> = effects
+                .iter()
+                .filter_map(|e| match e {
+                    Effect::Send { to, .. } | Effect::Ask { to, .. } => Some(*to),
+                    _ => None,
+                })
+                .filter(|to| self.outbox.known(to, Lane::Normal).is_none())
+                .collect();
+            new.sort_unstable();
+            new.dedup();
+            let streams = (self.outbox.stream_count() + new.len()) as u64;
+            bound("receivers", "agent", streams, policy.streams.into())?;
+        }
+        Ok(())
+    }
+
+    /// Ends what was not put to the guest.
+    pub(super) fn settle_skip(&mut self, input: &Input, skip: Skip, out: &mut Actions) {
+        match skip {
+            Skip::Expired => self.counters.expired += 1,
+            Skip::LateReply => self.counters.late_replies += 1,
+            Skip::Nothing => {}
+        }
+        let Input::Envelope(envelope, at) = input else {
+            return;
+        };
+        if let Body::Spawn { ask: Some(ask), .. } = &envelope.body {
+            let now = self.now.millis();
+            self.send_reply(ask, Reply::Ok(Payload::default()), now, out);
+        }
+        if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
+            self.inbound.commit(*at, sequence.number);
+            if let (Some(reason), Some(stream)) = (skip.reason(), envelope.stream()) {
+                let number = sequence.number;
+                out.acknowledge.push(Acknowledgement {
+                    stream,
+                    notice: Notice::Skipped { number, reason },
+                });
+            }
+        }
+    }
+
+    /// Takes an input that was applied out of the tables it stood in, and answers
+    /// whoever waits for it.
+    fn consume(
+        &mut self,
+        input: &Input,
+        number: u64,
+        outcome: Outcome<'_>,
+        commit: &mut Commit<'_>,
+        out: &mut Actions,
+    ) {
+        match input {
+            Input::Init { .. } => {
+                self.begun = !matches!(outcome, Outcome::Failed(_));
+                if let Outcome::Failed(failure) = outcome {
+                    self.stopped = Some(clip(failure.message).into());
+                }
+            }
+            Input::Ended { ask, .. } => {
+                self.asks.remove(ask);
+            }
+            Input::Timer { id, due } => self.timers.fired(*id, *due, commit.now),
+            Input::Envelope(envelope, at) => {
+                if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
+                    self.inbound.commit(*at, sequence.number);
+                }
+                match &envelope.body {
+                    Body::Reply { ask, .. } => {
+                        self.asks.remove(ask);
+                    }
+                    Body::Message { ask: Some(ask), .. } => {
+                        self.answer_request(ask, number, outcome, commit, out);
+                    }
+                    Body::Message { method, .. } => {
+                        if let Outcome::Failed(failure) = outcome {
+                            let text = format!("{method} failed: {}", clip(failure.message));
+                            out.log.push((Level::Warn, text));
+                        }
+                    }
+                    Body::Spawn { .. } => {}
+                }
+            }
+        }
+    }
+
+    fn answer_request(
+        &mut self,
+        ask: &Ask,
+        number: u64,
+        outcome: Outcome<'_>,
+        commit: &mut Commit<'_>,
+        out: &mut Actions,
+    ) {
+        let reply = match outcome {
+            Outcome::Ok(payload) => Reply::Ok(commit.payload(payload)),
+            Outcome::Failed(failure) => Reply::Failed(commit.failure(&failure)),
+            Outcome::Pending => {
+                self.requests.insert(number, ask.clone());
+                return;
+            }
+            Outcome::Deferred => return,
+        };
+        self.send_reply(ask, reply, commit.now, out);
+    }
+
+    /// Answers a request: a client's at once, an agent's through the outbox.
+    fn send_reply(&mut self, ask: &Ask, reply: Reply, now: Millis, out: &mut Actions) {
+        match &ask.reply_to {
+            ReplyTo::Client(_) => answer(ask, reply, out),
+            ReplyTo::Agent(to, asker) => {
+                let body = Body::Reply {
+                    ask: ask.id,
+                    asker: *asker,
+                    reply,
+                };
+                // Nobody waits longer than the deadline, give or take a clock.
+                let give_up = ask.deadline + super::MAX_CLOCK_SKEW;
+                let sender = self.sender();
+                self.wake_by(now + UNANSWERED);
+                out.send
+                    .extend(self.outbox.push(sender, to, Lane::High, body, now, give_up));
+            }
+        }
+    }
+
+    fn apply(&mut self, effect: &Effect<'_>, commit: &mut Commit<'_>, out: &mut Actions) {
+        match *effect {
+            Effect::Send {
+                to,
+                method,
+                payload,
+                delivery,
+            } => {
+                let body = Body::Message {
+                    method: commit.names.get(method),
+                    payload: commit.payload(payload),
+                    ask: None,
+                };
+                self.send(to, body, is_reliable(delivery), None, commit, out);
+            }
+            Effect::Ask {
+                ask,
+                to,
+                method,
+                payload,
+                deadline_ms,
+            } => {
+                let span = Millis(u64::from(deadline_ms).max(1)).min(MAX_DEADLINE);
+                let deadline = commit.now + span;
+                let open = OpenAsk {
+                    deadline,
+                    ended: false,
+                };
+                self.asks.insert(ask, open);
+                self.wake_by(deadline);
+                let body = Body::Message {
+                    method: commit.names.get(method),
+                    payload: commit.payload(payload),
+                    ask: Some(Ask {
+                        id: ask,
+                        reply_to: ReplyTo::Agent(self.id.clone(), self.incarnation),
+                        deadline,
+                    }),
+                };
+                self.send(to, body, true, Some(deadline), commit, out);
+            }
+            Effect::Reply { request, answer } => {
+                let Some(ask) = self.requests.remove(&request) else {
+                    return;
+                };
+                let reply = match answer {
+                    Ok(payload) => Reply::Ok(commit.payload(payload)),
+                    Err(failure) => Reply::Failed(commit.failure(&failure)),
+                };
+                self.send_reply(&ask, reply, commit.now, out);
+            }
+            Effect::Spawn { agent, config } => {
+                let body = Body::Spawn {
+                    config: commit.payload(config),
+                    ask: None,
+                };
+                self.send(agent, body, true, None, commit, out);
+            }
+            Effect::SetTimer {
+                id,
+                delay_ms,
+                period_ms,
+                method,
+                payload,
+            } => {
+                let timer = Timer {
+                    due: commit.now + Millis(delay_ms),
+                    period: Millis(period_ms),
+                    method: commit.names.get(method),
+                    payload: commit.payload(payload),
+                    queued: false,
+                };
+                self.wake_by(timer.due);
+                self.timers.set(id, timer);
+            }
+            Effect::CancelTimer { id } => self.timers.cancel(id),
+            Effect::Stop { reason } => self.stopped = Some(clip(reason).into()),
+            Effect::Log { level, text } => out.log.push((level, text.to_owned())),
+            Effect::Publish { .. } => out.unsupported.push("publish"),
+            Effect::Subscribe { .. } => out.unsupported.push("subscribe"),
+            Effect::Unsubscribe { .. } => out.unsupported.push("unsubscribe"),
+        }
+    }
+
+    fn send(
+        &mut self,
+        to: &str,
+        body: Body,
+        reliable: bool,
+        give_up: Option<Millis>,
+        commit: &Commit<'_>,
+        out: &mut Actions,
+    ) {
+        let to = match self.outbox.known(to, Lane::Normal) {
+            Some(known) => known.clone(),
+            // `check` has been over it.
+            None => match AgentId::new(to) {
+                Ok(id) => id,
+                Err(_) => return,
+            },
+        };
+        if reliable {
+            let give_up = give_up.unwrap_or(commit.now + commit.policy.give_up_after);
+            let sender = commit.sender.clone();
+            self.wake_by(commit.now + UNANSWERED);
+            out.send.extend(self.outbox.push(
+                sender,
+                &to,
+                Lane::Normal,
+                body,
+                commit.now,
+                give_up,
+            ));
+        } else {
+            out.send.push(Arc::new(Envelope {
+                from: commit.sender.clone(),
+                to,
+                sequence: None,
+                body,
+            }));
+        }
+    }
+}
+
+impl Batch {
+    /// The request that the turn of that number brought, if it is in this batch.
+    fn request_of(&self, number: u64) -> Option<&Ask> {
+        let at = usize::try_from(number.checked_sub(self.first_turn)?).ok()?;
+        self.entries
+            .iter()
+            .filter(|entry| entry.skip.is_none())
+            .nth(at)?
+            .input
+            .ask()
+    }
+}
+
+impl Commit<'_> {
+    /// The payload as a slice of the answer it came in.
+    fn payload(&self, payload: phoenix_wit::Payload<'_>) -> Payload {
+        Payload {
+            content_type: payload.content_type,
+            bytes: if payload.bytes.is_empty() {
+                Bytes::new()
+            } else {
+                self.answer.slice_ref(payload.bytes)
+            },
+        }
+    }
+
+    fn failure(&mut self, failure: &phoenix_wit::Failure<'_>) -> Failure {
+        Failure {
+            code: self.names.get(failure.code),
+            message: failure.message.into(),
+            details: self.payload(failure.details),
+        }
+    }
+}
+
+fn bound(
+    what: &'static str,
+    scope: &'static str,
+    found: u64,
+    bound: u64,
+) -> Result<(), BadAnswer> {
+    if found <= bound {
+        return Ok(());
+    }
+    Err(BadAnswer::TooMany {
+        what,
+        scope,
+        found,
+        bound,
+    })
+}
+
+fn clip(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_REASON))
+        .unwrap_or("")
+}

@@ -1,0 +1,143 @@
+//! What waits for an agent, in order, within bounds.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::agent::inbound::StreamIndex;
+use crate::{Ask, Body, Envelope, Millis, Payload, Reply};
+
+/// One thing that waits for a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The agent begins.
+    Init {
+        /// What it was spawned with.
+        config: Payload,
+    },
+    /// Somebody's message, spawn or reply.
+    Envelope(Arc<Envelope>, Option<StreamIndex>),
+    /// An ask of the agent's ended without a reply.
+    Ended {
+        /// The agent's number for it.
+        ask: u64,
+        /// How.
+        reply: Reply,
+    },
+    /// A timer came due.
+    Timer {
+        /// The agent's number for it.
+        id: u64,
+        /// When it was due: a timer set anew since is another one.
+        due: Millis,
+    },
+}
+
+impl Input {
+    /// The request it carries, if somebody waits for its answer.
+    pub fn ask(&self) -> Option<&Ask> {
+        match self {
+            Self::Envelope(envelope, _) => match &envelope.body {
+                Body::Message { ask, .. } | Body::Spawn { ask, .. } => ask.as_ref(),
+                Body::Reply { .. } => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Waiting inputs. Replies, timers and the like have a lane of their own, whose
+/// bounds are those of asks and timers; messages are bounded in number and bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    urgent: VecDeque<Input>,
+    messages: VecDeque<Input>,
+    bytes: u64,
+}
+
+impl Mailbox {
+    pub(crate) fn len(&self) -> usize {
+        self.urgent.len() + self.messages.len()
+    }
+
+    /// Whether a message of `size` bytes fits the bounds.
+    pub(crate) fn has_room(&self, size: usize, messages: u32, bytes: u64) -> bool {
+        self.messages.len() < messages as usize && self.bytes.saturating_add(size as u64) <= bytes
+    }
+
+    pub(crate) fn push_message(&mut self, input: Input) {
+        self.bytes += size(&input);
+        self.messages.push_back(input);
+    }
+
+    pub(crate) fn push_urgent(&mut self, input: Input) {
+        self.urgent.push_back(input);
+    }
+
+    pub(crate) fn push_init(&mut self, config: Payload) {
+        self.urgent.push_front(Input::Init { config });
+    }
+
+    pub(crate) fn pop_urgent(&mut self) -> Option<Input> {
+        self.urgent.pop_front()
+    }
+
+    pub(crate) fn front_message(&self) -> Option<&Input> {
+        self.messages.front()
+    }
+
+    pub(crate) fn has_urgent(&self) -> bool {
+        !self.urgent.is_empty()
+    }
+
+    pub(crate) fn pop_message(&mut self) -> Option<Input> {
+        let input = self.messages.pop_front()?;
+        self.bytes -= size(&input);
+        Some(input)
+    }
+
+    /// The first messages, at most `depth`.
+    pub(crate) fn messages(&self, depth: usize) -> impl Iterator<Item = &Input> {
+        self.messages.iter().take(depth)
+    }
+
+    /// Takes out the message at `at`.
+    pub(crate) fn take_message(&mut self, at: usize) -> Option<Input> {
+        let input = self.messages.remove(at)?;
+        self.bytes -= size(&input);
+        Some(input)
+    }
+
+    /// Puts inputs back where they came from, the earliest first.
+    pub(crate) fn restore(&mut self, inputs: impl DoubleEndedIterator<Item = Input>) {
+        for input in inputs.rev() {
+            if is_message(&input) {
+                self.bytes += size(&input);
+                self.messages.push_front(input);
+            } else {
+                self.urgent.push_front(input);
+            }
+        }
+    }
+
+    /// Everything that waits, urgent first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Input> {
+        self.urgent.iter().chain(self.messages.iter())
+    }
+
+    /// Empties it.
+    pub(crate) fn drain(&mut self) -> Vec<Input> {
+        self.bytes = 0;
+        self.urgent.drain(..).chain(self.messages.drain(..)).collect()
+    }
+}
+
+fn is_message(input: &Input) -> bool {
+    matches!(input, Input::Envelope(envelope, _) if !matches!(envelope.body, Body::Reply { .. }))
+}
+
+fn size(input: &Input) -> u64 {
+    match input {
+        Input::Envelope(envelope, _) => envelope.size() as u64,
+        _ => 0,
+    }
+}

@@ -1,1 +1,0 @@
-//! The format of an agent's snapshot.

@@ -1,0 +1,379 @@
+//! Reading and writing the primitives a snapshot is made of.
+//!
+//! Numbers are LEB128 varints, texts and bytes are length-prefixed. A reader
+//! checks every length against the bytes that are left before it allocates.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use phoenix_wit::ContentType;
+
+use super::SnapshotError;
+use crate::{
+    AgentId, Ask, Body, ClientId, Envelope, Failure, Incarnation, Lane, Millis, NodeId, Payload,
+    Reply, ReplyTo, Sender, Sequence,
+};
+
+/// Appends to a snapshot.
+pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Writer<'_> {
+    pub(super) fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    pub(super) fn number(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            // The low seven bits, and the bit that says more follow.
+            self.0.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    pub(super) fn incarnation(&mut self, incarnation: Incarnation) {
+        self.number(incarnation.generation);
+        self.number(incarnation.boot);
+        self.number(incarnation.count);
+    }
+
+    pub(super) fn sender(&mut self, sender: &Sender) {
+        match sender {
+            Sender::Agent(id, incarnation) => {
+                self.u8(0);
+                self.text(id.as_str());
+                self.incarnation(*incarnation);
+            }
+            Sender::Client(client, node) => {
+                self.u8(1);
+                self.text(client.as_str());
+                self.number(u64::from(node.0));
+            }
+            Sender::System => self.u8(2),
+        }
+    }
+
+    pub(super) fn payload(&mut self, payload: &Payload) {
+        self.u8(payload.content_type as u8);
+        self.bytes(&payload.bytes);
+    }
+
+    pub(super) fn ask(&mut self, ask: &Ask) {
+        self.number(ask.id);
+        match &ask.reply_to {
+            ReplyTo::Agent(id, incarnation) => {
+                self.u8(0);
+                self.text(id.as_str());
+                self.incarnation(*incarnation);
+            }
+            ReplyTo::Client(node) => {
+                self.u8(1);
+                self.number(u64::from(node.0));
+            }
+        }
+        self.number(ask.deadline.0);
+    }
+
+    fn optional_ask(&mut self, ask: Option<&Ask>) {
+        self.u8(u8::from(ask.is_some()));
+        if let Some(ask) = ask {
+            self.ask(ask);
+        }
+    }
+
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        match reply {
+            Reply::Ok(payload) => {
+                self.u8(0);
+                self.payload(payload);
+            }
+            Reply::Failed(failure) => {
+                self.u8(1);
+                self.text(&failure.code);
+                self.text(&failure.message);
+                self.payload(&failure.details);
+            }
+            Reply::Timeout => self.u8(2),
+            Reply::Bounced(why) => {
+                self.u8(3);
+                self.text(why);
+            }
+            Reply::Deadlock => self.u8(4),
+            Reply::Unavailable(why) => {
+                self.u8(5);
+                self.text(why);
+            }
+        }
+    }
+
+    pub(super) fn envelope(&mut self, envelope: &Envelope) {
+        self.sender(&envelope.from);
+        self.text(envelope.to.as_str());
+        self.u8(u8::from(envelope.sequence.is_some()));
+        if let Some(sequence) = &envelope.sequence {
+            self.u8(sequence.lane as u8);
+            self.number(sequence.number);
+            self.number(sequence.base);
+            self.number(sequence.give_up.0);
+        }
+        match &envelope.body {
+            Body::Message {
+                method,
+                payload,
+                ask,
+            } => {
+                self.u8(0);
+                self.text(method);
+                self.payload(payload);
+                self.optional_ask(ask.as_ref());
+            }
+            Body::Reply { ask, asker, reply } => {
+                self.u8(1);
+                self.number(*ask);
+                self.incarnation(*asker);
+                self.reply(reply);
+            }
+            Body::Spawn { config, ask } => {
+                self.u8(2);
+                self.payload(config);
+                self.optional_ask(ask.as_ref());
+            }
+        }
+    }
+}
+
+/// A cursor over an untrusted snapshot.
+pub(super) struct Reader<'a> {
+    whole: &'a Bytes,
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(whole: &'a Bytes, end: usize) -> Self {
+        Self {
+            whole,
+            rest: whole.get(..end).unwrap_or_default(),
+        }
+    }
+
+    /// Where the cursor stands.
+    pub(super) fn at(&self, end: usize) -> usize {
+        end - self.rest.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn slice(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], SnapshotError> {
+        let (head, tail) = self
+            .rest
+            .split_at_checked(n)
+            .ok_or(SnapshotError::Short(what))?;
+        self.rest = tail;
+        Ok(head)
+    }
+
+    pub(super) fn u8(&mut self, what: &'static str) -> Result<u8, SnapshotError> {
+        match self.slice(1, what)? {
+            [byte] => Ok(*byte),
+            _ => Err(SnapshotError::Short(what)),
+        }
+    }
+
+    pub(super) fn number(&mut self, what: &'static str) -> Result<u64, SnapshotError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8(what)?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(SnapshotError::Invalid(what))
+    }
+
+    /// A count of things of which each takes at least `least` bytes.
+    pub(super) fn count(
+        &mut self,
+        least: usize,
+        what: &'static str,
+    ) -> Result<usize, SnapshotError> {
+        let count = usize::try_from(self.number(what)?).map_err(|_| SnapshotError::Short(what))?;
+        if count.saturating_mul(least) > self.rest.len() {
+            return Err(SnapshotError::Short(what));
+        }
+        Ok(count)
+    }
+
+    pub(super) fn array<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[u8; N], SnapshotError> {
+        self.slice(N, what)?
+            .try_into()
+            .map_err(|_| SnapshotError::Short(what))
+    }
+
+    /// Bytes, shared with the snapshot.
+    pub(super) fn bytes(&mut self, what: &'static str) -> Result<Bytes, SnapshotError> {
+        let n = self.count(1, what)?;
+        let slice = self.slice(n, what)?;
+        Ok(if slice.is_empty() {
+            Bytes::new()
+        } else {
+            self.whole.slice_ref(slice)
+        })
+    }
+
+    pub(super) fn text(&mut self, what: &'static str) -> Result<&'a str, SnapshotError> {
+        let n = self.count(1, what)?;
+        std::str::from_utf8(self.slice(n, what)?).map_err(|_| SnapshotError::Invalid(what))
+    }
+
+    pub(super) fn agent(&mut self) -> Result<AgentId, SnapshotError> {
+        AgentId::new(self.text("agent id")?).map_err(|_| SnapshotError::Invalid("agent id"))
+    }
+
+    fn node(&mut self) -> Result<NodeId, SnapshotError> {
+        u32::try_from(self.number("node")?)
+            .map(NodeId)
+            .map_err(|_| SnapshotError::Invalid("node"))
+    }
+
+    pub(super) fn incarnation(&mut self) -> Result<Incarnation, SnapshotError> {
+        Ok(Incarnation {
+            generation: self.number("incarnation")?,
+            boot: self.number("incarnation")?,
+            count: self.number("incarnation")?,
+        })
+    }
+
+    pub(super) fn sender(&mut self) -> Result<Sender, SnapshotError> {
+        Ok(match self.u8("sender")? {
+            0 => Sender::Agent(self.agent()?, self.incarnation()?),
+            1 => {
+                let client = ClientId::new(self.text("client")?)
+                    .ok_or(SnapshotError::Invalid("client"))?;
+                Sender::Client(client, self.node()?)
+            }
+            2 => Sender::System,
+            _ => return Err(SnapshotError::Invalid("sender")),
+        })
+    }
+
+    pub(super) fn lane(&mut self) -> Result<Lane, SnapshotError> {
+        Ok(match self.u8("lane")? {
+            0 => Lane::High,
+            1 => Lane::Normal,
+            2 => Lane::Low,
+            3 => Lane::Bulk,
+            _ => return Err(SnapshotError::Invalid("lane")),
+        })
+    }
+
+    pub(super) fn payload(&mut self) -> Result<Payload, SnapshotError> {
+        let content_type = match self.u8("content type")? {
+            0 => ContentType::None,
+            1 => ContentType::MessagePack,
+            2 => ContentType::Json,
+            3 => ContentType::Binary,
+            _ => return Err(SnapshotError::Invalid("content type")),
+        };
+        Ok(Payload {
+            content_type,
+            bytes: self.bytes("payload")?,
+        })
+    }
+
+    pub(super) fn ask(&mut self) -> Result<Ask, SnapshotError> {
+        Ok(Ask {
+            id: self.number("ask")?,
+            reply_to: match self.u8("ask")? {
+                0 => ReplyTo::Agent(self.agent()?, self.incarnation()?),
+                1 => ReplyTo::Client(self.node()?),
+                _ => return Err(SnapshotError::Invalid("ask")),
+            },
+            deadline: Millis(self.number("deadline")?),
+        })
+    }
+
+    pub(super) fn flag(&mut self, what: &'static str) -> Result<bool, SnapshotError> {
+        match self.u8(what)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(SnapshotError::Invalid(what)),
+        }
+    }
+
+    fn optional_ask(&mut self) -> Result<Option<Ask>, SnapshotError> {
+        self.flag("ask")?.then(|| self.ask()).transpose()
+    }
+
+    pub(super) fn reply(&mut self) -> Result<Reply, SnapshotError> {
+        Ok(match self.u8("reply")? {
+            0 => Reply::Ok(self.payload()?),
+            1 => Reply::Failed(Failure {
+                code: self.text("code")?.into(),
+                message: self.text("message")?.into(),
+                details: self.payload()?,
+            }),
+            2 => Reply::Timeout,
+            3 => Reply::Bounced(self.text("reason")?.into()),
+            4 => Reply::Deadlock,
+            5 => Reply::Unavailable(self.text("reason")?.into()),
+            _ => return Err(SnapshotError::Invalid("reply")),
+        })
+    }
+
+    pub(super) fn envelope(&mut self) -> Result<Arc<Envelope>, SnapshotError> {
+        let from = self.sender()?;
+        let to = self.agent()?;
+        let sequence = if self.flag("sequence")? {
+            Some(Sequence {
+                lane: self.lane()?,
+                number: self.number("sequence")?,
+                base: self.number("base")?,
+                give_up: Millis(self.number("give-up")?),
+            })
+        } else {
+            None
+        };
+        let body = match self.u8("body")? {
+            0 => Body::Message {
+                method: self.text("method")?.into(),
+                payload: self.payload()?,
+                ask: self.optional_ask()?,
+            },
+            1 => Body::Reply {
+                ask: self.number("ask")?,
+                asker: self.incarnation()?,
+                reply: self.reply()?,
+            },
+            2 => Body::Spawn {
+                config: self.payload()?,
+                ask: self.optional_ask()?,
+            },
+            _ => return Err(SnapshotError::Invalid("body")),
+        };
+        Ok(Arc::new(Envelope {
+            from,
+            to,
+            sequence,
+            body,
+        }))
+    }
+}

@@ -1,0 +1,289 @@
+//! The format of an agent's snapshot: everything the agent is, sealed by a hash.
+//!
+//! A snapshot is the same bytes asleep in memory and on its way between nodes.
+//! In this order: version, flags, component digest, agent id, incarnation,
+//! seed, turn, `now`, pending handlers, streams that arrive, streams that leave
+//! with what has no verdict, open asks, open requests, timers, the mailbox (of
+//! a moving agent), the memory image, and BLAKE3 over all of it.
+//!
+//! The memory image is the host's own format; here it is bytes.
+
+mod codec;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::agent::{Agent, Input, OpenAsk, Timer};
+use crate::{AgentId, Digest, Millis, Nanos};
+use codec::{Reader, Writer};
+
+/// The version this node writes and the only one it reads.
+pub const SNAPSHOT_VERSION: u8 = 1;
+
+/// Bytes of the hash that seals a snapshot.
+const SEAL: usize = 32;
+
+/// Why a snapshot cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// It is not of a version this node reads.
+    #[error("snapshot version {0}, and {SNAPSHOT_VERSION} is read")]
+    Version(u8),
+    /// It ends too early.
+    #[error("the snapshot ends before its {0}")]
+    Short(&'static str),
+    /// Something in it cannot be.
+    #[error("the snapshot's {0} is invalid")]
+    Invalid(&'static str),
+    /// Its hash is not that of its bytes.
+    #[error("the snapshot is damaged: its hash is not that of its bytes")]
+    Damaged,
+    /// Bytes are left behind it.
+    #[error("the snapshot has {0} bytes too many")]
+    Trailing(usize),
+}
+
+/// A snapshot, read.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The agent, without its memory. Its outbox is sent again.
+    pub agent: Agent,
+    /// The component it runs, as deployed.
+    pub component: Digest,
+    /// The memory, in the host's format. Empty if the agent has not begun.
+    pub image: Bytes,
+}
+
+/// Writes a snapshot into `out`, whose old content is dropped.
+pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    let mut w = Writer(out);
+    w.u8(SNAPSHOT_VERSION);
+    w.u8(u8::from(agent.begun));
+    w.0.extend_from_slice(&component.0);
+    w.text(agent.id.as_str());
+    w.incarnation(agent.incarnation);
+    w.0.extend_from_slice(&agent.seed.to_le_bytes());
+    w.number(agent.turn);
+    w.number(agent.now.0);
+    w.number(u64::from(agent.pending));
+    w.number(agent.inbound.len() as u64);
+    for stream in agent.inbound.iter() {
+        w.sender(&stream.sender);
+        w.u8(stream.lane as u8);
+        w.number(stream.watermark);
+        w.number(stream.last_give_up.0);
+    }
+    w.number(agent.outbox.stream_count() as u64);
+    for stream in agent.outbox.iter() {
+        w.text(stream.to.as_str());
+        w.u8(stream.lane as u8);
+        w.number(stream.next);
+        w.number(stream.unacknowledged.len() as u64);
+        for envelope in &stream.unacknowledged {
+            w.envelope(envelope);
+        }
+    }
+    encode_tables(agent, &mut w);
+    w.number(agent.mailbox.len() as u64);
+    for input in agent.mailbox.iter() {
+        encode_input(input, &mut w);
+    }
+    w.bytes(image);
+    let seal = Digest::of(out);
+    out.extend_from_slice(&seal.0);
+}
+
+/// Open asks, requests and timers, each in the order of its numbers.
+fn encode_tables(agent: &Agent, w: &mut Writer<'_>) {
+    let mut asks: Vec<_> = agent.asks.iter().collect();
+    asks.sort_unstable_by_key(|(id, _)| **id);
+    w.number(asks.len() as u64);
+    for (id, ask) in asks {
+        w.number(*id);
+        w.number(ask.deadline.0);
+        w.u8(u8::from(ask.ended));
+    }
+    let mut requests: Vec<_> = agent.requests.iter().collect();
+    requests.sort_unstable_by_key(|(turn, _)| **turn);
+    w.number(requests.len() as u64);
+    for (turn, ask) in requests {
+        w.number(*turn);
+        w.ask(ask);
+    }
+    w.number(agent.timers.len() as u64);
+    for (id, timer) in agent.timers.iter() {
+        w.number(*id);
+        w.number(timer.due.0);
+        w.number(timer.period.0);
+        w.u8(u8::from(timer.queued));
+        w.text(&timer.method);
+        w.payload(&timer.payload);
+    }
+}
+
+fn encode_input(input: &Input, w: &mut Writer<'_>) {
+    match input {
+        Input::Init { config } => {
+            w.u8(0);
+            w.payload(config);
+        }
+        Input::Envelope(envelope, _) => {
+            w.u8(1);
+            w.envelope(envelope);
+        }
+        Input::Ended { ask, reply } => {
+            w.u8(2);
+            w.number(*ask);
+            w.reply(reply);
+        }
+        Input::Timer { id, due } => {
+            w.u8(3);
+            w.number(*id);
+            w.number(due.0);
+        }
+    }
+}
+
+/// The agent a snapshot is of, without reading all of it or checking its hash.
+pub fn peek_agent(snapshot: &[u8]) -> Option<&str> {
+    let rest = snapshot.get(2 + 32..)?;
+    // An id is at most 320 bytes, so its length takes one or two bytes.
+    let (length, at) = match rest {
+        [low, ..] if *low < 0x80 => (usize::from(*low), 1),
+        [low, high, ..] if *high < 0x80 => {
+            (usize::from(*low & 0x7f) | usize::from(*high) << 7, 2)
+        }
+        _ => return None,
+    };
+    std::str::from_utf8(rest.get(at..at + length)?).ok()
+}
+
+/// Reads a snapshot and checks its hash.
+pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
+    let end = bytes
+        .len()
+        .checked_sub(SEAL)
+        .ok_or(SnapshotError::Short("hash"))?;
+    match bytes.first() {
+        Some(&SNAPSHOT_VERSION) => {}
+        Some(&version) => return Err(SnapshotError::Version(version)),
+        None => return Err(SnapshotError::Short("version")),
+    }
+    let (body, seal) = bytes.split_at(end);
+    if Digest::of(body).0 != seal {
+        return Err(SnapshotError::Damaged);
+    }
+    let mut r = Reader::new(bytes, end);
+    r.u8("version")?;
+    let begun = r.flag("flags")?;
+    let component = Digest(r.array("component")?);
+    let id = r.agent()?;
+    let incarnation = r.incarnation()?;
+    let seed = u64::from_le_bytes(r.array("seed")?);
+    let mut agent = Agent::bare(id, incarnation, seed);
+    agent.begun = begun;
+    agent.turn = r.number("turn")?;
+    agent.now = Nanos(r.number("now")?);
+    agent.pending =
+        u16::try_from(r.number("pending")?).map_err(|_| SnapshotError::Invalid("pending"))?;
+    decode_streams(&mut agent, &mut r)?;
+    decode_tables(&mut agent, &mut r)?;
+    decode_mailbox(&mut agent, &mut r)?;
+    let image = r.bytes("image")?;
+    if !r.is_empty() {
+        return Err(SnapshotError::Trailing(end - r.at(end)));
+    }
+    Ok(Snapshot {
+        agent,
+        component,
+        image,
+    })
+}
+
+fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {
+    for _ in 0..r.count(4, "streams")? {
+        let sender = r.sender()?;
+        let lane = r.lane()?;
+        let watermark = r.number("watermark")?;
+        let last_give_up = Millis(r.number("give-up")?);
+        agent.inbound.restore(sender, lane, watermark, last_give_up);
+    }
+    for _ in 0..r.count(4, "outbox")? {
+        let to = r.agent()?;
+        let lane = r.lane()?;
+        let next = r.number("next")?;
+        let mut unacknowledged = VecDeque::new();
+        let mut expected = None;
+        for _ in 0..r.count(4, "outbox")? {
+            let envelope = r.envelope()?;
+            let sequence = envelope
+                .sequence
+                .ok_or(SnapshotError::Invalid("outbox"))?;
+            let in_order = expected.is_none_or(|expected| expected == sequence.number);
+            if !in_order || sequence.number >= next || sequence.lane != lane || envelope.to != to {
+                return Err(SnapshotError::Invalid("outbox"));
+            }
+            expected = Some(sequence.number + 1);
+            unacknowledged.push_back(envelope);
+        }
+        agent.outbox.restore(to, lane, next, unacknowledged);
+    }
+    Ok(())
+}
+
+fn decode_tables(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {
+    for _ in 0..r.count(3, "asks")? {
+        let id = r.number("ask")?;
+        let open = OpenAsk {
+            deadline: Millis(r.number("deadline")?),
+            ended: r.flag("ask")?,
+        };
+        agent.asks.insert(id, open);
+    }
+    for _ in 0..r.count(4, "requests")? {
+        let turn = r.number("request")?;
+        agent.requests.insert(turn, r.ask()?);
+    }
+    for _ in 0..r.count(6, "timers")? {
+        let id = r.number("timer")?;
+        let timer = Timer {
+            due: Millis(r.number("due")?),
+            period: Millis(r.number("period")?),
+            queued: r.flag("timer")?,
+            method: r.text("method")?.into(),
+            payload: r.payload()?,
+        };
+        agent.timers.set(id, timer);
+    }
+    Ok(())
+}
+
+fn decode_mailbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {
+    for _ in 0..r.count(2, "mailbox")? {
+        match r.u8("mailbox")? {
+            0 => agent.mailbox.push_init(r.payload()?),
+            1 => {
+                let envelope = r.envelope()?;
+                let id: &AgentId = &agent.id;
+                if envelope.to != *id {
+                    return Err(SnapshotError::Invalid("mailbox"));
+                }
+                agent.readmit(envelope);
+            }
+            2 => {
+                let ask = r.number("ask")?;
+                let reply = r.reply()?;
+                agent.mailbox.push_urgent(Input::Ended { ask, reply });
+            }
+            3 => {
+                let id = r.number("timer")?;
+                let due = Millis(r.number("due")?);
+                agent.mailbox.push_urgent(Input::Timer { id, due });
+            }
+            _ => return Err(SnapshotError::Invalid("mailbox")),
+        }
+    }
+    Ok(())
+}
