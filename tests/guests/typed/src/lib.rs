@@ -1,0 +1,246 @@
+//! An agent of the typed world made with plain wit-bindgen and no SDK: it
+//! proves that the contract can be spoken by hand, in any language that has
+//! WIT bindings.
+//!
+//! Numbers are JSON; texts are taken as they are, with or without quotes.
+//!
+//! | method | payload | answer |
+//! |---|---|---|
+//! | `add` | number | the new total |
+//! | `total` | | the total; taken even while a handler is pending |
+//! | `send` | `to method [payload]` | |
+//! | `ask` | `to method [payload]` | what the other agent answered, or `ask-failed` |
+//! | `later` | milliseconds | the total, when the timer has fired |
+//! | `tick` | milliseconds | adds one to the total again and again |
+//! | `untick` | | ends that |
+//! | `spawn` | agent id | |
+//! | `log` | text | |
+//! | `publish` | topic | |
+//! | `whoami` | | id, source and turn |
+//! | `now`, `random` | | what the context says |
+//! | `fail` | text | the failure `asked-to-fail` |
+//! | `stop` | text | ends the agent |
+
+use std::cell::RefCell;
+
+wit_bindgen::generate!({
+    path: "../../../wit/agent.wit",
+    world: "agent",
+});
+
+use exports::phoenix::agent::handler::{Body, Guest, Outcome, Payload};
+use phoenix::agent::types::{
+    Answer, ContentType, Delivery, Failure, Level, Message, Reply, Timer,
+};
+use phoenix::agent::{context, log, messaging, pubsub, timers};
+
+/// Timers below this number belong to `later` and are named by the request they answer.
+const TICK: u64 = u64::MAX;
+
+#[derive(Default)]
+struct State {
+    total: i64,
+    /// Asks without an answer, and the request each was made for.
+    asks: Vec<(u64, Option<u64>)>,
+    /// Requests whose `later` timer has not fired.
+    waiting: Vec<u64>,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+struct Typed;
+
+impl Guest for Typed {
+    fn init(config: Payload) -> Result<(), String> {
+        let total = match text(&config).as_str() {
+            "" => 0,
+            given => given
+                .parse()
+                .map_err(|_| format!("the configuration is no number: {given}"))?,
+        };
+        STATE.with_borrow_mut(|state| state.total = total);
+        Ok(())
+    }
+
+    fn handle(input: Body) -> Outcome {
+        STATE.with_borrow_mut(|state| match input {
+            Body::Message(message) => state.message(&message),
+            Body::Reply(reply) => state.reply(reply),
+            Body::Timer(timer) => state.timer(&timer),
+        })
+    }
+}
+
+impl State {
+    fn message(&mut self, message: &Message) -> Outcome {
+        let pending = !self.asks.is_empty() || !self.waiting.is_empty();
+        if pending && message.method != "total" {
+            return Outcome::Deferred;
+        }
+        let given = text(&message.payload);
+        match message.method.as_str() {
+            "add" => match given.parse::<i64>() {
+                Ok(by) => {
+                    self.total = self.total.wrapping_add(by);
+                    number(self.total)
+                }
+                Err(_) => failed("bad-payload", &format!("`{given}` is no number")),
+            },
+            "total" => number(self.total),
+            "send" => match address(&given) {
+                Some((to, method, rest)) => {
+                    messaging::send(to, method, &json(rest), Delivery::ExactlyOnce);
+                    done()
+                }
+                None => failed("bad-payload", "write `to method [payload]`"),
+            },
+            "ask" => match address(&given) {
+                Some((to, method, rest)) => {
+                    let ask = messaging::ask(to, method, &json(rest), 5_000);
+                    self.asks.push((ask, message.request));
+                    Outcome::Pending
+                }
+                None => failed("bad-payload", "write `to method [payload]`"),
+            },
+            "later" => match (given.parse(), message.request) {
+                (Ok(delay), Some(request)) => {
+                    timers::set(request, delay, 0, "later", &json(""));
+                    self.waiting.push(request);
+                    Outcome::Pending
+                }
+                (Ok(_), None) => done(),
+                (Err(_), _) => failed("bad-payload", &format!("`{given}` is no number")),
+            },
+            "tick" => {
+                let period = given.parse().unwrap_or(1_000);
+                timers::set(TICK, period, period, "tick", &json(""));
+                done()
+            }
+            "untick" => {
+                timers::cancel(TICK);
+                done()
+            }
+            "spawn" => {
+                messaging::spawn(&given, &json("0"));
+                done()
+            }
+            "log" => {
+                log::write(Level::Info, &given);
+                done()
+            }
+            "publish" => {
+                pubsub::publish(&given, &json("0"));
+                done()
+            }
+            "whoami" => answer(&format!(
+                "{{\"id\":\"{}\",\"source\":\"{}\",\"turn\":{}}}",
+                context::id(),
+                message.source,
+                context::turn()
+            )),
+            "now" => answer(&context::now().to_string()),
+            "random" => answer(&context::random().to_string()),
+            "fail" => failed("asked-to-fail", &given),
+            "stop" => {
+                messaging::stop(&given);
+                done()
+            }
+            other => failed("no-such-method", other),
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) -> Outcome {
+        let Some(at) = self.asks.iter().position(|(ask, _)| *ask == reply.ask) else {
+            return failed("no-such-ask", &reply.ask.to_string());
+        };
+        let (_, request) = self.asks.remove(at);
+        if let Some(request) = request {
+            match reply.answer {
+                Answer::Ok(payload) => messaging::reply(request, Ok(&payload)),
+                other => messaging::reply(request, Err(&failure(other))),
+            }
+        }
+        context::finished();
+        done()
+    }
+
+    fn timer(&mut self, timer: &Timer) -> Outcome {
+        if timer.id == TICK {
+            self.total += 1;
+            return done();
+        }
+        if let Some(at) = self.waiting.iter().position(|id| *id == timer.id) {
+            self.waiting.remove(at);
+            messaging::reply(timer.id, Ok(&json(&self.total.to_string())));
+            context::finished();
+        }
+        done()
+    }
+}
+
+/// How an ask that got no answer looks to whoever waits behind it.
+fn failure(answer: Answer) -> Failure {
+    let message = match answer {
+        Answer::Failed(failure) => return failure,
+        Answer::Ok(_) => "ok".to_owned(),
+        Answer::Timeout => "timeout".to_owned(),
+        Answer::Bounced(why) => format!("bounced: {why}"),
+        Answer::Deadlock => "deadlock".to_owned(),
+        Answer::Unavailable(why) => format!("unavailable: {why}"),
+    };
+    Failure {
+        code: "ask-failed".to_owned(),
+        message,
+        details: json(""),
+    }
+}
+
+fn address(text: &str) -> Option<(&str, &str, &str)> {
+    let (to, rest) = text.split_once(' ')?;
+    Some(match rest.split_once(' ') {
+        Some((method, payload)) => (to, method, payload),
+        None => (to, rest, ""),
+    })
+}
+
+fn text(payload: &Payload) -> String {
+    String::from_utf8_lossy(&payload.bytes)
+        .trim()
+        .trim_matches('"')
+        .to_owned()
+}
+
+fn json(text: &str) -> Payload {
+    Payload {
+        content_type: if text.is_empty() {
+            ContentType::None
+        } else {
+            ContentType::Json
+        },
+        bytes: text.as_bytes().to_vec(),
+    }
+}
+
+fn answer(text: &str) -> Outcome {
+    Outcome::Ok(json(text))
+}
+
+fn number(value: i64) -> Outcome {
+    answer(&value.to_string())
+}
+
+fn done() -> Outcome {
+    Outcome::Ok(json(""))
+}
+
+fn failed(code: &str, message: &str) -> Outcome {
+    Outcome::Failed(Failure {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        details: json(""),
+    })
+}
+
+export!(Typed);

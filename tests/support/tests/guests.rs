@@ -1,0 +1,31 @@
+//! Every guest of tests/guests builds and exports the world it says it does.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use phoenix_build::World;
+use phoenix_support::guest;
+
+#[test]
+fn every_guest_builds() {
+    let expected = [
+        ("files", World::Typed),
+        ("hostile", World::Framed),
+        ("hostile-typed", World::Typed),
+        ("plain-rust", World::Typed),
+        ("sockets", World::Typed),
+        ("typed", World::Typed),
+    ];
+    for (name, world) in expected {
+        assert_eq!(World::of(guest(name)), Ok(world), "{name}");
+    }
+}
+
+#[test]
+fn a_guest_is_built_once_a_process() {
+    assert!(std::ptr::eq(guest("typed"), guest("typed")));
+}
+
+#[test]
+#[should_panic(expected = "did you mean `typed`?")]
+fn an_unknown_guest_is_a_failure_that_helps() {
+    guest("tiped");
+}
