@@ -1,0 +1,493 @@
+//! The side the agent comes to.
+
+use bytes::{Bytes, BytesMut};
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
+use phoenix_core::migration::MigrationMessage;
+use phoenix_core::{AgentId, Digest, Epoch, MigrationId, Millis, NodeId};
+
+use super::MigrationLimits;
+use super::timer::{Asking, Link};
+
+/// What is to come, and where from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetPlan {
+    /// Which attempt.
+    pub migration: MigrationId,
+    /// Which agent.
+    pub agent: AgentId,
+    /// Its component.
+    pub component: Digest,
+    /// Where it comes from.
+    pub source: NodeId,
+    /// This node.
+    pub target: NodeId,
+}
+
+/// What happens to the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetEvent {
+    /// A message of the source's.
+    Message(MigrationMessage),
+    /// A connection to the source stands.
+    Connected,
+    /// The connection to the source is gone.
+    Disconnected,
+    /// The component is here and compiled.
+    Prepared,
+    /// It cannot be had, or there is no room for the agent.
+    PrepareFailed(String),
+    /// The copy is restored and stands still.
+    StageOk,
+    /// It cannot be restored.
+    StageFailed(String),
+    /// The directory's answer.
+    Answer {
+        /// The request's number.
+        request: u32,
+        /// The answer.
+        answer: DirectoryAnswer,
+    },
+    /// The deadline has come.
+    Tick,
+}
+
+/// What the target's driver is to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetAction {
+    /// Send this to the source. One that is not sent is sent again later.
+    Send(MigrationMessage),
+    /// Fetch and compile the component; answer with [`TargetEvent::Prepared`] or
+    /// [`TargetEvent::PrepareFailed`].
+    Prepare,
+    /// Check these bytes' hash and restore the agent from them, frozen. Answer with
+    /// [`TargetEvent::StageOk`] or [`TargetEvent::StageFailed`]. A copy belongs to
+    /// its migration: there may be an older one of the same agent that is yet to be dropped.
+    Stage {
+        /// The whole, as the source froze it.
+        bytes: Bytes,
+    },
+    /// The copy is the agent from now on, under this epoch. It takes messages and runs no turn yet.
+    Activate {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Run its turns.
+    Run,
+    /// Delete the copy, if there is one. What waits for it is to be looked up anew.
+    Drop,
+    /// Ask the directory.
+    Submit {
+        /// The number to answer with.
+        request: u32,
+        /// What to ask.
+        command: DirectoryCommand,
+    },
+    /// This is how it ended.
+    Finished(TargetOutcome),
+}
+
+/// How a migration ended for the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetOutcome {
+    /// The agent runs here.
+    Running {
+        /// Under this epoch.
+        epoch: Epoch,
+    },
+    /// It does not, and there is no copy here.
+    Dropped {
+        /// Why.
+        reason: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Preparing {
+        since: Millis,
+    },
+    Collecting {
+        total: Option<u64>,
+        image: BytesMut,
+        since: Millis,
+    },
+    Staging {
+        /// Set if the source went away meanwhile.
+        doomed: Option<String>,
+    },
+    Staged {
+        since: Millis,
+        resend: Millis,
+    },
+    Active {
+        epoch: Epoch,
+        since: Millis,
+        resend: Millis,
+    },
+    Claiming {
+        /// Set if the copy is activated.
+        epoch: Option<Epoch>,
+        asking: Asking,
+    },
+    Done,
+}
+
+/// One migration, as its target sees it.
+#[derive(Clone, Debug)]
+pub struct TargetMigration {
+    plan: TargetPlan,
+    limits: MigrationLimits,
+    link: Link,
+    requests: u32,
+    state: State,
+}
+
+impl TargetMigration {
+    /// Begins, on a `Prepare` of a source that is connected.
+    pub fn begin(
+        now: Millis,
+        plan: TargetPlan,
+        limits: MigrationLimits,
+    ) -> (Self, Vec<TargetAction>) {
+        let machine = Self {
+            // The source's boot counter plays no part: in doubt the directory is asked.
+            link: Link::new(Some(0), now),
+            requests: 0,
+            state: State::Preparing { since: now },
+            plan,
+            limits,
+        };
+        (machine, vec![TargetAction::Prepare])
+    }
+
+    /// What is to come, and where from.
+    pub fn plan(&self) -> &TargetPlan {
+        &self.plan
+    }
+
+    /// Whether nothing is left to do. What still comes is for [`super::FinishedAttempts`].
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Bytes of the frozen agent held here, waiting to be whole.
+    pub fn collected(&self) -> usize {
+        match &self.state {
+            State::Collecting { image, .. } => image.len(),
+            _ => 0,
+        }
+    }
+
+    /// When to send [`TargetEvent::Tick`], if nothing happens before.
+    pub fn deadline(&self) -> Option<Millis> {
+        match &self.state {
+            State::Preparing { since } => Some(*since + self.limits.prepare_within),
+            State::Collecting { since, .. } => Some(*since + self.limits.part_within),
+            State::Staging { .. } | State::Done => None,
+            State::Staged { since, resend } | State::Active { since, resend, .. } => {
+                Some(*resend.min(&self.link.gone_at(*since, &self.limits)))
+            }
+            State::Claiming { asking, .. } => Some(asking.deadline()),
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Millis, event: TargetEvent) -> Vec<TargetAction> {
+        let mut out = Vec::new();
+        match event {
+            TargetEvent::Message(message) if message.migration() == self.plan.migration => {
+                self.message(now, message, &mut out);
+            }
+            TargetEvent::Message(_) => {}
+            TargetEvent::Connected => {
+                self.link.connected(0);
+                self.speak(now, &mut out);
+            }
+            TargetEvent::Disconnected => self.link.disconnected(now),
+            TargetEvent::Prepared => {
+                if let State::Preparing { .. } = self.state {
+                    self.state = State::Collecting {
+                        total: None,
+                        image: BytesMut::new(),
+                        since: now,
+                    };
+                    self.speak(now, &mut out);
+                }
+            }
+            TargetEvent::PrepareFailed(reason) => {
+                if let State::Preparing { .. } = self.state {
+                    self.refuse(reason, &mut out);
+                }
+            }
+            TargetEvent::StageOk => self.staged(now, &mut out),
+            TargetEvent::StageFailed(reason) => {
+                if let State::Staging { .. } = self.state {
+                    self.refuse(reason, &mut out);
+                }
+            }
+            TargetEvent::Answer { request, answer } => self.answer(now, request, answer, &mut out),
+            TargetEvent::Tick => self.tick(now, &mut out),
+        }
+        out
+    }
+
+    fn message(&mut self, now: Millis, message: MigrationMessage, out: &mut Vec<TargetAction>) {
+        use MigrationMessage as M;
+        match message {
+            M::Prepare { .. } => self.speak(now, out),
+            M::Ship {
+                offset,
+                total,
+                bytes,
+                ..
+            } => self.part(now, offset, total, &bytes, out),
+            M::Activate { epoch, .. } => self.activate(now, epoch, out),
+            M::Released { .. } => {
+                let epoch = match &self.state {
+                    State::Active { epoch, .. } => Some(*epoch),
+                    State::Claiming { epoch, .. } => *epoch,
+                    _ => None,
+                };
+                // Not activated, a copy has nothing to be released to.
+                if let Some(epoch) = epoch {
+                    self.run(epoch, out);
+                }
+            }
+            M::Cancelled { .. } => match &mut self.state {
+                State::Staging { doomed } => *doomed = Some("the source kept it".to_owned()),
+                State::Done => {}
+                _ => self.drop_copy("the source kept it".to_owned(), out),
+            },
+            // The source started anew, or forgot.
+            M::Unknown { .. } => match &mut self.state {
+                State::Preparing { .. } | State::Collecting { .. } => {
+                    self.drop_copy("the source forgot it".to_owned(), out);
+                }
+                State::Staging { doomed } => *doomed = Some("the source forgot it".to_owned()),
+                State::Staged { .. } => self.claim(now, None, out),
+                State::Active { epoch, .. } => {
+                    let epoch = Some(*epoch);
+                    self.claim(now, epoch, out);
+                }
+                State::Claiming { .. } | State::Done => {}
+            },
+            M::Ready { .. } | M::Staged { .. } | M::Refused { .. } | M::Activated { .. } => {}
+        }
+    }
+
+    /// Says where it stands, if the source should know.
+    fn speak(&mut self, now: Millis, out: &mut Vec<TargetAction>) {
+        let migration = self.plan.migration;
+        let message = match &mut self.state {
+            State::Collecting { .. } => MigrationMessage::Ready { migration },
+            State::Staged { resend, .. } => {
+                *resend = now + self.limits.resend;
+                MigrationMessage::Staged { migration }
+            }
+            State::Active { resend, .. } => {
+                *resend = now + self.limits.resend;
+                MigrationMessage::Activated { migration }
+            }
+            _ => return,
+        };
+        out.push(TargetAction::Send(message));
+    }
+
+    fn part(
+        &mut self,
+        now: Millis,
+        offset: u64,
+        length: u64,
+        bytes: &Bytes,
+        out: &mut Vec<TargetAction>,
+    ) {
+        let State::Collecting {
+            total,
+            image,
+            since,
+        } = &mut self.state
+        else {
+            return self.speak(now, out);
+        };
+        let bound = self.limits.image_bytes;
+        let have = image.len() as u64;
+        let end = offset.saturating_add(bytes.len() as u64);
+        let wrong = if length > bound {
+            Some(format!("it has {length} bytes, and {bound} are taken"))
+        } else if total.is_some_and(|total| total != length) || end > length {
+            Some("its parts do not agree on its length".to_owned())
+        } else if offset > have || (offset < have && end > have) {
+            Some(format!(
+                "a part begins at byte {offset} where {have} is next"
+            ))
+        } else {
+            None
+        };
+        if let Some(reason) = wrong {
+            return self.refuse(reason, out);
+        }
+        *total = Some(length);
+        *since = now;
+        if offset == have {
+            image.extend_from_slice(bytes);
+        }
+        if image.len() as u64 == length {
+            let bytes = std::mem::take(image).freeze();
+            self.state = State::Staging { doomed: None };
+            out.push(TargetAction::Stage { bytes });
+        }
+    }
+
+    fn staged(&mut self, now: Millis, out: &mut Vec<TargetAction>) {
+        let State::Staging { doomed } = &mut self.state else {
+            return;
+        };
+        if let Some(reason) = doomed.take() {
+            return self.drop_copy(reason, out);
+        }
+        self.state = State::Staged {
+            since: now,
+            resend: now,
+        };
+        self.speak(now, out);
+    }
+
+    fn activate(&mut self, now: Millis, epoch: Epoch, out: &mut Vec<TargetAction>) {
+        let migration = self.plan.migration;
+        match &self.state {
+            // An answer to a claim made before the move won is worthless from
+            // here on: the source may let go any moment.
+            State::Staged { .. } | State::Claiming { epoch: None, .. } => {
+                out.push(TargetAction::Activate { epoch });
+                self.state = State::Active {
+                    epoch,
+                    since: now,
+                    resend: now,
+                };
+                self.speak(now, out);
+            }
+            State::Active { .. } => self.speak(now, out),
+            State::Claiming { epoch: Some(_), .. } => {
+                out.push(TargetAction::Send(MigrationMessage::Activated {
+                    migration,
+                }));
+            }
+            State::Preparing { .. } | State::Collecting { .. } | State::Staging { .. } => {
+                out.push(TargetAction::Send(MigrationMessage::Unknown { migration }));
+            }
+            State::Done => {}
+        }
+    }
+
+    fn answer(
+        &mut self,
+        now: Millis,
+        request: u32,
+        answer: DirectoryAnswer,
+        out: &mut Vec<TargetAction>,
+    ) {
+        let State::Claiming { epoch, asking } = &mut self.state else {
+            return;
+        };
+        if asking.request != request {
+            return;
+        }
+        match answer {
+            DirectoryAnswer::InDoubt(_) => asking.in_doubt(now, &self.limits),
+            DirectoryAnswer::Owned(here) if here.owner == self.plan.target => {
+                if epoch.is_none() {
+                    out.push(TargetAction::Activate { epoch: here.epoch });
+                }
+                out.push(TargetAction::Send(MigrationMessage::Activated {
+                    migration: self.plan.migration,
+                }));
+                self.run(here.epoch, out);
+            }
+            DirectoryAnswer::Owned(there) | DirectoryAnswer::Lost(there) => {
+                let reason = format!("the source fell silent, and {} has it", there.owner);
+                self.drop_copy(reason, out);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Millis, out: &mut Vec<TargetAction>) {
+        match &mut self.state {
+            State::Preparing { since } => {
+                if now >= *since + self.limits.prepare_within {
+                    self.refuse("its component did not come in time".to_owned(), out);
+                }
+            }
+            State::Collecting { since, .. } => {
+                if now >= *since + self.limits.part_within {
+                    self.refuse("its parts did not come in time".to_owned(), out);
+                }
+            }
+            State::Staged { since, resend } => {
+                if now >= self.link.gone_at(*since, &self.limits) {
+                    self.claim(now, None, out);
+                } else if now >= *resend {
+                    self.speak(now, out);
+                }
+            }
+            State::Active {
+                epoch,
+                since,
+                resend,
+            } => {
+                if now >= self.link.gone_at(*since, &self.limits) {
+                    let epoch = Some(*epoch);
+                    self.claim(now, epoch, out);
+                } else if now >= *resend {
+                    self.speak(now, out);
+                }
+            }
+            State::Claiming { asking, .. } => {
+                if asking.due(now, &self.limits) {
+                    let request = asking.request;
+                    out.push(self.submit(request));
+                }
+            }
+            State::Staging { .. } | State::Done => {}
+        }
+    }
+
+    fn claim(&mut self, now: Millis, epoch: Option<Epoch>, out: &mut Vec<TargetAction>) {
+        self.requests = self.requests.wrapping_add(1);
+        out.push(self.submit(self.requests));
+        self.state = State::Claiming {
+            epoch,
+            asking: Asking::new(self.requests, now, &self.limits),
+        };
+    }
+
+    fn submit(&self, request: u32) -> TargetAction {
+        TargetAction::Submit {
+            request,
+            command: DirectoryCommand::Claim {
+                agent: self.plan.agent.clone(),
+                migration: self.plan.migration,
+                by: self.plan.target,
+            },
+        }
+    }
+
+    fn run(&mut self, epoch: Epoch, out: &mut Vec<TargetAction>) {
+        self.state = State::Done;
+        out.push(TargetAction::Run);
+        out.push(TargetAction::Finished(TargetOutcome::Running { epoch }));
+    }
+
+    fn refuse(&mut self, reason: String, out: &mut Vec<TargetAction>) {
+        out.push(TargetAction::Send(MigrationMessage::Refused {
+            migration: self.plan.migration,
+            reason: reason.clone(),
+        }));
+        self.drop_copy(reason, out);
+    }
+
+    fn drop_copy(&mut self, reason: String, out: &mut Vec<TargetAction>) {
+        self.state = State::Done;
+        out.push(TargetAction::Drop);
+        out.push(TargetAction::Finished(TargetOutcome::Dropped { reason }));
+    }
+}
