@@ -31,6 +31,6 @@ pub use message::{
     Acknowledgement, Ask, Body, DeadReason, Envelope, Failure, Lane, Notice, Payload, Refusal,
     Reply, ReplyTo, Sender, Sequence, SkipReason, StreamKey,
 };
-pub use peer::{PeerMessage, SendRefused, Transport, TransportEvents};
+pub use peer::{Member, PeerMessage, SendRefused, Transport, TransportEvents};
 pub use phoenix_wit::{ContentType, Delivery, Level};
 pub use time::{Millis, Nanos};

@@ -124,6 +124,9 @@ pub enum SendRefused {
     /// As much as may wait for that node waits already.
     #[error("the queue to the node is full")]
     Full,
+    /// It is larger than the transport can carry, now or later.
+    #[error("the message is larger than the transport can carry")]
+    TooLarge,
 }
 
 /// The port between nodes.
