@@ -52,9 +52,27 @@ pub(crate) struct Mailbox {
     urgent: VecDeque<Input>,
     messages: VecDeque<Input>,
     bytes: u64,
+    /// How many of each lane left with the snapshot of a moving agent.
+    shipped: (usize, usize),
 }
 
 impl Mailbox {
+    /// What waits now leaves with the snapshot.
+    pub(crate) fn mark_shipped(&mut self) {
+        self.shipped = (self.urgent.len(), self.messages.len());
+    }
+
+    /// Empties it; gives what came after [`Mailbox::mark_shipped`].
+    pub(crate) fn take_unshipped(&mut self) -> impl Iterator<Item = Input> {
+        let (urgent, messages) = self.shipped;
+        self.bytes = 0;
+        let urgent = std::mem::take(&mut self.urgent).into_iter().skip(urgent);
+        let messages = std::mem::take(&mut self.messages)
+            .into_iter()
+            .skip(messages);
+        urgent.chain(messages)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.urgent.len() + self.messages.len()
     }

@@ -420,7 +420,7 @@ impl Agent {
             }
             out.dead.push((envelope, DeadReason::GaveUp, 0));
         }
-        self.wake = self.find_wake();
+        self.wake = self.next_wake_exact();
     }
 
     /// No later than the instant [`Agent::tick`] next has something to do. Cheap;
@@ -433,7 +433,8 @@ impl Agent {
         self.wake = self.wake.min(at);
     }
 
-    fn find_wake(&self) -> Millis {
+    /// When [`Agent::tick`] next has something to do.
+    pub fn next_wake_exact(&self) -> Millis {
         let asks = self
             .asks
             .values()
@@ -516,6 +517,27 @@ impl Agent {
         }
         self.report_watermarks(out);
         failed
+    }
+
+    /// What waits now leaves with the snapshot that is taken next.
+    pub fn mark_shipped(&mut self) {
+        self.mailbox.mark_shipped();
+    }
+
+    /// What came after [`Agent::mark_shipped`], or all of it, to be sent after the agent.
+    pub fn take_unshipped(&mut self) -> Vec<Arc<Envelope>> {
+        self.mailbox
+            .take_unshipped()
+            .filter_map(|input| match input {
+                Input::Envelope(envelope, _) => Some(envelope),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// A batch was not run: its inputs go back as they were.
+    pub fn put_back(&mut self, batch: Batch) {
+        self.mailbox.restore(batch.into_inputs());
     }
 
     /// A batch did not fit the outbox: its inputs go back and are put one at a time.

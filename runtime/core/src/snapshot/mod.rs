@@ -160,6 +160,17 @@ pub fn peek_agent(snapshot: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.get(at..at + length)?).ok()
 }
 
+/// Turns committed by the agent a snapshot is of, likewise.
+pub fn peek_turns(snapshot: &[u8]) -> Option<u64> {
+    let whole = Bytes::copy_from_slice(snapshot.get(..snapshot.len().min(1_024))?);
+    let mut r = Reader::new(&whole, whole.len());
+    r.array::<34>("head").ok()?;
+    r.agent().ok()?;
+    r.incarnation().ok()?;
+    r.array::<8>("seed").ok()?;
+    r.number("turn").ok()
+}
+
 /// Reads a snapshot and checks its hash.
 pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
     let end = bytes

@@ -1,0 +1,431 @@
+//! Two agents and a network that loses, repeats and reorders: what was accepted
+//! is applied once and in order, whatever sleeps, moves or faults in between.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use phoenix_core::agent::{Actions, Agent, Batch, BatchRoom, Failed, Handlers, Names};
+use phoenix_core::{
+    AgentId, Body, ContentType, DeadReason, Digest, Envelope, Incarnation, KindPolicy, Lane,
+    Millis, Nanos, NodeId, Payload, ReplyTo, Sender, Sequence, snapshot,
+};
+use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome, Reply};
+use proptest::prelude::*;
+
+struct Plain;
+
+impl Handlers for Plain {
+    fn interleaves(&self, _: &str) -> bool {
+        false
+    }
+    fn any_interleaves(&self) -> bool {
+        false
+    }
+}
+
+/// What a guest would do, written in the test: sees every turn, answers it.
+type Guest<'a> = dyn FnMut(u64, Input<'_>, &mut AnswerWriter) + 'a;
+
+struct Runner {
+    agent: Agent,
+    policy: KindPolicy,
+    names: Names,
+    room: BatchRoom,
+}
+
+impl Runner {
+    fn new(id: &str, policy: KindPolicy) -> Self {
+        let incarnation = Incarnation {
+            generation: 0,
+            boot: 1,
+            count: 1,
+        };
+        Self {
+            agent: Agent::new(AgentId::new(id).unwrap(), incarnation, Payload::default()),
+            policy,
+            names: Names::default(),
+            room: BatchRoom::default(),
+        }
+    }
+
+    fn begin(&mut self, now: u64) -> Option<Batch> {
+        let now = Nanos(now * 1_000_000);
+        self.agent
+            .begin(now, &self.policy, &Plain, &mut self.room, Vec::new())
+    }
+
+    /// Runs everything that is ready.
+    fn run(&mut self, now: u64, guest: &mut Guest<'_>) -> Actions {
+        let mut out = Actions::default();
+        while let Some(batch) = self.begin(now) {
+            let answer = answer(&batch, guest);
+            self.commit(batch, &answer, &mut out);
+        }
+        out
+    }
+
+    fn commit(&mut self, batch: Batch, answer: &Bytes, out: &mut Actions) {
+        self.agent
+            .commit(
+                batch,
+                answer,
+                &self.policy,
+                &mut self.names,
+                &mut self.room,
+                out,
+            )
+            .map_err(|(_, bad)| bad)
+            .unwrap();
+    }
+
+    /// The agent as it is after a sleep or a move.
+    fn through_snapshot(&mut self) {
+        let mut bytes = Vec::new();
+        let component = Digest::of(b"component");
+        snapshot::encode(&self.agent, &component, b"image", &mut bytes);
+        assert_eq!(
+            snapshot::peek_agent(&bytes),
+            Some(self.agent.id().as_str())
+        );
+        let bytes = Bytes::from(bytes);
+        let read = snapshot::decode(&bytes).unwrap();
+        assert_eq!((read.component, &read.image[..]), (component, &b"image"[..]));
+        let mut again = Vec::new();
+        snapshot::encode(&read.agent, &component, &read.image, &mut again);
+        assert_eq!(bytes, again, "a snapshot of what was restored is the same");
+        self.agent = read.agent;
+    }
+}
+
+fn answer(batch: &Batch, guest: &mut Guest<'_>) -> Bytes {
+    let mut writer = AnswerWriter::new(Vec::new());
+    if batch.turns() > 0 {
+        let mut frame = FrameReader::new(&batch.frame).unwrap();
+        while let Some(turn) = frame.next_turn().unwrap() {
+            guest(turn.number, turn.input, &mut writer);
+        }
+    }
+    Bytes::from(writer.finish())
+}
+
+fn ok(writer: &mut AnswerWriter) {
+    writer.outcome(&Outcome::Ok(phoenix_wit::Payload::NONE), 0);
+}
+
+fn message(to: &str, number: u64, body: &[u8]) -> Arc<Envelope> {
+    Arc::new(Envelope {
+        from: Sender::System,
+        to: AgentId::new(to).unwrap(),
+        sequence: (number > 0).then_some(Sequence {
+            lane: Lane::Normal,
+            number,
+            base: 1,
+            give_up: Millis(1_000_000),
+        }),
+        body: Body::Message {
+            method: "do".into(),
+            payload: Payload {
+                content_type: ContentType::Binary,
+                bytes: Bytes::copy_from_slice(body),
+            },
+            ask: None,
+        },
+    })
+}
+
+/// What the network may do to what is under way.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Deliver,
+    Lose,
+    Repeat,
+    Delay,
+    SenderSleeps,
+    ReceiverSleeps,
+    ReceiverFaults,
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    let fate = prop_oneof![
+        6 => Just(Fate::Deliver),
+        2 => Just(Fate::Lose),
+        1 => Just(Fate::Repeat),
+        2 => Just(Fate::Delay),
+        1 => Just(Fate::SenderSleeps),
+        1 => Just(Fate::ReceiverSleeps),
+        1 => Just(Fate::ReceiverFaults),
+    ];
+    prop::collection::vec(fate, 1..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn applied_once_and_in_order(fates in fates(), count in 1u64..60, mailbox in 1u32..20) {
+        let mut from = Runner::new("test/from", KindPolicy::default());
+        let small = KindPolicy { mailbox_messages: mailbox, ..KindPolicy::default() };
+        let mut to = Runner::new("test/to", small);
+        let mut applied: Vec<u64> = Vec::new();
+        let mut out = Actions::default();
+        from.agent.offer(message("test/from", 0, b""), &from.policy.clone(), &mut out);
+        // The sender's one message makes it send `count` numbered ones.
+        let mut under_way: Vec<Arc<Envelope>> = from.run(1, &mut |_, input, writer| {
+            if matches!(input, Input::Message { .. }) {
+                for n in 1..=count {
+                    writer.effect(&Effect::Send {
+                        to: "test/to",
+                        method: "do",
+                        payload: phoenix_wit::Payload::message_pack(&n.to_le_bytes()),
+                        delivery: Delivery::ExactlyOnce,
+                    });
+                }
+            }
+            ok(writer);
+        }).send;
+        prop_assert_eq!(under_way.len() as u64, count);
+        let mut fates = fates.into_iter();
+        let mut now = 10u64;
+        // After the bad times, good ones: everything must come to an end.
+        for _ in 0..20_000 {
+            now += 100;
+            let fate = fates.next().unwrap_or(Fate::Deliver);
+            let mut out = Actions::default();
+            match fate {
+                Fate::SenderSleeps => from.through_snapshot(),
+                Fate::ReceiverSleeps => to.through_snapshot(),
+                Fate::ReceiverFaults => {
+                    if let Some(batch) = to.begin(now) {
+                        let why: Arc<str> = "trap".into();
+                        let policy = KindPolicy { max_attempts: u32::MAX, ..to.policy.clone() };
+                        to.agent.fail(batch, &why, &policy, &mut out);
+                    }
+                }
+                Fate::Delay if under_way.len() > 1 => under_way.rotate_left(1),
+                Fate::Lose if !under_way.is_empty() => { under_way.remove(0); }
+                Fate::Repeat if !under_way.is_empty() => under_way.push(under_way[0].clone()),
+                _ if !under_way.is_empty() => {
+                    let envelope = under_way.remove(0);
+                    to.agent.offer(envelope, &to.policy.clone(), &mut out);
+                }
+                _ => {}
+            }
+            let ran = to.run(now, &mut |_, input, writer| {
+                if let Input::Message { payload, .. } = input {
+                    applied.push(u64::from_le_bytes(payload.bytes.try_into().unwrap()));
+                }
+                ok(writer);
+            });
+            out.acknowledge.extend(ran.acknowledge);
+            let lost = matches!(fate, Fate::Lose);
+            for a in out.acknowledge.drain(..).filter(|_| !lost) {
+                let mut more = Actions::default();
+                from.agent.acknowledged(&a.stream.receiver, a.stream.lane, &a.notice, Millis(now), &mut more);
+            }
+            from.agent.tick(Millis(now), &mut out);
+            under_way.append(&mut out.send);
+            if from.agent.unacknowledged() == 0 && under_way.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(from.agent.unacknowledged(), 0, "everything has its verdict");
+        prop_assert_eq!(applied, (1..=count).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_bytes_make_the_snapshot_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = snapshot::decode(&Bytes::from(bytes.clone()));
+        // With a right seal the rest is reached too.
+        let mut sealed = vec![snapshot::SNAPSHOT_VERSION];
+        sealed.extend(bytes);
+        let seal = Digest::of(&sealed);
+        sealed.extend(seal.0);
+        let _ = snapshot::decode(&Bytes::from(sealed));
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_snapshot_is_noticed() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    let mut out = Actions::default();
+    runner
+        .agent
+        .offer(message("test/a", 1, b"x"), &runner.policy.clone(), &mut out);
+    let mut bytes = Vec::new();
+    snapshot::encode(&runner.agent, &Digest::of(b"c"), b"image", &mut bytes);
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 0x10;
+        snapshot::decode(&Bytes::from(bad)).unwrap_err();
+    }
+    for length in 0..bytes.len() {
+        snapshot::decode(&Bytes::copy_from_slice(&bytes[..length])).unwrap_err();
+    }
+}
+
+#[test]
+fn one_bad_message_among_many_is_a_dead_letter_and_the_rest_go_on() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    let policy = runner.policy.clone();
+    let mut out = Actions::default();
+    drop(runner.run(1, &mut |_, _, writer| ok(writer)));
+    for n in 1..=10 {
+        let body = if n == 4 { b"bad" } else { b"fin" };
+        runner.agent.offer(message("test/a", n, body), &policy, &mut out);
+    }
+    let mut applied = Vec::new();
+    let why: Arc<str> = "trap".into();
+    let mut now = 10;
+    while let Some(batch) = runner.begin(now) {
+        now += 1_000;
+        let mut bad = false;
+        let mut seen = Vec::new();
+        let answer = answer(&batch, &mut |number, input, writer| {
+            if let Input::Message { payload, .. } = input {
+                bad |= payload.bytes == b"bad";
+                seen.push(number);
+            }
+            ok(writer);
+        });
+        if bad {
+            let failed = runner.agent.fail(batch, &why, &policy, &mut out);
+            assert_ne!(failed, Failed::InitFailed);
+        } else {
+            runner.commit(batch, &answer, &mut out);
+            applied.extend(seen);
+        }
+    }
+    assert_eq!(applied.len(), 9);
+    let [(dead, DeadReason::Trapped(_), 3)] = out.dead.as_slice() else {
+        panic!("{:?}", out.dead)
+    };
+    assert_eq!(dead.sequence.unwrap().number, 4);
+    assert_eq!(runner.agent.turns(), 10, "init and nine messages");
+}
+
+/// An ask: who waits is answered in a later turn, and a sleep in between changes nothing.
+#[test]
+fn an_ask_is_answered_across_a_sleep() {
+    let mut asker = Runner::new("test/asker", KindPolicy::default());
+    let mut other = Runner::new("test/other", KindPolicy::default());
+    let mut out = Actions::default();
+    asker
+        .agent
+        .offer(message("test/asker", 0, b""), &asker.policy.clone(), &mut out);
+    let asked = asker.run(1, &mut |_, input, writer| {
+        if matches!(input, Input::Message { .. }) {
+            writer.effect(&Effect::Ask {
+                ask: 7,
+                to: "test/other",
+                method: "do",
+                payload: phoenix_wit::Payload::NONE,
+                deadline_ms: 5_000,
+            });
+            writer.outcome(&Outcome::Pending, 1);
+        } else {
+            ok(writer);
+        }
+    });
+    assert_eq!((asker.agent.pending(), asker.agent.open_asks()), (1, 1));
+    asker.through_snapshot();
+    other
+        .agent
+        .offer(asked.send[0].clone(), &other.policy.clone(), &mut out);
+    // The other one takes the request, and answers it two turns later.
+    let mut request = None;
+    drop(other.run(2, &mut |number, input, writer| {
+        if matches!(input, Input::Message { request: true, .. }) {
+            request = Some(number);
+            writer.outcome(&Outcome::Pending, 1);
+        } else {
+            ok(writer);
+        }
+    }));
+    other.through_snapshot();
+    let request = request.unwrap();
+    other
+        .agent
+        .offer(message("test/other", 0, b""), &other.policy.clone(), &mut out);
+    // The handler is pending: only what resumes it may run.
+    assert!(other.begin(3).is_none());
+    other.agent.offer(stray_reply("test/other"), &other.policy.clone(), &mut out);
+    let batch = other.begin(3).unwrap();
+    assert_eq!(batch.turns(), 0, "a reply nobody waits for is no turn");
+    other.commit(batch, &Bytes::new(), &mut out);
+    assert_eq!(other.agent.counters.late_replies, 1);
+    assert_eq!(request, 1);
+}
+
+fn stray_reply(id: &str) -> Arc<Envelope> {
+    Arc::new(Envelope {
+        from: Sender::System,
+        to: AgentId::new(id).unwrap(),
+        sequence: None,
+        body: Body::Reply {
+            ask: 99,
+            asker: Incarnation::default(),
+            reply: phoenix_core::Reply::Timeout,
+        },
+    })
+}
+
+#[test]
+fn an_ask_runs_into_its_deadline_once() {
+    let mut asker = Runner::new("test/asker", KindPolicy::default());
+    let mut out = Actions::default();
+    asker
+        .agent
+        .offer(message("test/asker", 0, b""), &asker.policy.clone(), &mut out);
+    drop(asker.run(1, &mut |_, input, writer| {
+        if matches!(input, Input::Message { .. }) {
+            writer.effect(&Effect::Ask {
+                ask: 1,
+                to: "test/nobody",
+                method: "do",
+                payload: phoenix_wit::Payload::NONE,
+                deadline_ms: 10,
+            });
+            writer.outcome(&Outcome::Pending, 1);
+        } else {
+            ok(writer);
+        }
+    }));
+    let mut ends = Vec::new();
+    for now in [5, 12, 13, 5_000] {
+        asker.agent.tick(Millis(now), &mut out);
+        drop(asker.run(now, &mut |_, input, writer| {
+            if let Input::Reply { ask, reply } = input {
+                ends.push((now, ask, matches!(reply, Reply::Timeout)));
+            }
+            ok(writer);
+        }));
+    }
+    assert_eq!(ends, [(12, 1, true)]);
+    assert_eq!(asker.agent.open_asks(), 0);
+}
+
+#[test]
+fn a_client_waits_for_an_answer() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    let mut out = Actions::default();
+    let asked = Envelope {
+        body: Body::Message {
+            method: "do".into(),
+            payload: Payload::default(),
+            ask: Some(phoenix_core::Ask {
+                id: 5,
+                reply_to: ReplyTo::Client(NodeId(1)),
+                deadline: Millis(1_000),
+            }),
+        },
+        ..Envelope::clone(&message("test/a", 0, b""))
+    };
+    runner
+        .agent
+        .offer(Arc::new(asked), &runner.policy.clone(), &mut out);
+    let ran = runner.run(1, &mut |_, _, writer| ok(writer));
+    assert!(matches!(
+        ran.answer.as_slice(),
+        [(NodeId(1), 5, phoenix_core::Reply::Ok(_))]
+    ));
+}
