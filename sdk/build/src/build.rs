@@ -31,6 +31,7 @@ pub struct Build {
     manifest_dir: PathBuf,
     packages: Vec<String>,
     profile: String,
+    target: String,
     target_dir: Option<PathBuf>,
     locked: bool,
     verbose: bool,
@@ -57,6 +58,7 @@ impl Build {
             manifest_dir: manifest_dir.into(),
             packages: Vec::new(),
             profile: PROFILE.to_owned(),
+            target: TARGET.to_owned(),
             target_dir: None,
             locked: true,
             verbose: false,
@@ -73,6 +75,13 @@ impl Build {
     /// Uses this cargo profile instead of [`PROFILE`], which need not be defined.
     pub fn profile(mut self, name: impl Into<String>) -> Self {
         self.profile = name.into();
+        self
+    }
+
+    /// Compiles for another target than [`TARGET`]. Those that give core modules
+    /// need [`Build::any_world`] too.
+    pub fn target(mut self, target: impl Into<String>) -> Self {
+        self.target = target.into();
         self
     }
 
@@ -127,7 +136,7 @@ impl Build {
     ) -> Result<Vec<u8>, BuildError> {
         let mut command = cargo();
         command
-            .args(["build", "--lib", "--target", TARGET])
+            .args(["build", "--lib", "--target", &self.target])
             .args(["--profile", &self.profile])
             .arg("--message-format=json-render-diagnostics")
             .current_dir(&self.manifest_dir);
@@ -160,8 +169,10 @@ impl Build {
 
     /// Why cargo failed.
     fn diagnose(&self, metadata: &Metadata, packages: &[&Package], output: String) -> BuildError {
-        if target_is_missing(&self.manifest_dir) {
-            return BuildError::TargetMissing { target: TARGET };
+        if target_is_missing(&self.manifest_dir, &self.target) {
+            return BuildError::TargetMissing {
+                target: self.target.clone(),
+            };
         }
         if output.contains("--locked was passed") {
             return BuildError::LockOutdated {
@@ -218,11 +229,11 @@ fn defines_profile(workspace: &Path) -> bool {
     })
 }
 
-/// Whether the toolchain in use in `dir` has no standard library for [`TARGET`].
-fn target_is_missing(dir: &Path) -> bool {
+/// Whether the toolchain in use in `dir` has no standard library for `target`.
+fn target_is_missing(dir: &Path, target: &str) -> bool {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .current_dir(dir)
         .output();
     output.is_ok_and(|output| {

@@ -36,7 +36,10 @@ pub enum Misfit {
         found: String,
     },
     /// Neither world is exported.
-    #[error("it exports neither `{TURNS}` nor `{HANDLER}@{VERSION}`, only {}", listed(exports))]
+    #[error(
+        "it exports neither `{TURNS}` nor `{HANDLER}@{VERSION}`, only {}",
+        listed(exports)
+    )]
     NoExport {
         /// What it exports instead.
         exports: Vec<String>,
@@ -136,7 +139,8 @@ mod tests {
     fn what_is_no_agent_is_named() {
         assert!(matches!(World::of(b"hello"), Err(Misfit::Broken(_))));
         assert_eq!(world("(module)"), Err(Misfit::CoreModule));
-        let old = r#"(component (instance $i) (export "phoenix:agent/handler@0.0.9" (instance $i)))"#;
+        let old =
+            r#"(component (instance $i) (export "phoenix:agent/handler@0.0.9" (instance $i)))"#;
         assert_eq!(
             world(old),
             Err(Misfit::Version {

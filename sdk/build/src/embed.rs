@@ -151,7 +151,10 @@ mod tests {
         let text = "/t/x.wasm: /a/lib.rs /b/with\\ space.rs\n";
         assert_eq!(
             dependencies(text),
-            [PathBuf::from("/a/lib.rs"), PathBuf::from("/b/with space.rs")]
+            [
+                PathBuf::from("/a/lib.rs"),
+                PathBuf::from("/b/with space.rs")
+            ]
         );
         assert!(dependencies("").is_empty());
     }
@@ -163,7 +166,10 @@ mod tests {
         write_if_changed(&path, b"one").unwrap();
         let before = std::fs::metadata(&path).unwrap().modified().unwrap();
         write_if_changed(&path, b"one").unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), before);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().modified().unwrap(),
+            before
+        );
         write_if_changed(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
     }

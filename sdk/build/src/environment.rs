@@ -65,10 +65,19 @@ mod tests {
 
     #[test]
     fn the_outer_build_is_forgotten_and_the_user_is_not() {
-        for gone in ["RUSTFLAGS", "CARGO_CFG_TARGET_OS", "RUSTC_WORKSPACE_WRAPPER"] {
+        for gone in [
+            "RUSTFLAGS",
+            "CARGO_CFG_TARGET_OS",
+            "RUSTC_WORKSPACE_WRAPPER",
+        ] {
             assert!(is_removed(OsStr::new(gone)), "{gone}");
         }
-        for kept in ["PATH", "CARGO_HOME", "RUSTUP_TOOLCHAIN", "CARGO_NET_OFFLINE"] {
+        for kept in [
+            "PATH",
+            "CARGO_HOME",
+            "RUSTUP_TOOLCHAIN",
+            "CARGO_NET_OFFLINE",
+        ] {
             assert!(!is_removed(OsStr::new(kept)), "{kept}");
         }
     }

@@ -55,7 +55,7 @@ pub enum BuildError {
     #[error("the Rust toolchain in use has no `{target}` target")]
     TargetMissing {
         /// The target.
-        target: &'static str,
+        target: String,
     },
     /// The lock file is older than the manifests.
     #[error("Cargo.lock no longer fits the manifests of {}", workspace.display())]
@@ -222,7 +222,9 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = i;
         let mut left = i + 1;
         for (y, cell) in b.chars().zip(row.iter_mut().skip(1)) {
-            let here = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            let here = (diagonal + usize::from(x != y))
+                .min(left + 1)
+                .min(*cell + 1);
             diagonal = std::mem::replace(cell, here);
             left = here;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use phoenix_build::{Build, shared_target_dir};
 
@@ -19,6 +19,29 @@ pub fn guest(name: &str) -> &'static [u8] {
     built(&root().join("tests/guests"), name)
 }
 
+/// The guest `adapter`, a core module that speaks WASI preview 1, joined to
+/// the adapter that wasmtime ships for such modules.
+pub fn adapter() -> &'static [u8] {
+    static ADAPTER: OnceLock<Vec<u8>> = OnceLock::new();
+    ADAPTER.get_or_init(|| {
+        let build = build(&root().join("tests/guests"), "adapter")
+            .target("wasm32-unknown-unknown")
+            .any_world();
+        let module = run(&build);
+        wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(&module)
+            .expect("the guest carries the world it was compiled for")
+            .adapter(
+                wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+                wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+            )
+            .expect("the adapter fits this encoder")
+            .encode()
+            .expect("the adapter has all that the guest imports")
+    })
+}
+
 /// The root of the source tree.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,6 +49,12 @@ pub fn root() -> PathBuf {
         .nth(2)
         .expect("this crate lies at tests/support")
         .to_owned()
+}
+
+/// Where guests are built, with those of other tests and the agents of the
+/// `phoenix` binary.
+pub(crate) fn target_dir() -> PathBuf {
+    shared_target_dir(&root().join("target/phoenix-agents"))
 }
 
 /// Builds `package` of `workspace` unless this process has done so already. Of
@@ -38,28 +67,20 @@ fn built(workspace: &Path, package: &str) -> &'static [u8] {
     if let Some(bytes) = built.get(&key) {
         return bytes;
     }
-    let artifact = Build::new(workspace)
-        .packages([package])
-        .target_dir(shared_target_dir(&root().join("target/phoenix-agents")))
-        .run()
-        .unwrap_or_else(|error| panic!("{}", error.report()))
-        .remove(0);
-    let bytes = &*artifact.bytes.leak();
+    let bytes = &*run(&build(workspace, package)).leak();
     built.insert(key, bytes);
     bytes
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn build(workspace: &Path, package: &str) -> Build {
+    Build::new(workspace)
+        .packages([package])
+        .target_dir(target_dir())
+}
 
-    #[test]
-    fn the_counter_agent_builds_and_is_built_once() {
-        let first = agent("counter");
-        assert_eq!(
-            phoenix_build::World::of(first),
-            Ok(phoenix_build::World::Framed)
-        );
-        assert!(std::ptr::eq(first, agent("counter")));
+fn run(build: &Build) -> Vec<u8> {
+    match build.run() {
+        Ok(mut artifacts) => artifacts.remove(0).bytes,
+        Err(error) => panic!("{}", error.report()),
     }
 }

@@ -17,9 +17,7 @@ mod residue;
 
 use std::cell::Cell;
 
-use phoenix_wit::{
-    AnswerWriter, ContentType, Failure, FrameReader, Input, Outcome, Payload, Turn,
-};
+use phoenix_wit::{AnswerWriter, ContentType, Failure, FrameReader, Input, Outcome, Payload, Turn};
 
 wit_bindgen::generate!({
     path: "../../../wit/agent.wit",

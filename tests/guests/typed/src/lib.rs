@@ -29,9 +29,7 @@ wit_bindgen::generate!({
 });
 
 use exports::phoenix::agent::handler::{Body, Guest, Outcome, Payload};
-use phoenix::agent::types::{
-    Answer, ContentType, Delivery, Failure, Level, Message, Reply, Timer,
-};
+use phoenix::agent::types::{Answer, ContentType, Delivery, Failure, Level, Message, Reply, Timer};
 use phoenix::agent::{context, log, messaging, pubsub, timers};
 
 /// Timers below this number belong to `later` and are named by the request they answer.

@@ -1,0 +1,81 @@
+//! Components that cost more to admit than they are worth.
+
+use wasm_encoder::{
+    BlockType, CodeSection, Component, Function, FunctionSection, Instruction, Module,
+    ModuleSection, TypeSection, ValType,
+};
+
+use crate::zoo::framed::framed;
+
+/// A plain agent with a custom section that makes it longer than `limit` bytes.
+pub fn oversized(limit: usize) -> Vec<u8> {
+    let mut bytes = framed();
+    let padding = vec![0; limit.saturating_sub(bytes.len()) + 1];
+    append(
+        &mut bytes,
+        &wasm_encoder::CustomSection {
+            name: "padding".into(),
+            data: padding.into(),
+        },
+    );
+    bytes
+}
+
+/// A plain agent with a second core module, valid and of a few megabytes,
+/// whose one function keeps an optimising compiler busy for long: `branches`
+/// diamonds over `LOCALS` variables that are all alive throughout.
+pub fn slow_to_compile(branches: usize) -> Vec<u8> {
+    const LOCALS: u32 = 400;
+    let mut types = TypeSection::new();
+    types.ty().function([ValType::I32], [ValType::I64]);
+    let mut functions = FunctionSection::new();
+    functions.function(0);
+    let mut body = Function::new([(LOCALS, ValType::I64)]);
+    for branch in 0..branches {
+        let variable = |offset: usize| {
+            1 + u32::try_from((branch * 7 + offset * 13) % LOCALS as usize)
+                .expect("it is below 400")
+        };
+        body.instructions()
+            .loop_(BlockType::Empty)
+            .local_get(0)
+            .i32_eqz()
+            .if_(BlockType::Empty);
+        for offset in 0..8 {
+            body.instructions()
+                .local_get(variable(offset))
+                .local_get(variable(offset + 1))
+                .i64_mul()
+                .local_set(variable(offset + 2));
+        }
+        body.instructions()
+            .else_()
+            .local_get(0)
+            .i32_const(1)
+            .i32_sub()
+            .local_set(0)
+            .br(1)
+            .end()
+            .end();
+    }
+    body.instruction(&Instruction::I64Const(0));
+    for local in 1..=LOCALS {
+        body.instructions().local_get(local).i64_add();
+    }
+    body.instruction(&Instruction::End);
+    let mut code = CodeSection::new();
+    code.function(&body);
+    let mut module = Module::new();
+    module.section(&types).section(&functions).section(&code);
+    let mut bytes = framed();
+    append(&mut bytes, &ModuleSection(&module));
+    bytes
+}
+
+/// Adds a section to a component.
+fn append(component: &mut Vec<u8>, section: &impl wasm_encoder::ComponentSection) {
+    let header = Component::new().finish().len();
+    let mut alone = Component::new();
+    alone.section(section);
+    component.extend_from_slice(&alone.finish()[header..]);
+}
