@@ -1,0 +1,153 @@
+//! Waiting for another agent's answer.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Poller, Poll};
+
+use phoenix_wit::Reply;
+
+use crate::failure::{AgentError, Failure};
+use crate::request::Answer;
+use crate::runtime::Shared;
+
+/// Why an ask has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The other agent's handler failed.
+    Failed(Failure),
+    /// The deadline passed. The other agent may or may not have acted.
+    Timeout,
+    /// The message never reached the agent; the text says why.
+    Bounced(String),
+    /// Answering would have needed an answer from this agent first.
+    Deadlock,
+    /// Never proposed, safe to ask again; the text says why.
+    Unavailable(String),
+    /// The answer came and is not what [`Request`](crate::Request) says it is.
+    BadAnswer(String),
+}
+
+/// An ask on its way: `.await` it for the answer.
+///
+/// The ask leaves with the turn in which it was made, awaited or not, so two of
+/// them can be under way at once:
+///
+/// ```
+/// use phoenix_sdk::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Sum;
+///
+/// #[agent]
+/// impl Sum {
+///     async fn of(&mut self, ctx: &mut Context, a: String, b: String) -> Result<u64, AskError> {
+///         let a = ctx.ask(&a, Request::new("total", ()).returns::<u64>());
+///         let b = ctx.ask(&b, Request::new("total", ()).returns::<u64>());
+///         Ok(a.await? + b.await?)
+///     }
+/// }
+/// ```
+///
+/// Dropped before its answer comes, the answer is ignored.
+#[must_use = "await it for the answer, or use `Context::send` if none is wanted"]
+pub struct Ask<R> {
+    shared: Rc<Shared>,
+    number: u64,
+    done: bool,
+    answer: PhantomData<fn() -> R>,
+}
+
+impl<R> Ask<R> {
+    pub(crate) fn new(shared: Rc<Shared>, number: u64) -> Self {
+        Self {
+            shared,
+            number,
+            done: false,
+            answer: PhantomData,
+        }
+    }
+}
+
+impl<R: Answer> Future for Ask<R> {
+    type Output = Result<R, AskError>;
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
+        let ended = self
+            .shared
+            .asks
+            .borrow_mut()
+            .poll(self.number, poller.waker());
+        ended.map(|ended| {
+            self.done = true;
+            let payload = ended?;
+            R::from_payload(&payload).map_err(|why| AskError::BadAnswer(why.to_string()))
+        })
+    }
+}
+
+impl<R> Drop for Ask<R> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.asks.borrow_mut().forget(self.number);
+        }
+    }
+}
+
+impl<R> fmt::Debug for Ask<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ask").field(&self.number).finish()
+    }
+}
+
+impl AskError {
+    pub(crate) fn of_reply(reply: Reply<'_>) -> Result<crate::Payload, Self> {
+        match reply {
+            Reply::Ok(payload) => Ok(payload.into()),
+            Reply::Failed(failure) => Err(Self::Failed(failure.into())),
+            Reply::Timeout => Err(Self::Timeout),
+            Reply::Bounced(why) => Err(Self::Bounced(why.to_owned())),
+            Reply::Deadlock => Err(Self::Deadlock),
+            Reply::Unavailable(why) => Err(Self::Unavailable(why.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => write!(f, "{failure}"),
+            Self::Timeout => f.write_str("no answer within the ask's deadline"),
+            Self::Bounced(why) => write!(f, "the message did not reach the agent: {why}"),
+            Self::Deadlock => f.write_str("the answer would have had to wait for the asker"),
+            Self::Unavailable(why) => write!(f, "the agent cannot commit just now: {why}"),
+            Self::BadAnswer(why) => write!(f, "the answer cannot be read: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for AskError {}
+
+/// The failure of the other agent passes on as it is; the rest gets the codes
+/// `timeout`, `bounced`, `deadlock`, `unavailable` and `bad-answer`.
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        let code = match error {
+            AskError::Failed(failure) => return failure,
+            AskError::Timeout => "timeout",
+            AskError::Bounced(_) => "bounced",
+            AskError::Deadlock => "deadlock",
+            AskError::Unavailable(_) => "unavailable",
+            AskError::BadAnswer(_) => "bad-answer",
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl AgentError for AskError {
+    fn into_failure(self) -> Failure {
+        self.into()
+    }
+}

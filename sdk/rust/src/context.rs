@@ -1,0 +1,360 @@
+//! What a handler can do and know.
+
+use std::fmt::{self, Display, Write as _};
+use std::rc::Rc;
+use std::time::Duration;
+
+use phoenix_wit::{Delivery, Effect, Level, Payload};
+use serde::Serialize;
+
+use crate::ask::Ask;
+use crate::request::{Answer, Request};
+use crate::rng::{self, Rng};
+use crate::runtime::Shared;
+use crate::time::Timestamp;
+
+/// How long an ask waits unless it says otherwise.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Longest an ask can wait: one hour.
+pub const MAX_DEADLINE: Duration = Duration::from_secs(3_600);
+
+/// A handler's view of its turn and its way to act.
+///
+/// A handler that wants one takes `ctx: &mut Context`. Everything it does here
+/// is an *effect*: recorded now, acted on once the turn is committed, gone if
+/// the turn traps. Nothing here waits, but what [`ask`](Self::ask) returns can
+/// be awaited.
+pub struct Context {
+    shared: Rc<Shared>,
+    source: String,
+}
+
+/// A timer's name: a number or a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId(u64);
+
+impl Context {
+    pub(crate) fn new(shared: Rc<Shared>) -> Self {
+        Self {
+            shared,
+            source: String::new(),
+        }
+    }
+
+    /// Takes over the sender, keeping the room of the last one.
+    pub(crate) fn set_source(&mut self, source: &str) {
+        self.source.clear();
+        self.source.push_str(source);
+    }
+
+    pub(crate) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
+    /// This agent's address, `kind/key`.
+    pub fn id(&self) -> &str {
+        self.shared.id()
+    }
+
+    /// The part of [`id`](Self::id) after the slash.
+    pub fn key(&self) -> &str {
+        self.id().split_once('/').map_or("", |(_, key)| key)
+    }
+
+    /// Who sent the message this handler runs for, vouched for by the node:
+    /// `kind/key`, `client/ID` or `sys/NAME`. For a timer, the agent itself.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The turn's time. Frozen for the turn; never goes back.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(self.shared.now.get())
+    }
+
+    /// The number of this turn, counted from 0 at the agent's creation.
+    pub fn turn(&self) -> u64 {
+        self.shared.turn.get()
+    }
+
+    /// A random number, the same one in a replay of this turn. Not for secrets.
+    pub fn random(&mut self) -> u64 {
+        let draw = self.shared.draws.get();
+        self.shared.draws.set(draw + 1);
+        rng::of_turn(self.shared.seed.get(), self.shared.turn.get(), draw)
+    }
+
+    /// A generator for more than one number, seeded by [`random`](Self::random).
+    pub fn rng(&mut self) -> Rng {
+        Rng::new(self.random())
+    }
+
+    /// Sends a message and forgets it: kept until acknowledged, resent if in
+    /// doubt, applied once.
+    ///
+    /// ```
+    /// # use phoenix_sdk::prelude::*;
+    /// # fn example(ctx: &mut Context) {
+    /// ctx.send("site/main", Request::new("hit", 512_u64));
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If an argument's `Serialize` fails; so do all methods that take values.
+    pub fn send<A: Serialize, R>(&mut self, to: impl AsRef<str>, request: Request<A, R>) {
+        self.deliver(to.as_ref(), &request, Delivery::ExactlyOnce);
+    }
+
+    /// Sends a message once, for what may be lost: it is never resent.
+    pub fn send_at_most_once<A: Serialize, R>(
+        &mut self,
+        to: impl AsRef<str>,
+        request: Request<A, R>,
+    ) {
+        self.deliver(to.as_ref(), &request, Delivery::AtMostOnce);
+    }
+
+    fn deliver<A: Serialize, R>(&self, to: &str, request: &Request<A, R>, delivery: Delivery) {
+        let method = &*request.method;
+        self.record(method, &request.arguments, |payload| {
+            self.shared.effect(&Effect::Send {
+                to,
+                method,
+                payload,
+                delivery,
+            });
+        });
+    }
+
+    /// Asks another agent and returns the answer's future; it has
+    /// [5 seconds](DEFAULT_DEADLINE).
+    ///
+    /// ```
+    /// # use phoenix_sdk::prelude::*;
+    /// # async fn example(ctx: &mut Context) -> Result<(), AskError> {
+    /// let total: u64 = ctx
+    ///     .ask("counter/alice", Request::new("add", 5_u64).returns())
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn ask<A: Serialize, R: Answer>(
+        &mut self,
+        to: impl AsRef<str>,
+        request: Request<A, R>,
+    ) -> Ask<R> {
+        self.ask_with_deadline(to, request, DEFAULT_DEADLINE)
+    }
+
+    /// Asks another agent; `deadline` is from 1 ms to [an hour](MAX_DEADLINE), and
+    /// brought into that range if it is not.
+    pub fn ask_with_deadline<A: Serialize, R: Answer>(
+        &mut self,
+        to: impl AsRef<str>,
+        request: Request<A, R>,
+        deadline: Duration,
+    ) -> Ask<R> {
+        let ask = self.shared.asks.borrow_mut().begin();
+        let deadline_ms = u32::try_from(millis(deadline.min(MAX_DEADLINE))).unwrap_or(u32::MAX);
+        let method = &*request.method;
+        let to = to.as_ref();
+        self.record(method, &request.arguments, |payload| {
+            self.shared.effect(&Effect::Ask {
+                ask,
+                to,
+                method,
+                payload,
+                deadline_ms: deadline_ms.max(1),
+            });
+        });
+        Ask::new(Rc::clone(&self.shared), ask)
+    }
+
+    /// Publishes `event` on a dotted topic, such as `orders.eu.created`.
+    pub fn publish<T: Serialize + ?Sized>(&mut self, topic: impl AsRef<str>, event: &T) {
+        let topic = topic.as_ref();
+        self.record(topic, event, |payload| {
+            self.shared.effect(&Effect::Publish { topic, payload });
+        });
+    }
+
+    /// Subscribes this agent to a pattern of topics: `*` is one token, `>` the rest.
+    pub fn subscribe(&mut self, pattern: impl AsRef<str>) {
+        let pattern = pattern.as_ref();
+        self.shared.effect(&Effect::Subscribe { pattern });
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&mut self, pattern: impl AsRef<str>) {
+        let pattern = pattern.as_ref();
+        self.shared.effect(&Effect::Unsubscribe { pattern });
+    }
+
+    /// Calls one of this agent's own handlers after `delay`, once. A timer set
+    /// again under the same name replaces the old one. Timers sleep, move and
+    /// survive with the agent.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use phoenix_sdk::prelude::*;
+    /// # fn example(ctx: &mut Context) {
+    /// ctx.timer("flush", Duration::from_secs(30), Request::new("flush", ()));
+    /// # }
+    /// ```
+    pub fn timer<A: Serialize, R>(
+        &mut self,
+        id: impl Into<TimerId>,
+        delay: Duration,
+        request: Request<A, R>,
+    ) {
+        self.set_timer(id.into(), millis(delay), 0, &request);
+    }
+
+    /// Calls one of this agent's own handlers after `delay`, and then every `period`
+    /// (1 ms at least) until the timer is cancelled.
+    pub fn timer_every<A: Serialize, R>(
+        &mut self,
+        id: impl Into<TimerId>,
+        delay: Duration,
+        period: Duration,
+        request: Request<A, R>,
+    ) {
+        self.set_timer(id.into(), millis(delay), millis(period).max(1), &request);
+    }
+
+    fn set_timer<A: Serialize, R>(
+        &self,
+        id: TimerId,
+        delay_ms: u64,
+        period_ms: u64,
+        request: &Request<A, R>,
+    ) {
+        let method = &*request.method;
+        self.record(method, &request.arguments, |payload| {
+            self.shared.effect(&Effect::SetTimer {
+                id: id.0,
+                delay_ms,
+                period_ms,
+                method,
+                payload,
+            });
+        });
+    }
+
+    /// Cancels a timer. Harmless if there is none of that name.
+    pub fn cancel_timer(&mut self, id: impl Into<TimerId>) {
+        self.shared.effect(&Effect::CancelTimer { id: id.into().0 });
+    }
+
+    /// Creates another agent with what its `#[init]` takes, `&()` if nothing.
+    /// Harmless if it lives already.
+    pub fn spawn<T: Serialize + ?Sized>(&mut self, agent: impl AsRef<str>, config: &T) {
+        let agent = agent.as_ref();
+        self.record(agent, config, |config| {
+            self.shared.effect(&Effect::Spawn { agent, config });
+        });
+    }
+
+    /// Ends this agent after the turn. Its struct is gone; the next message to its
+    /// address starts a new one.
+    pub fn stop(&mut self, reason: impl AsRef<str>) {
+        let reason = reason.as_ref();
+        self.shared.effect(&Effect::Stop { reason });
+    }
+
+    /// Writes a line to the agent's log.
+    pub fn log(&mut self, level: Level, text: impl Display) {
+        let mut line = String::new();
+        // Writing to a string fails only if a `Display` does; what it wrote so far stands.
+        let _ = write!(line, "{text}");
+        self.shared.effect(&Effect::Log { level, text: &line });
+    }
+
+    /// Logs that something failed.
+    pub fn error(&mut self, text: impl Display) {
+        self.log(Level::Error, text);
+    }
+
+    /// Logs that something looks wrong.
+    pub fn warn(&mut self, text: impl Display) {
+        self.log(Level::Warn, text);
+    }
+
+    /// Logs something worth knowing.
+    pub fn info(&mut self, text: impl Display) {
+        self.log(Level::Info, text);
+    }
+
+    /// Logs something for whoever debugs the agent.
+    pub fn debug(&mut self, text: impl Display) {
+        self.log(Level::Debug, text);
+    }
+
+    /// Logs everything else.
+    pub fn trace(&mut self, text: impl Display) {
+        self.log(Level::Trace, text);
+    }
+
+    /// Encodes `value` for `effect`, which records the effect that carries it.
+    #[expect(
+        clippy::panic,
+        reason = "an argument that cannot be encoded is a mistake in the agent; going on would lose a message silently, so the turn is undone"
+    )]
+    fn record<T: Serialize + ?Sized>(
+        &self,
+        what: &str,
+        value: &T,
+        effect: impl FnOnce(Payload<'_>),
+    ) {
+        if let Err(why) = self.shared.encoded(value, effect) {
+            panic!("cannot encode the payload for `{what}`: {why}");
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("id", &self.id())
+            .field("turn", &self.turn())
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+/// Whole milliseconds, rounded up: a timer never fires early.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+impl TimerId {
+    /// The number the node knows it by.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The timer of that name: its FNV-1a hash with the top bit set, so that names
+    /// never meet small numbers.
+    pub const fn named(name: &str) -> Self {
+        let bytes = name.as_bytes();
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut rest = bytes;
+        while let [byte, tail @ ..] = rest {
+            hash = (hash ^ *byte as u64).wrapping_mul(0x0100_0000_01b3);
+            rest = tail;
+        }
+        Self(hash | 1 << 63)
+    }
+}
+
+impl From<u64> for TimerId {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl From<&str> for TimerId {
+    fn from(name: &str) -> Self {
+        Self::named(name)
+    }
+}

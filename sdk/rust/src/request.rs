@@ -1,0 +1,91 @@
+//! What is asked of another agent, or told it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
+
+use crate::payload::{Payload, PayloadError, decode};
+
+/// A method and its arguments, ready to be sent or asked.
+///
+/// `#[agent]` and [`#[requests]`](crate::requests) write functions that make
+/// typed ones, which is the way to call an agent without a string that may be
+/// misspelt. By hand:
+///
+/// ```
+/// use phoenix_sdk::Request;
+///
+/// // No argument, one, several: `()`, the value itself, a tuple.
+/// let total = Request::new("total", ()).returns::<u64>();
+/// let add = Request::new("add", 5_u64).returns::<u64>();
+/// let transfer = Request::new("transfer", ("bob", 7_u64));
+/// ```
+///
+/// `A` is what it carries and `R` what the answer is read as. Nothing is encoded
+/// before it is sent, and then straight into the frame that leaves.
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is sent or asked"]
+pub struct Request<A, R = Payload> {
+    pub(crate) method: Cow<'static, str>,
+    pub(crate) arguments: A,
+    answer: PhantomData<fn() -> R>,
+}
+
+impl<A> Request<A> {
+    /// A request by name. Its answer is an untyped [`Payload`] unless
+    /// [`returns`](Self::returns) says more.
+    pub fn new(method: impl Into<Cow<'static, str>>, arguments: A) -> Self {
+        Self {
+            method: method.into(),
+            arguments,
+            answer: PhantomData,
+        }
+    }
+}
+
+impl<A, R> Request<A, R> {
+    /// Says what the answer is.
+    pub fn returns<T>(self) -> Request<A, T> {
+        Request {
+            method: self.method,
+            arguments: self.arguments,
+            answer: PhantomData,
+        }
+    }
+
+    /// The method it names.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// What it carries: `()`, one value, or a tuple.
+    pub fn arguments(&self) -> &A {
+        &self.arguments
+    }
+}
+
+impl<A: fmt::Debug, R> fmt::Debug for Request<A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({:?})", self.method, self.arguments)
+    }
+}
+
+/// What an answer can be read as: any serde type, or [`Payload`] for the bytes.
+pub trait Answer: Sized {
+    /// Reads it.
+    fn from_payload(payload: &Payload) -> Result<Self, PayloadError>;
+}
+
+impl<T: DeserializeOwned> Answer for T {
+    fn from_payload(payload: &Payload) -> Result<Self, PayloadError> {
+        decode(payload.as_wit())
+    }
+}
+
+impl Answer for Payload {
+    fn from_payload(payload: &Payload) -> Result<Self, PayloadError> {
+        Ok(payload.clone())
+    }
+}
