@@ -1,0 +1,139 @@
+//! Agents: the list, one of them, and what operators do to it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A page of agents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentPage {
+    /// In order of their ids.
+    pub agents: Vec<Agent>,
+    /// What to give as `after` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One line about an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its id, `kind/key`.
+    pub agent: String,
+    /// The node it lives on, as in `node-1`.
+    pub node: String,
+    /// What it is doing.
+    pub status: AgentStatus,
+    /// Turns committed.
+    pub turns: u64,
+    /// Messages waiting.
+    pub mailbox: u64,
+    /// Bytes it takes: linear memory if resident, the snapshot if hibernated.
+    pub bytes: u64,
+}
+
+/// What an agent is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentStatus {
+    /// In Wasm memory, ready.
+    Resident,
+    /// A snapshot in its node's memory.
+    Hibernated,
+    /// Frozen for a migration.
+    Moving,
+    /// Waiting before it is tried again after a trap.
+    BackingOff,
+    /// Not to be run again without a reset.
+    Quarantined,
+}
+
+impl AgentStatus {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Hibernated => "hibernated",
+            Self::Moving => "moving",
+            Self::BackingOff => "backing-off",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// All about an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentDetail {
+    /// The short of it.
+    #[serde(flatten)]
+    pub agent: Agent,
+    /// BLAKE3 of its component, 64 hexadecimal digits.
+    pub component: String,
+    /// Which life of its memory this is.
+    pub incarnation: Incarnation,
+    /// The generation it is owned under.
+    pub generation: u64,
+    /// Handlers waiting for an answer.
+    pub pending: u64,
+    /// Asks without an answer.
+    pub open_asks: u64,
+    /// Effects without a verdict.
+    pub outbox: u64,
+    /// Timers set.
+    pub timers: u64,
+    /// Streams it hears from.
+    pub streams_in: u64,
+    /// Streams it speaks on.
+    pub streams_out: u64,
+    /// Traps so far in this life.
+    pub traps: u64,
+    /// What it last trapped with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_trap: Option<String>,
+    /// Why it cannot move, if it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmovable: Option<String>,
+    /// Outcomes that were not delivery, by reason.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// One life of an agent's memory; greater than every earlier one, compared in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// The directory's generation of the agent when the memory was made.
+    pub generation: u64,
+    /// How often the node had started.
+    pub boot: u64,
+    /// How many memories the node had made since.
+    pub count: u64,
+}
+
+/// An agent was created, or lived already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawned {
+    /// Which.
+    pub agent: String,
+    /// On which node.
+    pub node: String,
+}
+
+/// An agent has moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrated {
+    /// Which migration, 32 hexadecimal digits.
+    pub migration: String,
+    /// Where from.
+    pub from: String,
+    /// Where to.
+    pub to: String,
+    /// From the freeze until the target owned it, microseconds.
+    pub pause_us: u64,
+    /// Bytes shipped.
+    pub bytes: u64,
+}
+
+/// An agent sleeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hibernated {
+    /// Bytes it takes now.
+    pub bytes: u64,
+}

@@ -1,0 +1,127 @@
+//! Nodes, logs, dead letters and counters.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Payload;
+
+/// The nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeList {
+    /// In order of their numbers.
+    pub nodes: Vec<Node>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name, as in `node-1`.
+    pub node: String,
+    /// Where its transport listens.
+    pub address: String,
+    /// Whether the asked node has a connection to it, or is it.
+    pub connected: bool,
+    /// Whether it holds the directory.
+    pub directory: bool,
+    /// How often it had started; absent where not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<u64>,
+    /// Its version; empty where not connected.
+    pub version: String,
+    /// Agents in Wasm memory.
+    pub resident: u64,
+    /// Agents hibernated.
+    pub hibernated: u64,
+    /// How long it has been up, milliseconds.
+    pub uptime_ms: u64,
+}
+
+/// Log lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPage {
+    /// Oldest first.
+    pub lines: Vec<LogLine>,
+    /// What to give as `after` to hear what comes next; absent if nothing was
+    /// logged and nothing was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// A line of an agent's log, or of its node's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Counted at the node.
+    pub number: u64,
+    /// When, milliseconds since 1970-01-01 UTC.
+    pub at_ms: u64,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// Whose; absent for the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// What.
+    pub text: String,
+}
+
+/// Dead letters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetterList {
+    /// Oldest first.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// A message that ended without being applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// At which node.
+    pub node: String,
+    /// Counted there.
+    pub number: u64,
+    /// When, milliseconds since 1970-01-01 UTC.
+    pub at_ms: u64,
+    /// Who sent it, as agents see it.
+    pub from: String,
+    /// Whom it was for.
+    pub to: String,
+    /// For which handler; empty for a reply.
+    pub method: String,
+    /// What it carried.
+    pub payload: Payload,
+    /// A stable word for the reason.
+    pub reason: String,
+    /// More about it, such as a backtrace.
+    pub detail: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// A token with which a new node can join.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinToken {
+    /// To be given to `phoenix node --join`.
+    pub token: String,
+    /// How long it may be used, milliseconds.
+    pub valid_for_ms: u64,
+}
+
+// A join token is a secret: it stays out of logs.
+impl std::fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "JoinToken(valid for {} ms)", self.valid_for_ms)
+    }
+}
+
+/// What the node has counted since it started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// By name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// That the API answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+}

@@ -1,0 +1,24 @@
+//! The API's own types, version 1: what travels as JSON or MessagePack.
+//!
+//! Field names and words are stable: fields may be added, none is renamed or
+//! changes its meaning within `/v1`. Sizes are bytes and spans milliseconds
+//! unless a name says otherwise. The same types write answers and read them.
+
+mod agents;
+mod cluster;
+mod kinds;
+mod message;
+mod payload;
+mod problem;
+
+pub use agents::{
+    Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, Migrated, Spawned,
+};
+pub use cluster::{
+    Counters, DeadLetter, DeadLetterList, Health, JoinToken, LogLine, LogPage, Node, NodeList,
+};
+pub use kinds::{Handler, Kind, KindList, Policy, PolicyValue, World};
+pub use message::{JsonMessage, Message, Verdict, Verdicts};
+pub use payload::{ContentType, Payload};
+pub(crate) use payload::{JSON, MESSAGE_PACK, NDJSON, PROBLEM, WASM};
+pub use problem::{AgentFailure, Problem};

@@ -1,0 +1,243 @@
+//! From core's types to the API's, one function a type.
+
+use phoenix_core::{ContentType, Level, Payload, control};
+
+use crate::{api, policy};
+
+/// Payloads larger than this, in bytes, are shown by their beginning.
+const MAX_SHOWN: usize = 64 << 10;
+/// How much of a larger one is shown, in bytes.
+const SHOWN_BEGINNING: usize = 1 << 10;
+
+pub(crate) fn kind(info: control::KindInfo) -> api::Kind {
+    api::Kind {
+        kind: info.kind.to_string(),
+        component: info.component.to_string(),
+        component_bytes: info.component_bytes,
+        world: if info.framed {
+            api::World::AgentFramed
+        } else {
+            api::World::Agent
+        },
+        handlers: info
+            .handlers
+            .into_iter()
+            .map(|handler| api::Handler {
+                name: handler.name.to_string(),
+                interleave: handler.interleave,
+            })
+            .collect(),
+        policy: policy::shape(&info.policy),
+    }
+}
+
+pub(crate) fn agent(info: control::AgentInfo) -> api::Agent {
+    api::Agent {
+        agent: info.agent.to_string(),
+        node: info.node.to_string(),
+        status: match info.status {
+            control::AgentStatus::Resident => api::AgentStatus::Resident,
+            control::AgentStatus::Hibernated => api::AgentStatus::Hibernated,
+            control::AgentStatus::Moving => api::AgentStatus::Moving,
+            control::AgentStatus::BackingOff => api::AgentStatus::BackingOff,
+            control::AgentStatus::Quarantined => api::AgentStatus::Quarantined,
+        },
+        turns: info.turns,
+        mailbox: info.mailbox,
+        bytes: info.bytes,
+    }
+}
+
+pub(crate) fn agent_detail(detail: control::AgentDetail) -> api::AgentDetail {
+    api::AgentDetail {
+        agent: agent(detail.info),
+        component: detail.component.to_string(),
+        incarnation: api::Incarnation {
+            generation: detail.incarnation.generation,
+            boot: detail.incarnation.boot,
+            count: detail.incarnation.count,
+        },
+        generation: detail.generation,
+        pending: detail.pending,
+        open_asks: detail.open_asks,
+        outbox: detail.outbox,
+        timers: detail.timers,
+        streams_in: detail.streams_in,
+        streams_out: detail.streams_out,
+        traps: detail.traps,
+        last_trap: detail.last_trap.map(|text| text.to_string()),
+        unmovable: detail.unmovable.map(|text| text.to_string()),
+        counters: detail.counters.into_iter().collect(),
+    }
+}
+
+pub(crate) fn verdict(verdict: control::Verdict) -> api::Verdict {
+    match verdict {
+        control::Verdict::Applied => api::Verdict::Applied,
+        control::Verdict::Dead { code, detail } => api::Verdict::Dead {
+            code: code.to_string(),
+            detail: detail.to_string(),
+        },
+        control::Verdict::Refused { expected, reason } => api::Verdict::Refused {
+            expected,
+            reason: reason.to_string(),
+        },
+        control::Verdict::Unknown => api::Verdict::Unknown,
+    }
+}
+
+pub(crate) fn log_line(line: control::LogLine) -> api::LogLine {
+    api::LogLine {
+        number: line.number,
+        at_ms: line.at.0,
+        level: match line.level {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+        .to_owned(),
+        agent: line.agent.map(|agent| agent.to_string()),
+        text: line.text.to_string(),
+    }
+}
+
+pub(crate) fn node(info: control::NodeInfo) -> api::Node {
+    api::Node {
+        node: info.node.to_string(),
+        address: info.address,
+        connected: info.connected,
+        directory: info.directory,
+        boot: info.boot,
+        version: info.version,
+        resident: info.resident,
+        hibernated: info.hibernated,
+        uptime_ms: info.uptime.0,
+    }
+}
+
+pub(crate) fn dead_letter(letter: control::DeadLetter) -> api::DeadLetter {
+    api::DeadLetter {
+        node: letter.node.to_string(),
+        number: letter.number,
+        at_ms: letter.at.0,
+        from: letter.from.to_string(),
+        to: letter.to.to_string(),
+        method: letter.method.to_string(),
+        payload: payload(&letter.payload),
+        reason: letter.reason.to_string(),
+        detail: letter.detail.to_string(),
+        attempts: letter.attempts,
+    }
+}
+
+/// A payload, shown as a value where it has a JSON form.
+pub(crate) fn payload(payload: &Payload) -> api::Payload {
+    let json = if payload.bytes.len() > MAX_SHOWN {
+        None
+    } else {
+        as_json(payload)
+    };
+    let base64 = (json.is_none() && !payload.bytes.is_empty()).then(|| {
+        let shown = if payload.bytes.len() > MAX_SHOWN {
+            payload.bytes.get(..SHOWN_BEGINNING).unwrap_or_default()
+        } else {
+            &payload.bytes
+        };
+        data_encoding::BASE64.encode(shown)
+    });
+    api::Payload {
+        content_type: content_type(payload.content_type),
+        bytes: payload.bytes.len() as u64,
+        json,
+        base64,
+    }
+}
+
+fn as_json(payload: &Payload) -> Option<serde_json::Value> {
+    match payload.content_type {
+        ContentType::Json => serde_json::from_slice(&payload.bytes).ok(),
+        ContentType::MessagePack => message_pack_as_json(&payload.bytes),
+        ContentType::None | ContentType::Binary => None,
+    }
+}
+
+/// The JSON form of a MessagePack value, if it has one: no map keys but texts
+/// and numbers, no extension types, no more nesting than JSON readers take.
+pub(crate) fn message_pack_as_json(bytes: &[u8]) -> Option<serde_json::Value> {
+    /// One less than serde_json reads by default.
+    const MAX_DEPTH: usize = 127;
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    reader.set_max_depth(MAX_DEPTH);
+    let value = serde::Deserialize::deserialize(&mut reader).ok()?;
+    // What follows the value would be lost.
+    reader.get_ref().is_empty().then_some(value)
+}
+
+pub(crate) fn content_type(content_type: ContentType) -> api::ContentType {
+    match content_type {
+        ContentType::None => api::ContentType::None,
+        ContentType::MessagePack => api::ContentType::MessagePack,
+        ContentType::Json => api::ContentType::Json,
+        ContentType::Binary => api::ContentType::Binary,
+    }
+}
+
+pub(crate) fn core_content_type(content_type: api::ContentType) -> ContentType {
+    match content_type {
+        api::ContentType::None => ContentType::None,
+        api::ContentType::MessagePack => ContentType::MessagePack,
+        api::ContentType::Json => ContentType::Json,
+        api::ContentType::Binary => ContentType::Binary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn shown(content_type: ContentType, bytes: Vec<u8>) -> api::Payload {
+        payload(&Payload {
+            content_type,
+            bytes: Bytes::from(bytes),
+        })
+    }
+
+    #[test]
+    fn message_pack_is_shown_as_json_where_it_can_be() {
+        let bytes = rmp_serde::to_vec(&("a", 7)).unwrap();
+        let payload = shown(ContentType::MessagePack, bytes);
+        assert_eq!(payload.json, Some(serde_json::json!(["a", 7])));
+        assert_eq!(payload.base64, None);
+    }
+
+    #[test]
+    fn other_bytes_are_shown_as_base64() {
+        assert_eq!(
+            shown(ContentType::Binary, vec![1, 2]).base64.unwrap(),
+            "AQI="
+        );
+        // Two values where one is expected; a map whose key is a list.
+        for bytes in [vec![1, 2], vec![0x81, 0x91, 1, 2]] {
+            assert_eq!(shown(ContentType::MessagePack, bytes).json, None);
+        }
+    }
+
+    #[test]
+    fn a_large_payload_is_shown_by_its_beginning() {
+        let payload = shown(ContentType::Json, vec![b'1'; MAX_SHOWN + 1]);
+        assert_eq!(payload.bytes, 65_537);
+        assert!(payload.base64.unwrap().len() < 2 * SHOWN_BEGINNING);
+    }
+
+    #[test]
+    fn deep_nesting_ends_in_base64_and_not_in_a_crash() {
+        let mut bytes = vec![0x91; 10_000];
+        bytes.push(0xc0);
+        let payload = shown(ContentType::MessagePack, bytes);
+        assert_eq!(payload.json, None);
+    }
+}

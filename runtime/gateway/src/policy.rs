@@ -1,0 +1,442 @@
+//! A kind's policy as people write it: names in kebab-case, values with units.
+//!
+//! The same names and forms serve the API's `phoenix-policy` header, a policy
+//! file and `--set name=value`, so they are read in one place.
+
+use phoenix_core::{KindPolicy, Millis, SpawnPolicy};
+
+use crate::api::{Policy, PolicyValue};
+use crate::suggest::{nearest, shown};
+use crate::units::{DURATION_FORM, SIZE_FORM, parse_millis, parse_size};
+
+/// One field of a policy.
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for, in a few words.
+    pub about: &'static str,
+    /// What its values look like.
+    pub form: Form,
+    get: fn(&KindPolicy) -> u64,
+    set: fn(&mut KindPolicy, u64) -> bool,
+}
+
+/// What a field's values look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A plain number.
+    Count,
+    /// Bytes.
+    Size,
+    /// A span of time, kept in milliseconds.
+    Span,
+    /// Yes or no.
+    Flag,
+    /// How agents come to life.
+    Spawn,
+}
+
+/// A policy that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// There is no such field.
+    #[error("a policy has no field `{name}`")]
+    Unknown {
+        /// What was written.
+        name: String,
+        /// The field that may have been meant.
+        near: Option<&'static str>,
+    },
+    /// The value does not fit the field.
+    #[error("`{field}` is {found}: it must be {accepted}")]
+    Value {
+        /// Which field.
+        field: &'static str,
+        /// What was written.
+        found: String,
+        /// What it may be.
+        accepted: String,
+    },
+}
+
+impl PolicyError {
+    /// What to do about it.
+    pub fn suggestion(&self) -> String {
+        match self {
+            Self::Unknown {
+                near: Some(near), ..
+            } => format!("did you mean `{near}`?"),
+            Self::Unknown { near: None, .. } => {
+                let names: Vec<_> = FIELDS.iter().map(|field| field.name).collect();
+                format!("the fields are {}", names.join(", "))
+            }
+            Self::Value {
+                field, accepted, ..
+            } => format!("write `{field}` as {accepted}"),
+        }
+    }
+}
+
+macro_rules! number {
+    ($name:literal, $form:ident, $field:ident, $about:literal) => {
+        Field {
+            name: $name,
+            about: $about,
+            form: Form::$form,
+            get: |policy| u64::from(policy.$field),
+            set: |policy, value| match value.try_into() {
+                Ok(value) => {
+                    policy.$field = value;
+                    true
+                }
+                Err(_) => false,
+            },
+        }
+    };
+}
+
+macro_rules! span {
+    ($name:literal, $field:ident, $about:literal) => {
+        Field {
+            name: $name,
+            about: $about,
+            form: Form::Span,
+            get: |policy| policy.$field.0,
+            set: |policy, value| {
+                policy.$field = Millis(value);
+                true
+            },
+        }
+    };
+}
+
+/// Every field, in the order in which policies are shown.
+pub static FIELDS: [Field; 24] = [
+    Field {
+        name: "spawn",
+        about: "how agents come to life",
+        form: Form::Spawn,
+        get: |policy| u64::from(policy.spawn == SpawnPolicy::Explicit),
+        set: |policy, value| {
+            policy.spawn = match value {
+                0 => SpawnPolicy::OnMessage,
+                _ => SpawnPolicy::Explicit,
+            };
+            true
+        },
+    },
+    Field {
+        name: "movable",
+        about: "whether agents may sleep and move",
+        form: Form::Flag,
+        get: |policy| u64::from(policy.movable),
+        set: |policy, value| {
+            policy.movable = value != 0;
+            true
+        },
+    },
+    number!(
+        "memory-bytes",
+        Size,
+        memory_bytes,
+        "linear memory of one agent"
+    ),
+    number!(
+        "table-elements",
+        Count,
+        table_elements,
+        "elements of one agent's tables"
+    ),
+    span!(
+        "turn-deadline",
+        turn_deadline,
+        "longest a turn may run before it is undone"
+    ),
+    span!(
+        "turn-slice",
+        turn_slice,
+        "how long a turn may hold up its worker"
+    ),
+    number!(
+        "max-message",
+        Size,
+        max_message,
+        "largest payload of one message"
+    ),
+    number!(
+        "batch-messages",
+        Count,
+        batch_messages,
+        "turns in one batch"
+    ),
+    number!(
+        "batch-bytes",
+        Size,
+        batch_bytes,
+        "bytes in one batch's input frame"
+    ),
+    number!("turn-effects", Count, turn_effects, "effects of one turn"),
+    number!(
+        "answer-bytes",
+        Size,
+        answer_bytes,
+        "bytes of one batch's answer frame"
+    ),
+    number!(
+        "mailbox-messages",
+        Count,
+        mailbox_messages,
+        "messages waiting for one agent"
+    ),
+    number!(
+        "mailbox-bytes",
+        Size,
+        mailbox_bytes,
+        "bytes waiting for one agent"
+    ),
+    number!(
+        "outbox-messages",
+        Count,
+        outbox_messages,
+        "one agent's effects without a verdict"
+    ),
+    number!(
+        "outbox-bytes",
+        Size,
+        outbox_bytes,
+        "bytes of one agent's effects without a verdict"
+    ),
+    number!(
+        "open-asks",
+        Count,
+        open_asks,
+        "asks of one agent without an answer"
+    ),
+    number!(
+        "open-requests",
+        Count,
+        open_requests,
+        "requests one agent has not answered"
+    ),
+    number!("timers", Count, timers, "timers of one agent"),
+    number!(
+        "streams",
+        Count,
+        streams,
+        "streams one agent hears from, and speaks on, each"
+    ),
+    number!(
+        "turn-log-bytes",
+        Size,
+        turn_log_bytes,
+        "log one turn may write; more is cut"
+    ),
+    number!(
+        "rollback-bytes",
+        Size,
+        rollback_bytes,
+        "committed turns kept since the last checkpoint"
+    ),
+    span!(
+        "idle-after",
+        idle_after,
+        "idle time before an agent hibernates"
+    ),
+    number!(
+        "max-attempts",
+        Count,
+        max_attempts,
+        "tries of a message that traps alone"
+    ),
+    span!(
+        "give-up-after",
+        give_up_after,
+        "how long a reliable message is retried"
+    ),
+];
+
+impl Field {
+    /// The field of that name.
+    pub fn named(name: &str) -> Result<&'static Self, PolicyError> {
+        FIELDS
+            .iter()
+            .find(|field| field.name == name)
+            .ok_or_else(|| PolicyError::Unknown {
+                name: shown(name),
+                near: nearest(name, FIELDS.iter().map(|field| field.name)),
+            })
+    }
+
+    /// The field's value in `policy`.
+    pub fn value(&self, policy: &KindPolicy) -> PolicyValue {
+        let value = (self.get)(policy);
+        match self.form {
+            Form::Flag => PolicyValue::Flag(value != 0),
+            Form::Spawn => PolicyValue::Text(SPAWN[usize::from(value != 0)].to_owned()),
+            Form::Count | Form::Size | Form::Span => PolicyValue::Number(value),
+        }
+    }
+
+    /// Sets the field in `policy`.
+    pub fn apply(
+        &'static self,
+        policy: &mut KindPolicy,
+        value: &PolicyValue,
+    ) -> Result<(), PolicyError> {
+        match self.form.read(value) {
+            Some(number) if (self.set)(policy, number) => Ok(()),
+            _ => Err(PolicyError::Value {
+                field: self.name,
+                found: value.to_string(),
+                accepted: self.form.accepted().to_owned(),
+            }),
+        }
+    }
+}
+
+const SPAWN: [&str; 2] = ["on-message", "explicit"];
+
+impl Form {
+    /// What a value may look like, for messages.
+    pub fn accepted(self) -> &'static str {
+        match self {
+            Self::Count => "a whole number below 4,294,967,296",
+            Self::Size => SIZE_FORM,
+            Self::Span => DURATION_FORM,
+            Self::Flag => "true or false",
+            Self::Spawn => "on-message or explicit",
+        }
+    }
+
+    /// A bare number is bytes for a size and milliseconds for a span: that is
+    /// how policies are written when a program reads them back.
+    fn read(self, value: &PolicyValue) -> Option<u64> {
+        match (self, value) {
+            (Self::Flag, PolicyValue::Flag(flag)) => Some(u64::from(*flag)),
+            (Self::Flag, PolicyValue::Text(text)) => text.parse::<bool>().ok().map(u64::from),
+            (Self::Count | Self::Size | Self::Span, PolicyValue::Number(number)) => Some(*number),
+            (Self::Count, PolicyValue::Text(text)) => text.replace('_', "").parse().ok(),
+            (Self::Size, PolicyValue::Text(text)) => parse_size(text),
+            (Self::Span, PolicyValue::Text(text)) => parse_millis(text),
+            (Self::Spawn, PolicyValue::Text(text)) => SPAWN
+                .iter()
+                .zip(0..)
+                .find(|(name, _)| *name == text)
+                .map(|(_, number)| number),
+            _ => None,
+        }
+    }
+}
+
+/// `policy` with the fields of `changes` set, all of them or none. Bounds that
+/// do not fit one another are an error too.
+pub fn changed(policy: &KindPolicy, changes: &Policy) -> Result<KindPolicy, PolicyError> {
+    let mut policy = policy.clone();
+    for (name, value) in &changes.0 {
+        Field::named(name)?.apply(&mut policy, value)?;
+    }
+    policy.validate().map_err(|bad| PolicyError::Value {
+        field: bad.field,
+        found: bad.found.to_string(),
+        accepted: bad.accepted,
+    })?;
+    Ok(policy)
+}
+
+/// Every field of `policy` with its value.
+pub fn shape(policy: &KindPolicy) -> Policy {
+    Policy(
+        FIELDS
+            .iter()
+            .map(|field| (field.name.to_owned(), field.value(policy)))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str, value: impl Into<PolicyValue>) -> Result<KindPolicy, PolicyError> {
+        changed(
+            &KindPolicy::default(),
+            &Policy([(name.to_owned(), value.into())].into()),
+        )
+    }
+
+    #[test]
+    fn every_field_of_the_policy_is_here() {
+        // Without `..`: a field that is added to the policy breaks this line.
+        let KindPolicy {
+            spawn: _,
+            movable: _,
+            memory_bytes: _,
+            table_elements: _,
+            turn_deadline: _,
+            turn_slice: _,
+            max_message: _,
+            batch_messages: _,
+            batch_bytes: _,
+            turn_effects: _,
+            answer_bytes: _,
+            mailbox_messages: _,
+            mailbox_bytes: _,
+            outbox_messages: _,
+            outbox_bytes: _,
+            open_asks: _,
+            open_requests: _,
+            timers: _,
+            streams: _,
+            turn_log_bytes: _,
+            rollback_bytes: _,
+            idle_after: _,
+            max_attempts: _,
+            give_up_after: _,
+        } = KindPolicy::default();
+        assert_eq!(shape(&KindPolicy::default()).0.len(), FIELDS.len());
+    }
+
+    #[test]
+    fn a_policy_reads_back_as_it_is_shown() {
+        let policy = KindPolicy {
+            spawn: SpawnPolicy::Explicit,
+            movable: false,
+            memory_bytes: 3 << 20,
+            idle_after: Millis(77),
+            ..KindPolicy::default()
+        };
+        assert_eq!(
+            changed(&KindPolicy::default(), &shape(&policy)).unwrap(),
+            policy
+        );
+    }
+
+    #[test]
+    fn values_have_units() {
+        assert_eq!(with("memory-bytes", "2MiB").unwrap().memory_bytes, 2 << 20);
+        assert_eq!(
+            with("idle-after", "1.5s").unwrap().idle_after,
+            Millis(1_500)
+        );
+        assert_eq!(with("streams", "7").unwrap().streams, 7);
+        assert!(!with("movable", "false").unwrap().movable);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let slip = with("memory-byte", 1_u64).unwrap_err();
+        assert_eq!(slip.suggestion(), "did you mean `memory-bytes`?");
+        for (name, value) in [
+            ("idle-after", "soon"),
+            ("memory-bytes", "3 parsecs"),
+            ("spawn", "never"),
+            ("movable", "perhaps"),
+            ("streams", "99999999999"),
+            ("turn-deadline", "0"),
+        ] {
+            let error = with(name, value).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+            assert!(error.to_string().contains(value), "{error}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! One function a route.
+
+pub(super) mod agents;
+pub(super) mod cluster;
+pub(super) mod kinds;
+pub(super) mod messages;

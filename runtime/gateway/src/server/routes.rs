@@ -1,0 +1,105 @@
+//! Which path leads to which handler.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use phoenix_core::Control;
+
+use super::Limits;
+use super::admission::admit;
+use super::app::App;
+use super::fault::{Code, Fault};
+use super::guard::{Guard, authorize, same_site};
+use super::handlers::{agents, cluster, kinds, messages};
+use crate::suggest::shown;
+use crate::token::Token;
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal => $handler:path,)*) => {
+        &[$(Route {
+            method: stringify!($method),
+            path: $path,
+            handler: || $method($handler),
+        },)*]
+    };
+}
+
+/// What the token opens.
+const GUARDED: &[Route] = routes! {
+    get "/v1/kinds" => kinds::list,
+    put "/v1/kinds/{kind}" => kinds::deploy,
+    get "/v1/agents" => agents::list,
+    get "/v1/agents/{kind}/{key}" => agents::inspect,
+    post "/v1/agents/{kind}/{key}" => agents::spawn,
+    delete "/v1/agents/{kind}/{key}" => agents::stop,
+    post "/v1/agents/{kind}/{key}/migrate" => agents::migrate,
+    post "/v1/agents/{kind}/{key}/hibernate" => agents::hibernate,
+    post "/v1/agents/{kind}/{key}/call/{method}" => messages::call,
+    post "/v1/agents/{kind}/{key}/send/{method}" => messages::send,
+    post "/v1/messages" => messages::batch,
+    get "/v1/logs" => cluster::logs,
+    get "/v1/nodes" => cluster::nodes,
+    get "/v1/dead-letters" => cluster::dead_letters,
+    post "/v1/join-tokens" => cluster::join_token,
+    get "/v1/counters" => cluster::counters,
+    post "/v1/shutdown" => cluster::shutdown,
+    get "/metrics" => cluster::metrics,
+};
+
+/// What anybody on this machine may ask.
+const OPEN: &[Route] = routes! {
+    get "/v1/health" => cluster::health,
+};
+
+/// Every route as `METHOD /path`, for whoever checks that all are documented.
+pub fn listed() -> Vec<String> {
+    GUARDED
+        .iter()
+        .chain(OPEN)
+        .map(|route| format!("{} {}", route.method.to_uppercase(), route.path))
+        .collect()
+}
+
+pub(super) fn router(token: &Token, limits: Limits, control: Arc<dyn Control>) -> Router {
+    let app = Arc::new(App::new(limits, control));
+    let guard = Arc::new(Guard::new(token));
+    // The last layer is the outermost: nothing is counted before it is authorised.
+    with_routes(Router::new(), GUARDED)
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), admit))
+        .layer(from_fn_with_state(guard, authorize))
+        .merge(with_routes(Router::new(), OPEN))
+        .layer(from_fn(same_site))
+        .with_state(app)
+}
+
+fn with_routes(router: Router<Arc<App>>, routes: &[Route]) -> Router<Arc<App>> {
+    routes.iter().fold(router, |router, route| {
+        router.route(route.path, (route.handler)())
+    })
+}
+
+async fn no_such_route(uri: Uri) -> Fault {
+    let fault = Fault::new(
+        Code::NoSuchRoute,
+        format!("the API has no path `{}`", shown(uri.path())),
+    );
+    fault.suggest("a key with a slash is one segment: write the slash as %2F")
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Fault {
+    Fault::new(
+        Code::MethodNotAllowed,
+        format!("`{}` does not take {method}", shown(uri.path())),
+    )
+}
