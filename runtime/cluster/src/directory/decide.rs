@@ -109,9 +109,11 @@ impl DirectoryState {
             ));
         }
         let owner = self.nodes.choose(agent, prefer);
-        let earlier = self.graves.get(agent).map_or(0, |grave| grave.generation);
-        let above = earlier.max(self.graves.floor());
-        if owner == self.own && above == 0 {
+        let grave = self.graves.get(agent);
+        let above = grave
+            .map_or(0, |grave| grave.generation)
+            .max(self.graves.floor());
+        if owner == self.own && above == 0 && grave.is_none() {
             let answer = DirectoryAnswer::Owned(self.owned(owner, 0));
             return (answer, Change::Implicit(agent.clone()));
         }
@@ -171,12 +173,12 @@ impl DirectoryState {
         generation: u64,
         from: NodeId,
     ) -> Decision {
-        if let Some(attempt) = self.remembered(agent, migration) {
-            return if attempt.stands() {
-                lost(self.ownership(agent))
-            } else {
-                won(self.owned(attempt.from, attempt.generation))
-            };
+        match self.remembered(agent, migration) {
+            Some(attempt) if attempt.stands() => return lost(self.ownership(agent)),
+            Some(attempt) if attempt.phase != Phase::Voided => {
+                return won(self.owned(attempt.from, attempt.generation));
+            }
+            _ => {}
         }
         if !self.holds(agent, from, generation) {
             return lost(self.ownership(agent));
@@ -210,16 +212,16 @@ impl DirectoryState {
     }
 
     fn claim(&self, agent: &AgentId, migration: MigrationId, by: NodeId) -> Decision {
-        let Some((entry, attempt)) = self
+        let lost = lost(self.ownership(agent));
+        let Some(attempt) = self.remembered(agent, migration) else {
+            return self.void(agent, migration, by);
+        };
+        let current = self
             .entries
             .get(agent)
-            .and_then(|entry| Some((entry, entry.attempt(migration)?)))
-        else {
-            return lost(self.ownership(agent));
-        };
-        let current = entry.owner == by && entry.generation == attempt.generation;
+            .is_some_and(|entry| entry.owner == by && entry.generation == attempt.generation);
         if !current || attempt.to != by || !attempt.stands() {
-            return lost(self.ownership(agent));
+            return lost;
         }
         let here = self.owned(by, attempt.generation);
         if attempt.phase != Phase::Moved {
@@ -230,6 +232,26 @@ impl DirectoryState {
             migration,
         };
         (DirectoryAnswer::Owned(here), Change::Record(record))
+    }
+
+    /// A target that claims before the move won will drop its copy. From then on
+    /// the move must lose: the source has the only copy, and must stay its owner.
+    fn void(&self, agent: &AgentId, migration: MigrationId, by: NodeId) -> Decision {
+        let last = self.ownership(agent);
+        // A stopped agent cannot move any more.
+        if self.graves.get(agent).is_some() {
+            return lost(last);
+        }
+        let known = self.entries.contains_key(agent) || self.implicit.contains(agent);
+        if !known && self.entries.len() + self.implicit.len() >= self.limits.agents {
+            return in_doubt("the directory is full".to_owned());
+        }
+        let record = Record::Voided {
+            agent: agent.clone(),
+            migration,
+            by,
+        };
+        (DirectoryAnswer::Lost(last), Change::Record(record))
     }
 
     fn reclaim(&self, agent: &AgentId, migration: MigrationId, by: NodeId) -> Decision {

@@ -18,6 +18,9 @@ pub enum Phase {
     Reclaimed,
     /// The source gave the attempt up before it moved.
     Aborted,
+    /// The target gave the attempt up before it moved: it must not move any more,
+    /// for the target has no copy.
+    Voided,
 }
 
 /// An attempt to move an agent, as the directory remembers it.
@@ -31,7 +34,7 @@ pub struct Attempt {
     pub from_boot: u64,
     /// The target; the source itself where it gave up before moving.
     pub to: NodeId,
-    /// The generation the attempt ended with.
+    /// The generation the attempt ended with; of a voided one, the generation of the time.
     pub generation: u64,
     /// How far it came.
     pub phase: Phase,
@@ -42,7 +45,7 @@ impl Attempt {
     pub fn owner(&self) -> NodeId {
         match self.phase {
             Phase::Moved | Phase::Settled | Phase::Claimed => self.to,
-            Phase::Reclaimed | Phase::Aborted => self.from,
+            Phase::Reclaimed | Phase::Aborted | Phase::Voided => self.from,
         }
     }
 
@@ -76,13 +79,22 @@ impl Entry {
     /// which of the two copies lives on.
     pub(super) fn unsettled(&self) -> Option<&Attempt> {
         self.attempts
-            .last()
-            .filter(|a| a.phase == Phase::Moved && a.generation == self.generation)
+            .iter()
+            .find(|a| a.phase == Phase::Moved && a.generation == self.generation)
     }
 
+    /// Remembers the attempt, in place of what is known of it. Where that is one
+    /// too many, one of an earlier generation is forgotten first: its commands
+    /// are lost without it too. The one that is not settled is never forgotten.
     pub(super) fn remember(&mut self, attempt: Attempt, bound: usize) {
-        if self.attempts.len() >= bound.max(1) {
-            self.attempts.remove(0);
+        self.attempts.retain(|a| a.migration != attempt.migration);
+        if self.attempts.len() >= bound.max(2) {
+            let now = self.generation;
+            let earlier = self.attempts.iter().position(|a| a.generation != now);
+            let settled = || self.attempts.iter().position(|a| a.phase != Phase::Moved);
+            if let Some(index) = earlier.or_else(settled) {
+                self.attempts.remove(index);
+            }
         }
         self.attempts.push(attempt);
     }

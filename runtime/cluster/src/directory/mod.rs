@@ -39,8 +39,8 @@ pub struct DirectoryLimits {
     pub agents: usize,
     /// Stopped agents remembered one by one, default 100,000.
     pub graves: usize,
-    /// Attempts to move an agent remembered of each, default 4: a command
-    /// repeated after that many later moves is answered as lost.
+    /// Attempts to move an agent remembered of each, default 6, at least 2: a
+    /// command repeated after that many later moves is answered as lost.
     pub attempts: usize,
     /// Nodes, default 4,096.
     pub nodes: usize,
@@ -51,7 +51,7 @@ impl Default for DirectoryLimits {
         Self {
             agents: 10_000_000,
             graves: 100_000,
-            attempts: 4,
+            attempts: 6,
             nodes: 4_096,
         }
     }
@@ -215,6 +215,11 @@ impl DirectoryState {
                 Some(Some(_)) => rises(agent, *generation),
                 _ => Some("there is no such attempt"),
             },
+            Record::Voided { agent, .. } => self
+                .graves
+                .get(agent)
+                .is_some()
+                .then_some("the agent has stopped"),
             Record::Forgotten { agent } => {
                 (!self.entries.contains_key(agent)).then_some("the agent has no entry")
             }
@@ -292,6 +297,23 @@ impl DirectoryState {
                     entry.owner = from;
                     entry.generation = *generation;
                 }
+            }
+            Record::Voided {
+                agent,
+                migration,
+                by,
+            } => {
+                let (own, bound) = (self.own, self.limits.attempts);
+                let entry = self.entry(agent, own);
+                let attempt = Attempt {
+                    migration: *migration,
+                    from: entry.owner,
+                    from_boot: 0,
+                    to: *by,
+                    generation: entry.generation,
+                    phase: Phase::Voided,
+                };
+                entry.remember(attempt, bound);
             }
             Record::Forgotten { agent } => {
                 if let Some(entry) = self.entries.remove(agent) {
@@ -380,7 +402,7 @@ impl DirectoryState {
         let extra = entry
             .attempts
             .len()
-            .saturating_sub(self.limits.attempts.max(1));
+            .saturating_sub(self.limits.attempts.max(2));
         entry.attempts.drain(..extra);
         self.entries.insert(agent, entry);
     }

@@ -71,6 +71,15 @@ pub enum Record {
         /// The source's generation from now on.
         generation: u64,
     },
+    /// The target gave a migration up before it moved.
+    Voided {
+        /// Which agent.
+        agent: AgentId,
+        /// Which attempt.
+        migration: MigrationId,
+        /// The target.
+        by: NodeId,
+    },
     /// The agent stopped.
     Forgotten {
         /// Which agent.
@@ -95,6 +104,7 @@ impl Record {
             | Self::Settled { agent, .. }
             | Self::Claimed { agent, .. }
             | Self::Reclaimed { agent, .. }
+            | Self::Voided { agent, .. }
             | Self::Forgotten { agent } => Some(agent),
         }
     }

@@ -129,11 +129,9 @@ enum State {
         resend: Millis,
     },
     Freezing {
-        boot: Option<u64>,
         doomed: Option<String>,
     },
     Shipping {
-        boot: Option<u64>,
         image: Bytes,
         sent: usize,
         not_before: Millis,
@@ -158,6 +156,8 @@ pub struct SourceMigration {
     plan: SourcePlan,
     limits: MigrationLimits,
     link: Link,
+    /// The target's boot counter when it was ready: only that life of it has a copy.
+    ready: Option<u64>,
     requests: u32,
     state: State,
 }
@@ -173,6 +173,7 @@ impl SourceMigration {
     ) -> (Self, Vec<SourceAction>) {
         let machine = Self {
             link: Link::new(boot, now),
+            ready: None,
             requests: 0,
             state: State::Preparing {
                 give_up: now + limits.prepare_within,
@@ -267,19 +268,17 @@ impl SourceMigration {
         use MigrationMessage as M;
         match (&mut self.state, message) {
             (State::Preparing { .. }, M::Ready { .. }) => {
-                self.state = State::Freezing {
-                    boot: self.link.boot(),
-                    doomed: None,
-                };
+                self.ready = self.link.boot();
+                self.state = State::Freezing { doomed: None };
                 out.push(SourceAction::Freeze);
             }
             (State::Preparing { .. }, M::Refused { reason, .. }) => {
                 self.stay_unfrozen(format!("{} refused it: {reason}", self.plan.target), out);
             }
-            (State::Freezing { doomed, .. }, M::Refused { reason, .. }) => {
+            (State::Freezing { doomed }, M::Refused { reason, .. }) => {
                 *doomed = Some(format!("{} refused it: {reason}", self.plan.target));
             }
-            (State::Freezing { doomed, .. }, M::Unknown { .. }) => {
+            (State::Freezing { doomed }, M::Unknown { .. }) => {
                 *doomed = Some(format!("{} forgot that it comes", self.plan.target));
             }
             (State::Shipping { .. }, M::Staged { .. }) => self.ask(now, Purpose::Move, out),
@@ -317,21 +316,19 @@ impl SourceMigration {
     }
 
     fn connected(&mut self, now: Millis, boot: u64, out: &mut Vec<SourceAction>) {
+        let anew = self.ready != Some(boot);
+        let reason = format!("{} started anew", self.plan.target);
         match &mut self.state {
             State::Preparing { resend, .. } => {
                 *resend = now + self.limits.resend;
                 out.push(self.prepare());
             }
-            State::Freezing {
-                boot: ready,
-                doomed,
-            } if *ready != Some(boot) => {
-                *doomed = Some(format!("{} started anew", self.plan.target));
-            }
-            State::Shipping { boot: ready, .. } if *ready != Some(boot) => {
-                let reason = format!("{} started anew", self.plan.target);
-                self.ask(now, Purpose::Abort { reason }, out);
-            }
+            State::Freezing { doomed } if anew => *doomed = Some(reason),
+            State::Shipping { .. }
+            | State::Asking {
+                purpose: Purpose::Move,
+                ..
+            } if anew => self.ask(now, Purpose::Abort { reason }, out),
             State::Shipping {
                 sent, not_before, ..
             } => {
@@ -349,10 +346,10 @@ impl SourceMigration {
     }
 
     fn frozen(&mut self, now: Millis, image: Bytes, out: &mut Vec<SourceAction>) {
-        let State::Freezing { boot, doomed } = &mut self.state else {
+        let State::Freezing { doomed } = &mut self.state else {
             return;
         };
-        let (boot, mut doomed) = (*boot, doomed.take());
+        let mut doomed = doomed.take();
         if image.len() as u64 > self.limits.image_bytes {
             doomed = Some(format!(
                 "the frozen agent has {} bytes, and {} may be shipped",
@@ -365,7 +362,6 @@ impl SourceMigration {
             return;
         }
         self.state = State::Shipping {
-            boot,
             image,
             sent: 0,
             not_before: now,
@@ -435,6 +431,12 @@ impl SourceMigration {
             Purpose::Settle => self.state = State::Done,
             Purpose::Move if won && owner.owner == self.plan.target => {
                 self.start_activating(now, owner.epoch, out);
+            }
+            // Still its own, under the same generation: the target gave up, or the
+            // agent was stopped. The abort tells which.
+            Purpose::Move if owner == self.plan.here(owner.epoch.term) => {
+                let reason = format!("{} gave up waiting", self.plan.target);
+                self.ask(now, Purpose::Abort { reason }, out);
             }
             Purpose::Move => self.stay_or_drop("the move lost".to_owned(), owner, out),
             Purpose::Abort { .. } if !won && owner.owner == self.plan.target => {
@@ -511,7 +513,7 @@ impl SourceMigration {
     fn cancel(&mut self, now: Millis, reason: String, out: &mut Vec<SourceAction>) {
         match &mut self.state {
             State::Preparing { .. } => self.stay_unfrozen(reason, out),
-            State::Freezing { doomed, .. } => *doomed = Some(reason),
+            State::Freezing { doomed } => *doomed = Some(reason),
             State::Shipping { .. }
             | State::Asking {
                 purpose: Purpose::Move,
@@ -608,6 +610,17 @@ impl SourceMigration {
 }
 
 impl SourcePlan {
+    /// The ownership under which the source begins.
+    fn here(&self, term: u64) -> Ownership {
+        Ownership {
+            owner: self.source,
+            epoch: Epoch {
+                generation: self.generation,
+                term,
+            },
+        }
+    }
+
     fn command(&self, purpose: &Purpose) -> DirectoryCommand {
         let agent = self.agent.clone();
         let migration = self.migration;

@@ -1,0 +1,64 @@
+//! The directory on node 1: its state, its log, and what of the log is synced.
+
+use phoenix_cluster::{DirectoryLimits, DirectoryState, Origin, Record};
+use phoenix_core::NodeId;
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
+
+pub(crate) struct Directory {
+    pub(crate) state: DirectoryState,
+    /// The state as it would be after a crash just now that loses all it may lose.
+    pub(crate) synced_state: DirectoryState,
+    log: Vec<Record>,
+    pub(crate) synced: usize,
+}
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        let state = DirectoryState::new(NodeId(1), DirectoryLimits::default());
+        Self {
+            synced_state: state.clone(),
+            state,
+            log: Vec::new(),
+            synced: 0,
+        }
+    }
+
+    /// The answer, and how much of the log must be synced before it is given.
+    pub(crate) fn ask(
+        &mut self,
+        origin: Origin,
+        command: &DirectoryCommand,
+    ) -> (DirectoryAnswer, usize) {
+        let (answer, record) = self.state.apply(origin, command);
+        self.log.extend(record);
+        (answer, self.log.len())
+    }
+
+    pub(crate) fn node_up(&mut self, node: NodeId, boot: u64) {
+        if let Ok(record) = self.state.node_up(node, boot) {
+            self.log.extend(record);
+        }
+    }
+
+    pub(crate) fn sync(&mut self, through: usize) {
+        for record in self.log.iter().take(through).skip(self.synced) {
+            self.synced_state.replay(record).unwrap();
+        }
+        self.synced = self.synced.max(through);
+    }
+
+    /// The node crashed, and `kept` of the records not yet synced survived.
+    pub(crate) fn recover(&mut self, kept: usize) {
+        self.log.truncate(self.synced + kept);
+        let mut state = DirectoryState::new(NodeId(1), DirectoryLimits::default());
+        for record in &self.log {
+            state.replay(record).unwrap();
+        }
+        self.state = state;
+        self.sync(self.log.len());
+    }
+
+    pub(crate) fn unsynced(&self) -> usize {
+        self.log.len() - self.synced
+    }
+}

@@ -1,0 +1,88 @@
+//! A simulated node: its migrations and what it has of the one agent.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use phoenix_cluster::{MigrationLimits, Migrations};
+use phoenix_core::{Epoch, MigrationId, NodeId};
+
+/// An agent's memory: which life of it, and how many turns it has committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) life: u64,
+    pub(crate) turns: u64,
+}
+
+impl Memory {
+    /// As it is shipped: some bytes of filling make it several parts.
+    pub(crate) fn image(self) -> Bytes {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&self.life.to_le_bytes());
+        bytes.extend_from_slice(&self.turns.to_le_bytes());
+        bytes.extend_from_slice(&[7; 9]);
+        bytes.into()
+    }
+
+    pub(crate) fn of(image: &[u8]) -> Self {
+        assert_eq!(image.len(), 25, "the image arrives whole");
+        assert_eq!(&image[16..], &[7; 9], "and in order");
+        Self {
+            life: u64::from_le_bytes(image[..8].try_into().unwrap()),
+            turns: u64::from_le_bytes(image[8..16].try_into().unwrap()),
+        }
+    }
+}
+
+/// The agent on a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copy {
+    pub(crate) memory: Memory,
+    pub(crate) epoch: Epoch,
+    /// Set while it stands still for this migration.
+    pub(crate) frozen: Option<MigrationId>,
+}
+
+pub(crate) struct Node {
+    pub(crate) boot: u64,
+    pub(crate) alive: bool,
+    /// The highest boot counter it saw of each other node.
+    pub(crate) seen: BTreeMap<NodeId, u64>,
+    pub(crate) table: Migrations,
+    pub(crate) copy: Option<Copy>,
+    pub(crate) staged: BTreeMap<MigrationId, Memory>,
+    /// The epoch a staged copy was activated under.
+    pub(crate) activated: BTreeMap<MigrationId, Epoch>,
+    /// The highest generation it heard of for the agent.
+    pub(crate) generation: u64,
+}
+
+impl Node {
+    pub(crate) fn new(id: NodeId, boot: u64) -> Self {
+        let limits = MigrationLimits {
+            part_bytes: 8,
+            burst_parts: 3,
+            ..MigrationLimits::default()
+        };
+        Self {
+            boot,
+            alive: true,
+            seen: BTreeMap::new(),
+            table: Migrations::new(id, limits),
+            copy: None,
+            staged: BTreeMap::new(),
+            activated: BTreeMap::new(),
+            generation: 0,
+        }
+    }
+
+    pub(crate) fn running(&self) -> Option<Copy> {
+        self.copy.filter(|copy| self.alive && copy.frozen.is_none())
+    }
+
+    /// Every memory it has, running or not.
+    pub(crate) fn memories(&self) -> impl Iterator<Item = Memory> + '_ {
+        let all = self.copy.iter().map(|copy| copy.memory);
+        all.chain(self.staged.values().copied())
+            .filter(|_| self.alive)
+    }
+}

@@ -1,0 +1,830 @@
+//! The simulated cluster: a queue of events in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use phoenix_cluster::Origin;
+use phoenix_cluster::migration::{
+    Action, SourceAction, SourceEvent, SourceOutcome, SourcePlan, Step, TargetAction, TargetEvent,
+};
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
+use phoenix_core::migration::MigrationMessage;
+use phoenix_core::{AgentId, Digest, Epoch, MigrationId, Millis, NodeId};
+
+use crate::directory::Directory;
+use crate::node::{Copy, Memory, Node};
+use crate::rng::Rng;
+use crate::{NODES, invariants};
+
+const DIRECTORY: NodeId = NodeId(1);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    Crash(NodeId),
+    CrashBoth(NodeId, NodeId),
+    Cut(NodeId, NodeId),
+    Isolate(NodeId),
+    /// The event of this step, if it is a message, does not happen.
+    Lose,
+    /// It happens twice.
+    Repeat,
+    /// It happens later, after others.
+    Delay,
+}
+
+/// What a run does.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) source: NodeId,
+    pub(crate) target: NodeId,
+    /// At which step, what, and after how many milliseconds it is mended.
+    pub(crate) faults: Vec<(usize, Fault, u64)>,
+    /// Random faults and migrations until this time.
+    pub(crate) wild_until: u64,
+    /// Of a hundred messages so many are lost, and so many come twice.
+    pub(crate) loss: u64,
+    /// One in so many random doings is a crash, and one a cut.
+    pub(crate) calmness: u64,
+    /// Late messages may reach a later life of their receiver.
+    pub(crate) across_lives: bool,
+}
+
+impl Plan {
+    pub(crate) fn calm(seed: u64, source: NodeId, target: NodeId) -> Self {
+        Self {
+            seed,
+            source,
+            target,
+            faults: Vec::new(),
+            wild_until: 0,
+            loss: 0,
+            calmness: 0,
+            across_lives: false,
+        }
+    }
+
+    pub(crate) fn random(seed: u64) -> Self {
+        let mut rng = Rng::new(!seed);
+        let source = rng.pick(&NODES);
+        let target = rng.pick(&NODES);
+        let mut plan = Self::calm(seed, source, target);
+        plan.wild_until = 5_000 + rng.below(60_000);
+        plan.loss = rng.pick(&[0, 0, 2, 10, 30]);
+        plan.calmness = rng.pick(&[8, 15, 40, 100]);
+        plan
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Message(NodeId, NodeId, MigrationMessage),
+    Ask(NodeId, Asker, DirectoryCommand),
+    Answer(NodeId, Asker, DirectoryAnswer),
+    Synced(usize),
+    /// Work of a node's own, done.
+    Source(NodeId, MigrationId, SourceEvent),
+    Target(NodeId, MigrationId, TargetEvent),
+    Connected(NodeId, NodeId),
+    Disconnected(NodeId, NodeId),
+    /// Something for the agent comes to a node.
+    Work(NodeId),
+    Begin(NodeId, NodeId),
+    Restart(NodeId),
+    Mend(NodeId, NodeId),
+    Chaos,
+}
+
+/// Who waits for the directory's answer.
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    Migration(MigrationId, u32),
+    Place,
+}
+
+/// How migrations ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) moved: u64,
+    pub(crate) stayed: u64,
+    pub(crate) gone: u64,
+    pub(crate) claimed: u64,
+    pub(crate) reclaimed: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.moved += other.moved;
+        self.stayed += other.stayed;
+        self.gone += other.gone;
+        self.claimed += other.claimed;
+        self.reclaimed += other.reclaimed;
+    }
+}
+
+/// An event under way: from and to which life of whom.
+type Ticket = (Event, Option<(NodeId, u64)>, Option<(NodeId, u64)>);
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) agent: AgentId,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) directory: Directory,
+    pub(crate) lives: u64,
+    pub(crate) latest: Memory,
+    pub(crate) owner_crashed: bool,
+    /// A node with a staged copy crashed since the agent last ran.
+    staged_lost: bool,
+    pub(crate) epochs: BTreeMap<Epoch, BTreeSet<(NodeId, u64)>>,
+    pub(crate) activations: BTreeSet<MigrationId>,
+    pub(crate) steps: usize,
+    pub(crate) tally: Tally,
+    now: u64,
+    rng: Rng,
+    queue: BTreeMap<(u64, u64), Ticket>,
+    queued: u64,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    /// Answers that wait for the log to be synced so far.
+    unsynced: Vec<(usize, NodeId, Asker, DirectoryAnswer)>,
+    migrations: u128,
+    trace: Vec<String>,
+    broken: Option<String>,
+    ended: bool,
+    arrivals: BTreeMap<(NodeId, NodeId), u64>,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let mut world = Self {
+            agent: AgentId::new("counter/a").unwrap(),
+            nodes: NODES.iter().map(|id| (*id, Node::new(*id, 1))).collect(),
+            directory: Directory::new(),
+            lives: 0,
+            latest: Memory { life: 0, turns: 0 },
+            owner_crashed: false,
+            staged_lost: false,
+            epochs: BTreeMap::new(),
+            activations: BTreeSet::new(),
+            steps: 0,
+            tally: Tally::default(),
+            now: 1_000,
+            rng: Rng::new(plan.seed),
+            queue: BTreeMap::new(),
+            queued: 0,
+            cut: BTreeSet::new(),
+            unsynced: Vec::new(),
+            migrations: 0,
+            trace: Vec::new(),
+            broken: None,
+            ended: false,
+            arrivals: BTreeMap::new(),
+            plan,
+        };
+        for node in NODES {
+            world.directory.node_up(node, 1);
+        }
+        for a in NODES {
+            for b in NODES.into_iter().filter(|b| *b != a) {
+                let steps = world.table(a).connected(Millis(1_000), b, 1);
+                assert!(steps.is_empty());
+            }
+        }
+        world
+    }
+
+    /// Runs the plan, then lets everything come to rest.
+    pub(crate) fn run(&mut self) {
+        let (source, target) = (self.plan.source, self.plan.target);
+        self.later(0, Event::Work(source));
+        self.later(100, Event::Begin(source, target));
+        self.later(120, Event::Work(target));
+        if self.plan.wild_until > 0 {
+            self.later(50, Event::Chaos);
+        }
+        let calm_at = self.now + self.plan.wild_until;
+        let give_up = calm_at + 900_000;
+        while let Some(at) = self.next_time() {
+            if at > give_up {
+                break;
+            }
+            self.now = at;
+            self.step();
+            if let Some(why) = self.broken.take() {
+                self.fail(&why);
+            }
+            self.hold(invariants::check);
+        }
+        if self.plan.across_lives {
+            return;
+        }
+        self.hold(invariants::everything_ends);
+        self.ended = true;
+        for node in NODES {
+            self.later(1, Event::Work(node));
+        }
+        while let Some(at) = self.next_time() {
+            self.now = at;
+            self.step();
+            self.hold(invariants::check);
+        }
+        self.hold(invariants::the_owner_runs_it);
+    }
+
+    /// Where the agent runs.
+    pub(crate) fn runner(&self) -> Option<NodeId> {
+        let mut all = self.nodes.iter();
+        all.find(|(_, n)| n.running().is_some()).map(|(id, _)| *id)
+    }
+
+    fn hold(&self, invariant: fn(&World) -> Result<(), String>) {
+        if let Err(why) = invariant(self) {
+            self.fail(&why);
+        }
+    }
+
+    fn fail(&self, why: &str) -> ! {
+        let from = self.trace.len().saturating_sub(120);
+        panic!(
+            "{why}\nagain: World::new({:?}).run()\n{}",
+            self.plan,
+            self.trace[from..].join("\n")
+        );
+    }
+
+    fn next_time(&self) -> Option<u64> {
+        let queued = self.queue.keys().next().map(|(at, _)| *at);
+        let ticks = self.nodes.values().filter(|node| node.alive);
+        let tick = ticks.filter_map(|node| node.table.deadline()).min();
+        let tick = tick.map(|at| at.0.max(self.now));
+        [queued, tick].into_iter().flatten().min()
+    }
+
+    fn wild(&self) -> bool {
+        self.now < self.plan.wild_until + 1_000 && self.plan.wild_until > 0
+    }
+
+    fn step(&mut self) {
+        let now = Millis(self.now);
+        for id in NODES {
+            if self.nodes[&id].alive && self.table(id).deadline().is_some_and(|at| at <= now) {
+                let steps = self.table(id).tick(now);
+                self.perform(id, steps);
+            }
+        }
+        let Some((key, _)) = self.queue.first_key_value() else {
+            return;
+        };
+        if key.0 > self.now {
+            return;
+        }
+        let key = *key;
+        let Some(ticket) = self.queue.remove(&key) else {
+            return;
+        };
+        let step = self.steps;
+        if self.ended {
+            return self.deliver(ticket);
+        }
+        self.steps += 1;
+        let planned: Vec<(Fault, u64)> = self
+            .plan
+            .faults
+            .iter()
+            .filter(|(at, _, _)| *at == step)
+            .map(|(_, fault, back)| (*fault, *back))
+            .collect();
+        let mut happens = true;
+        for (fault, back) in planned {
+            happens &= self.fault(fault, back, &ticket);
+        }
+        if happens {
+            self.deliver(ticket);
+        }
+    }
+
+    /// Whether the event at hand still happens.
+    fn fault(&mut self, fault: Fault, back: u64, ticket: &Ticket) -> bool {
+        let message = matches!(
+            ticket.0,
+            Event::Message(..) | Event::Ask(..) | Event::Answer(..)
+        );
+        self.note(format!("fault {fault:?} for {back} ms"));
+        match fault {
+            Fault::Crash(node) => self.crash(node, back),
+            Fault::CrashBoth(a, b) => {
+                self.crash(a, back);
+                self.crash(b, back);
+            }
+            Fault::Cut(a, b) => self.cut(a, b, back),
+            Fault::Isolate(node) => {
+                for other in NODES {
+                    self.cut(node, other, back);
+                }
+            }
+            Fault::Lose => return !message,
+            Fault::Repeat if message => {
+                self.put(40, ticket.clone());
+                self.put(9_000, ticket.clone());
+            }
+            Fault::Delay if message => {
+                self.put(back, ticket.clone());
+                return false;
+            }
+            Fault::Repeat | Fault::Delay => {}
+        }
+        true
+    }
+
+    fn deliver(&mut self, (event, from, to): Ticket) {
+        if !self.plan.across_lives {
+            // A connection ends with the node it leads to, and with the sight of
+            // the sender's next life. What the sender sent before it died may
+            // arrive until then; the directory knows such commands by their origin.
+            if let Some((node, boot)) = to {
+                let seen = from.map(|(from, at)| (self.nodes[&node].seen.get(&from), at));
+                let stale = seen.is_some_and(|(seen, at)| seen.is_some_and(|seen| *seen > at));
+                if self.nodes[&node].boot != boot || (stale && !matches!(event, Event::Ask(..))) {
+                    return;
+                }
+            }
+        }
+        if let Some((node, _)) = to
+            && !self.nodes[&node].alive
+        {
+            return;
+        }
+        let now = Millis(self.now);
+        self.note(format!("{event:?}"));
+        match event {
+            Event::Message(from, to, message) => {
+                let steps = self.table(to).received(now, from, message);
+                self.perform(to, steps);
+            }
+            Event::Ask(node, asker, command) => {
+                let boot = from.map_or(0, |(_, boot)| boot);
+                self.ask(Origin { node, boot }, asker, &command);
+            }
+            Event::Answer(node, asker, answer) => self.answered(node, asker, answer),
+            Event::Synced(through) => self.synced(through),
+            Event::Source(node, id, event) => {
+                let mut event = event;
+                if let SourceEvent::Frozen(image) = &mut event {
+                    match self.freeze(node, id) {
+                        Some(memory) => *image = memory.image(),
+                        None => event = SourceEvent::FreezeFailed("it is gone".to_owned()),
+                    }
+                }
+                let steps = self.table(node).source(now, id, event);
+                self.perform(node, steps);
+            }
+            Event::Target(node, id, event) => {
+                let steps = self.table(node).target(now, id, event);
+                self.perform(node, steps);
+            }
+            Event::Connected(node, peer) => {
+                if self.cut.contains(&pair(node, peer)) || !self.nodes[&peer].alive {
+                    return;
+                }
+                let boot = self.nodes[&peer].boot;
+                if node == DIRECTORY {
+                    self.directory.node_up(peer, boot);
+                }
+                self.node(node).seen.insert(peer, boot);
+                let steps = self.table(node).connected(now, peer, boot);
+                self.perform(node, steps);
+            }
+            Event::Disconnected(node, peer) => {
+                if node == DIRECTORY {
+                    self.directory.state.node_down(peer);
+                }
+                let steps = self.table(node).disconnected(now, peer);
+                self.perform(node, steps);
+            }
+            Event::Work(node) => self.work(node),
+            Event::Begin(node, target) => self.begin(node, target),
+            Event::Restart(node) => self.restart(node),
+            Event::Mend(a, b) => {
+                if self.cut.remove(&pair(a, b)) {
+                    self.connect(a, b);
+                }
+            }
+            Event::Chaos => self.chaos(),
+        }
+    }
+
+    fn chaos(&mut self) {
+        if !self.wild() {
+            return;
+        }
+        let again = 20 + self.rng.below(1_500);
+        self.later(again, Event::Chaos);
+        let (a, b) = (self.rng.pick(&NODES), self.rng.pick(&NODES));
+        let back = self.rng.pick(&[30, 300, 3_000, 7_000, 20_000]);
+        match self.rng.below(self.plan.calmness) {
+            0 => self.crash(a, back),
+            1 => self.cut(a, b, back),
+            2..=5 => {
+                if let Some(runner) = self.runner() {
+                    self.later(0, Event::Begin(runner, b));
+                }
+            }
+            6 => {
+                let cancel = SourceEvent::Cancel("the operator".to_owned());
+                let (id, now) = (MigrationId(self.migrations), Millis(self.now));
+                if self.nodes[&a].alive {
+                    let steps = self.table(a).source(now, id, cancel);
+                    self.perform(a, steps);
+                }
+            }
+            _ => self.later(0, Event::Work(a)),
+        }
+    }
+
+    fn ask(&mut self, origin: Origin, asker: Asker, command: &DirectoryCommand) {
+        if self.wild() && self.rng.chance(self.plan.loss / 2) {
+            let answer = DirectoryAnswer::InDoubt("busy".to_owned());
+            return self.reply(origin, asker, answer);
+        }
+        let (answer, needs) = self.directory.ask(origin, command);
+        match (command, &answer) {
+            (DirectoryCommand::Claim { .. }, DirectoryAnswer::Owned(_)) => self.tally.claimed += 1,
+            (DirectoryCommand::Reclaim { .. }, DirectoryAnswer::Owned(_)) => {
+                self.tally.reclaimed += 1;
+            }
+            _ => {}
+        }
+        if needs <= self.directory.synced {
+            return self.reply(origin, asker, answer);
+        }
+        self.unsynced.push((needs, origin.node, asker, answer));
+        let delay = 1 + self.rng.below(8);
+        self.own(DIRECTORY, delay, Event::Synced(needs));
+    }
+
+    fn synced(&mut self, through: usize) {
+        self.directory.sync(through);
+        for (needs, node, asker, answer) in std::mem::take(&mut self.unsynced) {
+            if needs <= self.directory.synced {
+                let boot = self.nodes[&node].boot;
+                self.reply(Origin { node, boot }, asker, answer);
+            } else {
+                self.unsynced.push((needs, node, asker, answer));
+            }
+        }
+    }
+
+    fn reply(&mut self, origin: Origin, asker: Asker, answer: DirectoryAnswer) {
+        let event = Event::Answer(origin.node, asker, answer);
+        self.transmit(DIRECTORY, origin.node, event);
+    }
+
+    fn answered(&mut self, node: NodeId, asker: Asker, answer: DirectoryAnswer) {
+        let now = Millis(self.now);
+        match asker {
+            Asker::Migration(id, request) => {
+                let steps = self.table(node).answered(now, id, request, answer);
+                self.perform(node, steps);
+            }
+            Asker::Place => {
+                let DirectoryAnswer::Owned(owner) = answer else {
+                    return;
+                };
+                let life = self.lives + 1;
+                let it = self.node(node);
+                let stale = owner.epoch.generation < it.generation;
+                if stale || owner.owner != node || it.copy.is_some() || !it.staged.is_empty() {
+                    return;
+                }
+                it.generation = owner.epoch.generation;
+                let memory = Memory { life, turns: 0 };
+                it.copy = Some(Copy {
+                    memory,
+                    epoch: owner.epoch,
+                    frozen: None,
+                });
+                if self.lives > 0 && !self.owner_crashed && !self.plan.across_lives {
+                    self.broken = Some(format!("{node} begins a new life beside the old one"));
+                }
+                self.lives = life;
+                self.latest = memory;
+                self.runs(node);
+            }
+        }
+    }
+
+    /// A message for the agent: a turn if it runs here; otherwise it is looked for.
+    fn work(&mut self, node: NodeId) {
+        if !self.nodes[&node].alive {
+            return;
+        }
+        let it = self.node(node);
+        match &mut it.copy {
+            Some(copy) if copy.frozen.is_none() => {
+                copy.memory.turns += 1;
+                let memory = copy.memory;
+                self.latest = memory;
+            }
+            Some(_) => {}
+            None if it.staged.is_empty() => {
+                let command = DirectoryCommand::Place {
+                    agent: self.agent.clone(),
+                    prefer: Some(node),
+                };
+                self.transmit(node, DIRECTORY, Event::Ask(node, Asker::Place, command));
+            }
+            None => {}
+        }
+    }
+
+    fn begin(&mut self, node: NodeId, target: NodeId) {
+        let Some(copy) = self.nodes[&node].running() else {
+            return;
+        };
+        self.migrations += 1;
+        let plan = SourcePlan {
+            migration: MigrationId(self.migrations),
+            agent: self.agent.clone(),
+            component: Digest([1; 32]),
+            source: node,
+            target,
+            generation: copy.epoch.generation,
+        };
+        let now = Millis(self.now);
+        if let Ok(steps) = self.table(node).begin(now, plan) {
+            self.perform(node, steps);
+        }
+    }
+
+    fn freeze(&mut self, node: NodeId, id: MigrationId) -> Option<Memory> {
+        let copy = self.node(node).copy.as_mut()?;
+        copy.frozen = Some(id);
+        Some(copy.memory)
+    }
+
+    fn perform(&mut self, node: NodeId, steps: Vec<Step>) {
+        let mut skip_parts = false;
+        for step in steps {
+            let (id, peer) = (step.migration, step.peer);
+            match step.action {
+                Action::Answer(message)
+                | Action::Source(_, SourceAction::Send(message))
+                | Action::Target(_, TargetAction::Send(message)) => {
+                    if let MigrationMessage::Ship { offset, .. } = &message {
+                        let full = self.wild() && self.rng.chance(5);
+                        if skip_parts || full || self.cut.contains(&pair(node, peer)) {
+                            if !skip_parts {
+                                let event = SourceEvent::NotSent { offset: *offset };
+                                self.own(node, 0, Event::Source(node, id, event));
+                            }
+                            skip_parts = true;
+                            continue;
+                        }
+                    }
+                    self.transmit(node, peer, Event::Message(node, peer, message));
+                }
+                Action::Source(_, SourceAction::Submit { request, command })
+                | Action::Target(_, TargetAction::Submit { request, command }) => {
+                    let asker = Asker::Migration(id, request);
+                    self.transmit(node, DIRECTORY, Event::Ask(node, asker, command));
+                }
+                Action::Source(_, action) => self.source_action(node, id, action),
+                Action::Target(_, action) => self.target_action(node, id, action),
+            }
+        }
+    }
+
+    fn source_action(&mut self, node: NodeId, id: MigrationId, action: SourceAction) {
+        match action {
+            SourceAction::Freeze => {
+                let delay = self.rng.below(20);
+                let event = SourceEvent::Frozen(Bytes::new());
+                self.own(node, delay, Event::Source(node, id, event));
+            }
+            SourceAction::Unfreeze { epoch } => {
+                let it = self.node(node);
+                it.generation = epoch.generation;
+                let Some(copy) = it.copy.as_mut().filter(|copy| copy.frozen == Some(id)) else {
+                    self.broken = Some(format!("{node} unfreezes what {id} did not freeze"));
+                    return;
+                };
+                copy.frozen = None;
+                copy.epoch = epoch;
+                self.runs(node);
+            }
+            SourceAction::Release { owner } => {
+                if let Err(why) = invariants::released_only_after_activation(self, id, node) {
+                    self.broken = Some(why);
+                }
+                let it = self.node(node);
+                it.generation = it.generation.max(owner.epoch.generation);
+                if it.copy.take().is_none_or(|copy| copy.frozen != Some(id)) {
+                    self.broken = Some(format!("{node} lets go of what {id} did not freeze"));
+                }
+            }
+            SourceAction::Finished(outcome) => match outcome {
+                SourceOutcome::Moved { .. } => self.tally.moved += 1,
+                SourceOutcome::Stayed { .. } => self.tally.stayed += 1,
+                SourceOutcome::Gone { .. } => self.tally.gone += 1,
+            },
+            SourceAction::Send(_) | SourceAction::Submit { .. } => {}
+        }
+    }
+
+    fn target_action(&mut self, node: NodeId, id: MigrationId, action: TargetAction) {
+        match action {
+            TargetAction::Prepare => {
+                let delay = self.rng.below(200);
+                let event = if self.wild() && self.rng.chance(3) {
+                    TargetEvent::PrepareFailed("no such component".to_owned())
+                } else {
+                    TargetEvent::Prepared
+                };
+                self.own(node, delay, Event::Target(node, id, event));
+            }
+            TargetAction::Stage { bytes } => {
+                let failed = self.wild() && self.rng.chance(3);
+                let delay = self.rng.below(20);
+                let event = if failed {
+                    TargetEvent::StageFailed("out of memory".to_owned())
+                } else {
+                    self.node(node).staged.insert(id, Memory::of(&bytes));
+                    TargetEvent::StageOk
+                };
+                self.own(node, delay, Event::Target(node, id, event));
+            }
+            TargetAction::Activate { epoch } => {
+                self.activations.insert(id);
+                self.node(node).activated.insert(id, epoch);
+                if !self.nodes[&node].staged.contains_key(&id) {
+                    self.broken = Some(format!("{node} activates {id} and has no copy"));
+                }
+            }
+            TargetAction::Run => {
+                let it = self.node(node);
+                let (Some(memory), Some(epoch)) = (it.staged.remove(&id), it.activated.remove(&id))
+                else {
+                    self.broken = Some(format!("{node} runs {id} and has no copy"));
+                    return;
+                };
+                it.generation = it.generation.max(epoch.generation);
+                let before = it.copy.replace(Copy {
+                    memory,
+                    epoch,
+                    frozen: None,
+                });
+                if before.is_some() {
+                    self.broken = Some(format!("{node} runs {id} over another copy"));
+                }
+                self.runs(node);
+            }
+            TargetAction::Drop => {
+                self.node(node).staged.remove(&id);
+                self.node(node).activated.remove(&id);
+            }
+            TargetAction::Finished(_) | TargetAction::Send(_) | TargetAction::Submit { .. } => {}
+        }
+    }
+
+    /// The node's copy runs from now on.
+    fn runs(&mut self, node: NodeId) {
+        self.owner_crashed = false;
+        self.staged_lost = false;
+        let it = &self.nodes[&node];
+        if let Some(copy) = it.running() {
+            let runner = (node, it.boot);
+            self.epochs.entry(copy.epoch).or_default().insert(runner);
+        }
+    }
+
+    fn crash(&mut self, node: NodeId, back: u64) {
+        if !self.nodes[&node].alive {
+            return;
+        }
+        self.note(format!("{node} crashes for {back} ms"));
+        let owns =
+            |state: &phoenix_cluster::DirectoryState| state.ownership(&self.agent).owner == node;
+        self.owner_crashed |= owns(&self.directory.state) || owns(&self.directory.synced_state);
+        // A target that crashes before it is the owner, unnoticed by the source,
+        // leaves the source with the last copy: then both must not crash.
+        self.owner_crashed |= self.staged_lost;
+        self.staged_lost |= !self.nodes[&node].staged.is_empty();
+        let boot = self.nodes[&node].boot;
+        let mut corpse = Node::new(node, boot);
+        corpse.alive = false;
+        self.nodes.insert(node, corpse);
+        if node == DIRECTORY {
+            let kept = self.rng.below(self.directory.unsynced() as u64 + 1);
+            self.directory.recover(usize::try_from(kept).unwrap());
+            self.unsynced.clear();
+        }
+        for other in NODES {
+            if other != node {
+                self.own(other, 5, Event::Disconnected(other, node));
+            }
+        }
+        self.later(back.max(10), Event::Restart(node));
+    }
+
+    fn restart(&mut self, node: NodeId) {
+        if self.nodes[&node].alive {
+            return;
+        }
+        let boot = self.nodes[&node].boot + 1;
+        self.nodes.insert(node, Node::new(node, boot));
+        if node == DIRECTORY {
+            self.directory.node_up(node, boot);
+        }
+        for other in NODES {
+            self.connect(node, other);
+        }
+    }
+
+    fn connect(&mut self, a: NodeId, b: NodeId) {
+        if a != b && self.nodes[&a].alive && self.nodes[&b].alive {
+            for (x, y) in [(a, b), (b, a)] {
+                let delay = self.rng.below(10);
+                self.own(x, delay, Event::Connected(x, y));
+            }
+        }
+    }
+
+    fn cut(&mut self, a: NodeId, b: NodeId, back: u64) {
+        if a == b || !self.cut.insert(pair(a, b)) {
+            return;
+        }
+        self.note(format!("{a} and {b} are cut for {back} ms"));
+        self.own(a, 5, Event::Disconnected(a, b));
+        self.own(b, 5, Event::Disconnected(b, a));
+        self.later(back.max(10), Event::Mend(a, b));
+    }
+
+    /// Sends something from node to node.
+    fn transmit(&mut self, from: NodeId, to: NodeId, event: Event) {
+        let ticket = |world: &Self| {
+            let life = |node: NodeId| Some((node, world.nodes[&node].boot));
+            (event.clone(), life(from), life(to))
+        };
+        if from == to {
+            let ticket = ticket(self);
+            return self.put(0, ticket);
+        }
+        if self.cut.contains(&pair(from, to)) || !self.nodes[&to].alive {
+            return;
+        }
+        let (wild, loss) = (self.wild(), self.plan.loss);
+        if wild && self.rng.chance(loss) {
+            return;
+        }
+        let ticket = ticket(self);
+        // In order between two nodes, but for what comes late or twice.
+        let delay = 1 + self.rng.below(if wild { 30 } else { 3 });
+        let arrival = self.arrivals.entry((from, to)).or_default();
+        *arrival = (*arrival).max(self.now + delay);
+        let delay = *arrival - self.now;
+        if wild && self.rng.chance(loss) {
+            let late = self.rng.pick(&[10, 100, 2_000, 10_000, 40_000]);
+            self.put(late, ticket.clone());
+        }
+        let delay = if wild && self.rng.chance(loss / 2) {
+            delay + self.rng.below(15_000)
+        } else {
+            delay
+        };
+        self.put(delay, ticket);
+    }
+
+    /// Something that happens at a node, unless it crashes before.
+    fn own(&mut self, node: NodeId, delay: u64, event: Event) {
+        let life = Some((node, self.nodes[&node].boot));
+        self.put(delay, (event, None, life));
+    }
+
+    fn later(&mut self, delay: u64, event: Event) {
+        self.put(delay, (event, None, None));
+    }
+
+    fn put(&mut self, delay: u64, ticket: Ticket) {
+        self.queued += 1;
+        self.queue.insert((self.now + delay, self.queued), ticket);
+    }
+
+    fn note(&mut self, what: String) {
+        if self.trace.len() > 400 {
+            self.trace.drain(..200);
+        }
+        let line = format!("{:>7} {what}", self.now);
+        self.trace.push(line);
+    }
+
+    fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).unwrap()
+    }
+
+    fn table(&mut self, id: NodeId) -> &mut phoenix_cluster::Migrations {
+        &mut self.node(id).table
+    }
+}
+
+fn pair(a: NodeId, b: NodeId) -> (NodeId, NodeId) {
+    (a.min(b), a.max(b))
+}
