@@ -121,28 +121,28 @@ impl Build {
         }
         // Held until the components are read: another run may replace them.
         let _lock = self.target_dir.as_deref().map(lock).transpose()?;
-        let stdout = self.cargo_build(&metadata, &packages)?;
-        let built = Built::read(&stdout)?;
         packages
             .iter()
-            .map(|package| self.artifact(package, &built))
+            .map(|package| {
+                let stdout = self.cargo_rustc(&metadata, package)?;
+                self.artifact(package, &Built::read(&stdout)?)
+            })
             .collect()
     }
 
-    fn cargo_build(
-        &self,
-        metadata: &Metadata,
-        packages: &[&Package],
-    ) -> Result<Vec<u8>, BuildError> {
+    /// One package at a time, so that its dependencies' features, and with
+    /// them its bytes, do not depend on what is built beside it. Of its crate
+    /// types only the component's is built: beside an `rlib` cargo would leave
+    /// link-time optimisation out.
+    fn cargo_rustc(&self, metadata: &Metadata, package: &Package) -> Result<Vec<u8>, BuildError> {
         let mut command = cargo();
         command
-            .args(["build", "--lib", "--target", &self.target])
+            .args(["rustc", "--lib", "--crate-type", "cdylib"])
+            .args(["--package", &package.name])
+            .args(["--target", &self.target])
             .args(["--profile", &self.profile])
             .arg("--message-format=json-render-diagnostics")
             .current_dir(&self.manifest_dir);
-        for package in packages {
-            command.args(["--package", &package.name]);
-        }
         if self.profile == PROFILE && !defines_profile(&metadata.workspace_root) {
             for key in PROFILE_KEYS {
                 command.args(["--config", key]);
@@ -164,11 +164,11 @@ impl Build {
             return Ok(output.stdout);
         }
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(self.diagnose(metadata, packages, said))
+        Err(self.diagnose(metadata, package, said))
     }
 
     /// Why cargo failed.
-    fn diagnose(&self, metadata: &Metadata, packages: &[&Package], output: String) -> BuildError {
+    fn diagnose(&self, metadata: &Metadata, package: &Package, output: String) -> BuildError {
         if target_is_missing(&self.manifest_dir, &self.target) {
             return BuildError::TargetMissing {
                 target: self.target.clone(),
@@ -180,9 +180,8 @@ impl Build {
                 output,
             };
         }
-        let names: Vec<_> = packages.iter().map(|p| format!("`{}`", p.name)).collect();
         BuildError::Compile {
-            packages: names.join(", "),
+            package: package.name.clone(),
             output,
         }
     }
@@ -278,7 +277,7 @@ struct Message {
 impl Built {
     fn read(stdout: &[u8]) -> Result<Self, BuildError> {
         let answer = |source| BuildError::Answer {
-            verb: "build",
+            verb: "rustc",
             source,
         };
         let mut artifacts = Vec::new();

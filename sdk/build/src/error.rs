@@ -73,10 +73,10 @@ pub enum BuildError {
     },
     /// The crate does not compile. Cargo has said why, in `output` or, when the
     /// build was verbose, on standard error.
-    #[error("{packages} does not compile{}", tail(output))]
+    #[error("`{package}` does not compile{}", tail(output))]
     Compile {
         /// What was being built.
-        packages: String,
+        package: String,
         /// What cargo wrote, empty if it went to standard error.
         output: String,
     },
