@@ -1,5 +1,10 @@
 //! The directory's state machine: its rules one by one, and what must hold
 //! whatever it is asked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where it is wrong"
+)]
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,12 @@
 //!
 //! A run that breaks an invariant prints what to call to see it again, and its
 //! last events.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends where it is wrong"
+)]
 
 mod directory;
 mod invariants;
