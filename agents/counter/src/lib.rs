@@ -20,3 +20,29 @@ impl Counter {
         self.total
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use phoenix_sdk::testing::TestContext;
+
+    use super::*;
+
+    #[test]
+    fn counts() {
+        let mut test = TestContext::<Counter>::new("counter/alice");
+        assert_eq!(test.call(CounterRequests::total()), Ok(0));
+        assert_eq!(test.call(CounterRequests::add(2)), Ok(2));
+        assert_eq!(test.call(CounterRequests::add(40)), Ok(42));
+        assert_eq!(test.call(CounterRequests::total()), Ok(42));
+    }
+
+    #[test]
+    fn speaks_json() {
+        let mut test = TestContext::<Counter>::new("counter/alice");
+        assert_eq!(test.call_json("add", "5"), Ok("5".to_owned()));
+        assert_eq!(test.call_json("add", r#"{"by": 2}"#), Ok("7".to_owned()));
+        let failure = test.call_json("add", r#""five""#).unwrap_err();
+        assert_eq!(failure.code(), "bad-payload");
+        assert_eq!(test.with(|counter| counter.total), 7);
+    }
+}

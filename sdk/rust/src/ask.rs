@@ -146,6 +146,12 @@ impl From<AskError> for Failure {
     }
 }
 
+impl From<Failure> for AskError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl AgentError for AskError {
     fn into_failure(self) -> Failure {
         self.into()

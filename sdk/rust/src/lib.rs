@@ -14,6 +14,8 @@ mod request;
 mod rng;
 mod runtime;
 mod state;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 mod time;
 mod transcode;
 
@@ -26,6 +28,8 @@ pub use phoenix_macros::{AgentError, agent, requests};
 pub use phoenix_wit::{ContentType, Delivery, Level};
 pub use request::{Answer, Request};
 pub use rng::Rng;
+#[doc(hidden)]
+pub use runtime::Agent;
 pub use state::State;
 pub use time::Timestamp;
 

@@ -120,6 +120,15 @@ impl<A: Agent> Runtime<A> {
         Ok(answer)
     }
 
+    /// The agent, if it has begun.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn state(&self) -> Option<&State<A>> {
+        match &self.life {
+            Life::Born(state) => Some(state),
+            Life::Unborn | Life::Stillborn(_) => None,
+        }
+    }
+
     fn turn(&mut self, turn: &Turn<'_>) {
         self.shared.turn.set(turn.number);
         self.shared.now.set(turn.now);

@@ -1,0 +1,148 @@
+//! What an agent under test has done.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::payload::Payload;
+use crate::request::Request;
+use crate::time::Timestamp;
+use crate::{Delivery, Level};
+
+/// A message the agent sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Whom to.
+    pub to: String,
+    /// For which handler.
+    pub method: String,
+    /// What it carries.
+    pub payload: Payload,
+    /// How hard the node would try.
+    pub delivery: Delivery,
+}
+
+/// An ask of the agent's that has no answer yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What [`TestContext::reply`](super::TestContext::reply) answers it by.
+    pub ask: u64,
+    /// Whom it asks.
+    pub to: String,
+    /// Which handler.
+    pub method: String,
+    /// What with.
+    pub payload: Payload,
+    /// When it times out.
+    pub deadline: Timestamp,
+}
+
+/// An event the agent published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// On which topic.
+    pub topic: String,
+    /// The event.
+    pub payload: Payload,
+}
+
+/// An agent the agent created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spawned {
+    /// Its address.
+    pub agent: String,
+    /// What its `#[init]` gets.
+    pub config: Payload,
+}
+
+/// A line of the agent's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// How serious it is.
+    pub level: Level,
+    /// The line.
+    pub text: String,
+}
+
+/// A timer that is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// Its number; `TimerId::named("flush").number()` for a named one.
+    pub id: u64,
+    /// When it fires next.
+    pub due: Timestamp,
+    /// Milliseconds between later firings, 0 for none.
+    pub period_ms: u64,
+    /// The handler it calls.
+    pub method: String,
+    /// What with.
+    pub payload: Payload,
+}
+
+impl Sent {
+    /// Whether it is `request`, sent to `to`.
+    pub fn is<A: Serialize, R>(&self, to: &str, request: &Request<A, R>) -> bool {
+        self.to == to && carries(&self.method, &self.payload, request)
+    }
+
+    /// Its argument, or a tuple of them.
+    ///
+    /// # Panics
+    /// If it carries something else.
+    #[track_caller]
+    pub fn arguments<T: DeserializeOwned>(&self) -> T {
+        read(&self.method, &self.payload)
+    }
+}
+
+impl Asked {
+    /// Whether it asks `to` for `request`.
+    pub fn is<A: Serialize, R>(&self, to: &str, request: &Request<A, R>) -> bool {
+        self.to == to && carries(&self.method, &self.payload, request)
+    }
+
+    /// Its argument, or a tuple of them.
+    ///
+    /// # Panics
+    /// If it carries something else.
+    #[track_caller]
+    pub fn arguments<T: DeserializeOwned>(&self) -> T {
+        read(&self.method, &self.payload)
+    }
+}
+
+impl Published {
+    /// The event.
+    ///
+    /// # Panics
+    /// If it is something else.
+    #[track_caller]
+    pub fn event<T: DeserializeOwned>(&self) -> T {
+        read(&self.topic, &self.payload)
+    }
+}
+
+impl Spawned {
+    /// The configuration.
+    ///
+    /// # Panics
+    /// If it is something else.
+    #[track_caller]
+    pub fn config<T: DeserializeOwned>(&self) -> T {
+        read(&self.agent, &self.config)
+    }
+}
+
+fn carries<A: Serialize, R>(method: &str, payload: &Payload, request: &Request<A, R>) -> bool {
+    let carried = Payload::message_pack(request.arguments());
+    method == request.method() && carried.is_ok_and(|carried| carried == *payload)
+}
+
+#[track_caller]
+pub(super) fn read<T: DeserializeOwned>(what: &str, payload: &Payload) -> T {
+    payload.decode().unwrap_or_else(|why| {
+        panic!(
+            "the payload of `{what}` is no {}: {why}: {payload:?}",
+            std::any::type_name::<T>()
+        )
+    })
+}
