@@ -7,10 +7,16 @@ use phoenix_support::guest;
 #[test]
 fn every_guest_builds() {
     let expected = [
+        ("blob", World::Framed),
         ("files", World::Typed),
+        ("flood", World::Framed),
         ("hostile", World::Framed),
         ("hostile-typed", World::Typed),
+        ("ping", World::Framed),
         ("plain-rust", World::Typed),
+        ("relay", World::Framed),
+        ("sequence", World::Framed),
+        ("sink", World::Framed),
         ("sockets", World::Typed),
         ("typed", World::Typed),
     ];

@@ -76,7 +76,7 @@ impl State {
         println!("out {}: {text}", self.printed);
         eprintln!("err {}: {text}", self.printed);
         print!("a line in ");
-        print!("two parts\n");
+        println!("two parts");
         std::io::stdout().flush().expect("stdout can be flushed");
         self.printed
     }
