@@ -102,10 +102,16 @@ fn two_faults_at_every_pair_of_steps() {
 
 #[test]
 fn many_migrations_under_random_faults() {
-    let seeds = std::env::var("PHOENIX_SEEDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(3_000);
+    many(3_000);
+}
+
+#[test]
+#[ignore = "takes minutes: for changes of the protocol"]
+fn very_many_migrations_under_random_faults() {
+    many(100_000);
+}
+
+fn many(seeds: u64) {
     let mut ended = world::Tally::default();
     for seed in 0..seeds {
         let mut world = World::new(Plan::random(seed));
