@@ -1,1 +1,29 @@
-//! phoenix-node
+//! A node: workers, routing, migration, and the wiring of all rooms.
+//!
+//! **Invariant**: this is the only crate that names concrete adapters: the host
+//! of Wasm, the stores, the transport. What can be decided without them is
+//! decided in `phoenix-core` and `phoenix-cluster`; what is here performs it.
+//!
+//! Start with [`Node`], then `worker`: a share of the agents and everything
+//! done to them. `seat` is how threads drive workers, `peers` what comes from
+//! other nodes, `control` what operators and clients want.
+
+mod clients;
+mod clock;
+mod config;
+mod control;
+mod counters;
+mod directory;
+mod fetch;
+mod kinds;
+mod network;
+mod peers;
+mod seat;
+mod shared;
+mod start;
+mod ticker;
+mod worker;
+
+pub use config::NodeConfig;
+pub use network::Network;
+pub use start::{Node, StartError};

@@ -1,1 +1,371 @@
-//! e2e
+//! Clusters of nodes within a test's process.
+//!
+//! Failures here are a test's failures, so these functions panic with the whole
+//! story instead of returning errors.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "only tests call this crate, and a test fails by panicking"
+)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use phoenix_core::control::{
+    AgentDetail, AgentInfo, ClientMessage, Control, ControlError, Request, Response, Verdict,
+};
+use phoenix_core::{
+    AgentId, ClientId, ContentType, KindName, KindPolicy, Millis, NodeId, Payload, Reply,
+};
+use phoenix_net::memory::{MemoryLimits, MemoryNetwork};
+use phoenix_node::{Network, Node, NodeConfig};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// How long anything may take before a test gives it up as hung.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Some nodes on a network within the process.
+pub struct Cluster {
+    network: Arc<MemoryNetwork>,
+    dir: tempfile::TempDir,
+    nodes: Vec<Option<Node>>,
+    tune: fn(&mut NodeConfig),
+}
+
+impl Cluster {
+    /// `count` nodes, numbered from 1, all connected.
+    pub fn new(count: usize, seed: u64) -> Self {
+        Self::tuned(count, seed, |_| {})
+    }
+
+    /// The same with their configuration changed.
+    pub fn tuned(count: usize, seed: u64, tune: fn(&mut NodeConfig)) -> Self {
+        let network = Arc::new(MemoryNetwork::threaded(seed, MemoryLimits::default()));
+        let dir = tempfile::tempdir().unwrap();
+        let mut cluster = Self {
+            network,
+            dir,
+            nodes: (0..count).map(|_| None).collect(),
+            tune,
+        };
+        for node in 1..=count {
+            cluster.start(node);
+        }
+        cluster.wait_connected();
+        cluster
+    }
+
+    /// Starts a node that is not running.
+    pub fn start(&mut self, node: usize) {
+        let id = NodeId(u32::try_from(node).unwrap());
+        let mut config = NodeConfig::alone(self.data_dir(node));
+        config.workers = Some(2);
+        config.max_resident = Some(500);
+        (self.tune)(&mut config);
+        let started = Node::start_on(config, Network::Memory(self.network.clone(), id)).unwrap();
+        self.nodes[node - 1] = Some(started);
+        for (a, running) in self.nodes.iter().enumerate() {
+            for b in 0..self.nodes.len() {
+                if let Some(running) = running
+                    && a != b
+                    && self.nodes[b].is_some()
+                {
+                    running.learn(NodeId(u32::try_from(b + 1).unwrap()), "memory");
+                }
+            }
+        }
+    }
+
+    fn data_dir(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("node-{node}"))
+    }
+
+    /// Waits until all running nodes see each other.
+    pub fn wait_connected(&self) {
+        let running = self.nodes.iter().flatten().count();
+        eventually("all nodes are connected", || {
+            self.nodes
+                .iter()
+                .flatten()
+                .all(|node| node.connected().len() == running - 1)
+        });
+    }
+
+    /// The network, for faults.
+    pub fn network(&self) -> &MemoryNetwork {
+        &self.network
+    }
+
+    /// A node is gone at once, as when its process is killed.
+    pub fn kill(&mut self, node: usize) {
+        self.network.kill(NodeId(u32::try_from(node).unwrap()));
+        drop(self.nodes[node - 1].take());
+    }
+
+    /// A running node.
+    pub fn node(&self, node: usize) -> &Node {
+        self.nodes[node - 1].as_ref().expect("the node is running")
+    }
+
+    /// A client of that node.
+    pub fn client(&self, node: usize) -> Client {
+        Client {
+            control: self.node(node).control(),
+            id: ClientId::new("test").unwrap(),
+        }
+    }
+
+    /// Deploys a component as a kind and waits until every node has it.
+    pub fn deploy(&self, kind: &str, component: &[u8], policy: KindPolicy) {
+        self.client(1).deploy(kind, component, policy).unwrap();
+        eventually("every node has the kind", || {
+            self.nodes.iter().flatten().all(|node| {
+                let client = Client {
+                    control: node.control(),
+                    id: ClientId::new("test").unwrap(),
+                };
+                client.kinds().iter().any(|name| name == kind)
+            })
+        });
+    }
+}
+
+/// Waits for something, and fails the test if it never comes.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "it never came: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A client of one node.
+#[derive(Clone)]
+pub struct Client {
+    control: Arc<dyn Control>,
+    id: ClientId,
+}
+
+impl Client {
+    /// The same with another client id.
+    pub fn named(&self, id: &str) -> Self {
+        Self {
+            control: self.control.clone(),
+            id: ClientId::new(id).unwrap(),
+        }
+    }
+
+    /// A request and its end.
+    pub fn request(&self, request: Request) -> Result<Response, ControlError> {
+        self.begin(request)
+            .recv_timeout(PATIENCE * 2)
+            .expect("every request ends")
+    }
+
+    /// A request whose end is waited for later.
+    pub fn begin(&self, request: Request) -> mpsc::Receiver<Result<Response, ControlError>> {
+        let (send, receive) = mpsc::channel();
+        let done = Box::new(move |response| {
+            // A test that gave up no longer listens.
+            let _ = send.send(response);
+        });
+        self.control.submit(request, done);
+        receive
+    }
+
+    /// Deploys a component.
+    pub fn deploy(
+        &self,
+        kind: &str,
+        component: &[u8],
+        policy: KindPolicy,
+    ) -> Result<(), ControlError> {
+        let request = Request::Deploy {
+            kind: KindName::new(kind).unwrap(),
+            component: bytes::Bytes::copy_from_slice(component),
+            policy: Box::new(policy),
+        };
+        self.request(request).map(drop)
+    }
+
+    /// Names of the kinds.
+    pub fn kinds(&self) -> Vec<String> {
+        match self.request(Request::Kinds).unwrap() {
+            Response::Kinds(kinds) => kinds.iter().map(|info| info.kind.to_string()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks an agent; its answer, whatever it is.
+    pub fn ask(&self, agent: &str, method: &str, argument: impl Serialize) -> Reply {
+        let request = call(&self.id, agent, method, argument, PATIENCE);
+        match self.request(request).unwrap() {
+            Response::Called(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks an agent and reads its answer.
+    pub fn call<R: DeserializeOwned>(
+        &self,
+        agent: &str,
+        method: &str,
+        argument: impl Serialize,
+    ) -> R {
+        match self.ask(agent, method, argument) {
+            Reply::Ok(payload) => read(&payload),
+            other => panic!("{agent} {method}: {other:?}"),
+        }
+    }
+
+    /// Asks an agent; the answer is waited for later.
+    pub fn begin_call(
+        &self,
+        agent: &str,
+        method: &str,
+        argument: impl Serialize,
+    ) -> mpsc::Receiver<Result<Response, ControlError>> {
+        self.begin(call(&self.id, agent, method, argument, PATIENCE))
+    }
+
+    /// Sends messages and waits for their verdicts.
+    pub fn send(&self, messages: Vec<ClientMessage>) -> Vec<Verdict> {
+        let request = Request::Send {
+            client: self.id.clone(),
+            messages,
+            timeout: Millis(10_000),
+        };
+        match self.request(request).unwrap() {
+            Response::Sent(verdicts) => verdicts,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Moves an agent.
+    pub fn migrate(&self, agent: &str, to: usize) -> Result<u64, ControlError> {
+        let request = Request::Migrate {
+            agent: AgentId::new(agent).unwrap(),
+            to: NodeId(u32::try_from(to).unwrap()),
+        };
+        match self.request(request)? {
+            Response::Migrated { pause_us, .. } => Ok(pause_us),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Puts an agent to sleep.
+    pub fn hibernate(&self, agent: &str) -> Result<u64, ControlError> {
+        let agent = AgentId::new(agent).unwrap();
+        match self.request(Request::Hibernate { agent })? {
+            Response::Hibernated { bytes } => Ok(bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All about an agent.
+    pub fn inspect(&self, agent: &str) -> Result<AgentDetail, ControlError> {
+        let agent = AgentId::new(agent).unwrap();
+        match self.request(Request::Inspect { agent })? {
+            Response::Agent(detail) => Ok(*detail),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All agents of all nodes.
+    pub fn agents(&self) -> Vec<AgentInfo> {
+        let request = Request::Agents {
+            kind: None,
+            node: None,
+            after: None,
+            limit: 100_000,
+        };
+        match self.request(request).unwrap() {
+            Response::Agents(agents) => agents,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// One of the node's counters.
+    pub fn counter(&self, name: &str) -> u64 {
+        match self.request(Request::Counters).unwrap() {
+            Response::Counters(counters) => {
+                counters
+                    .iter()
+                    .find(|(found, _)| found == name)
+                    .unwrap_or_else(|| panic!("no counter {name}"))
+                    .1
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What agents logged on the node, and the node itself.
+    pub fn logs(&self) -> Vec<String> {
+        let request = Request::Logs {
+            agent: None,
+            node: None,
+            after: None,
+            limit: 10_000,
+        };
+        match self.request(request).unwrap() {
+            Response::Logs(lines) => lines.iter().map(|line| line.text.to_string()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A call as a request.
+fn call(
+    client: &ClientId,
+    agent: &str,
+    method: &str,
+    argument: impl Serialize,
+    timeout: Duration,
+) -> Request {
+    Request::Call {
+        client: client.clone(),
+        agent: AgentId::new(agent).unwrap(),
+        method: method.into(),
+        payload: pack(argument),
+        timeout: Millis(u64::try_from(timeout.as_millis()).unwrap()),
+    }
+}
+
+/// A sequenced message of a client's.
+pub fn message(
+    agent: &str,
+    method: &str,
+    argument: impl Serialize,
+    sequence: u64,
+) -> ClientMessage {
+    ClientMessage {
+        agent: AgentId::new(agent).unwrap(),
+        method: method.into(),
+        payload: pack(argument),
+        sequence: Some(sequence),
+    }
+}
+
+/// A value as MessagePack; `()` is no payload.
+pub fn pack(value: impl Serialize) -> Payload {
+    let bytes = rmp_serde::to_vec_named(&value).unwrap();
+    if bytes == [0xc0] {
+        return Payload::default();
+    }
+    Payload {
+        content_type: ContentType::MessagePack,
+        bytes: bytes.into(),
+    }
+}
+
+/// A MessagePack payload as a value.
+pub fn read<T: DeserializeOwned>(payload: &Payload) -> T {
+    let empty = payload.bytes.is_empty();
+    let bytes: &[u8] = if empty { &[0xc0] } else { &payload.bytes };
+    rmp_serde::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {:?}", payload.bytes))
+}

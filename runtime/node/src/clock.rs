@@ -1,0 +1,28 @@
+//! The node's clock: the only place that asks what time it is.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use phoenix_core::{Millis, Nanos};
+
+/// Nanoseconds since 1970-01-01 UTC, never going back while the process lives:
+/// the wall clock at the first call, and from then on the monotonic one.
+pub(crate) fn now() -> Nanos {
+    static START: OnceLock<(Instant, u64)> = OnceLock::new();
+    let (start, wall) = START.get_or_init(|| {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        (Instant::now(), nanos(wall))
+    });
+    Nanos(wall.saturating_add(nanos(start.elapsed())))
+}
+
+/// The same in milliseconds.
+pub(crate) fn now_ms() -> Millis {
+    now().millis()
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

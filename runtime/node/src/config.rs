@@ -1,0 +1,84 @@
+//! What a node is started with, validated.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use phoenix_cluster::MigrationLimits;
+use phoenix_core::Millis;
+
+/// A node's configuration. The CLI makes it from file, environment and flags.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Where identity, boot counter, kinds, directory and compiled components are kept.
+    pub data_dir: PathBuf,
+    /// Where the transport listens, `host:port`; port 0 for any. `None` for a
+    /// node that neither hears from nor speaks to others.
+    pub listen: Option<String>,
+    /// The address other nodes are told, where it differs from the one listened on.
+    pub advertise: Option<String>,
+    /// A token to join a cluster with; needed once.
+    pub join: Option<String>,
+    /// Worker threads; `None` for one a core.
+    pub workers: Option<usize>,
+    /// Agents in Wasm memory at once; `None` for what the machine holds.
+    pub max_resident: Option<u32>,
+    /// Largest linear memory any kind may allow, bytes.
+    pub max_memory_bytes: u64,
+    /// The program that compiles components in a process of its own, and its
+    /// arguments; `None` to compile in this process.
+    pub compiler: Option<(PathBuf, Vec<String>)>,
+    /// Lines of log kept in memory.
+    pub log_lines: usize,
+    /// Dead letters kept in memory.
+    pub dead_letters: usize,
+    /// How long a migration may take before it is given up while that is possible.
+    pub migration_timeout: Duration,
+    /// Bytes of compressed snapshots and mailbox one moving agent may have.
+    pub max_shipment: u64,
+}
+
+impl NodeConfig {
+    /// A node of its own in `data_dir`, without a transport.
+    pub fn alone(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen: None,
+            advertise: None,
+            join: None,
+            workers: None,
+            max_resident: None,
+            max_memory_bytes: 64 << 20,
+            compiler: None,
+            log_lines: 10_000,
+            dead_letters: 1_000,
+            migration_timeout: Duration::from_secs(10),
+            max_shipment: 256 << 20,
+        }
+    }
+
+    /// A node that listens on loopback, any port.
+    pub fn on_loopback(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: Some("127.0.0.1:0".to_owned()),
+            ..Self::alone(data_dir)
+        }
+    }
+
+    /// The bounds of migrations.
+    pub(crate) fn migration_limits(&self) -> MigrationLimits {
+        let span = u64::try_from(self.migration_timeout.as_millis()).unwrap_or(u64::MAX);
+        MigrationLimits {
+            image_bytes: self.max_shipment,
+            stage_within: Millis(span),
+            ..MigrationLimits::default()
+        }
+    }
+
+    /// Worker threads to start.
+    pub(crate) fn worker_count(&self) -> usize {
+        self.workers
+            .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
+            .unwrap_or(1)
+            .clamp(1, 256)
+    }
+}

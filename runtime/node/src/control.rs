@@ -1,0 +1,571 @@
+//! Operators' and clients' requests.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use phoenix_core::control::{
+    AgentInfo, ClientMessage, Control, ControlError, DeadLetter, Done, KindInfo, NodeInfo, Request,
+    Response,
+};
+use phoenix_core::{
+    AgentId, Ask, Body, ClientId, Digest, Envelope, KindName, KindPolicy, Lane, Millis, NodeId,
+    Payload, PeerMessage, ReplyTo, Sender, Sequence,
+};
+
+use crate::clients::Crowded;
+use crate::clock;
+use crate::kinds::{Kind, Known};
+use crate::shared::Shared;
+use crate::worker::Event;
+
+/// Most messages one send may hold.
+const MAX_SEND: usize = 100_000;
+/// Most lines, letters or agents one listing may give.
+const MAX_LIST: u32 = 100_000;
+/// Longest time a client may wait.
+const MAX_WAIT: Millis = Millis(3_600_000);
+/// How long a spawn may take.
+const SPAWN_WITHIN: Millis = Millis(30_000);
+/// How long a client's sequenced message is worth trying; the client repeats it.
+const CLIENT_GIVE_UP: Millis = Millis(600_000);
+
+/// The node's side of [`Control`].
+pub(crate) struct Desk(pub(crate) Arc<Shared>);
+
+impl Control for Desk {
+    fn submit(&self, request: Request, done: Done) {
+        self.0.carry_out(request, None, done);
+    }
+}
+
+/// The agent a request is about, if it is about one.
+pub(crate) fn agent_of(request: &Request) -> Option<&AgentId> {
+    match request {
+        Request::Spawn { agent, .. }
+        | Request::Call { agent, .. }
+        | Request::Inspect { agent }
+        | Request::Migrate { agent, .. }
+        | Request::Hibernate { agent }
+        | Request::Stop { agent } => Some(agent),
+        _ => None,
+    }
+}
+
+impl Shared {
+    /// Carries out a request, here or where it belongs. `from` is the peer that passed it on.
+    pub(crate) fn carry_out(self: &Arc<Self>, request: Request, from: Option<NodeId>, done: Done) {
+        match request {
+            Request::Deploy {
+                kind,
+                component,
+                policy,
+            } => self.deploy(kind, component, policy, done),
+            Request::Kinds => done(Ok(Response::Kinds(self.kinds.list()))),
+            Request::Spawn { agent, config, on } => self.spawn(agent, config, on, done),
+            Request::Send {
+                client,
+                messages,
+                timeout,
+            } => self.send_messages(&client, messages, timeout, done),
+            Request::Call {
+                client,
+                agent,
+                method,
+                payload,
+                timeout,
+            } => {
+                let deadline = clock::now_ms() + timeout.min(MAX_WAIT);
+                let id = match self.clients.call(deadline, done) {
+                    Ok(id) => id,
+                    Err(refused) => return crowded(refused),
+                };
+                let body = Body::Message {
+                    method,
+                    payload,
+                    ask: Some(self.client_ask(id, deadline)),
+                };
+                self.deliver(Envelope {
+                    from: Sender::Client(client, self.node),
+                    to: agent,
+                    sequence: None,
+                    body,
+                });
+            }
+            Request::Agents {
+                kind,
+                node,
+                after,
+                limit,
+            } => self.list_agents(kind, node, after, limit.min(MAX_LIST), from, done),
+            Request::Inspect { .. }
+            | Request::Migrate { .. }
+            | Request::Hibernate { .. }
+            | Request::Stop { .. } => self.to_agent(request, from, done),
+            Request::Logs {
+                agent,
+                node,
+                after,
+                limit,
+            } => self.read_logs(agent, node, after, limit.min(MAX_LIST), from, done),
+            Request::Nodes => done(Ok(Response::Nodes(self.node_infos()))),
+            Request::DeadLetters { node, limit } => {
+                self.read_dead_letters(node, limit.min(MAX_LIST), from, done);
+            }
+            Request::JoinToken { valid_for } => done(self.join_token(valid_for)),
+            Request::Counters => done(Ok(Response::Counters(self.counters.list()))),
+            Request::Shutdown => {
+                self.shutdown_wanted.store(true, Ordering::Release);
+                done(Ok(Response::Done));
+            }
+        }
+    }
+
+    fn client_ask(&self, id: u64, deadline: Millis) -> Ask {
+        Ask {
+            id,
+            reply_to: ReplyTo::Client(self.node),
+            deadline,
+        }
+    }
+
+    fn to_agent(&self, request: Request, from: Option<NodeId>, done: Done) {
+        let Some(agent) = agent_of(&request) else {
+            return;
+        };
+        if matches!(self.kinds.get(agent.kind()), Known::Unknown) {
+            done(Err(self.no_such_kind(agent.kind())));
+            return;
+        }
+        if let Request::Migrate { to, .. } = &request
+            && *to != self.node
+            && !self.peers.read().contains_key(to)
+        {
+            done(Err(ControlError::NotFound(format!(
+                "no {to} in the cluster: see `phoenix nodes`"
+            ))));
+            return;
+        }
+        if let Some(seat) = self.seat_of(agent) {
+            seat.post_from_outside(Event::Request {
+                request,
+                from,
+                done,
+            });
+        }
+    }
+
+    fn no_such_kind(&self, kind: &str) -> ControlError {
+        let names = self.kinds.names();
+        let there = if names.is_empty() {
+            "no kind is deployed".to_owned()
+        } else {
+            format!("deployed are {}", names.join(", "))
+        };
+        ControlError::NotFound(format!("no kind {kind}: {there}"))
+    }
+
+    fn spawn(self: &Arc<Self>, agent: AgentId, config: Payload, on: Option<NodeId>, done: Done) {
+        if matches!(self.kinds.get(agent.kind()), Known::Unknown) {
+            done(Err(self.no_such_kind(agent.kind())));
+            return;
+        }
+        let deadline = clock::now_ms() + SPAWN_WITHIN;
+        let id = match self.clients.spawn(deadline, done) {
+            Ok(id) => id,
+            Err(refused) => return crowded(refused),
+        };
+        let envelope = Envelope {
+            from: Sender::System,
+            to: agent.clone(),
+            sequence: None,
+            body: Body::Spawn {
+                config,
+                ask: Some(self.client_ask(id, deadline)),
+            },
+        };
+        let Some(prefer) = on else {
+            self.deliver(envelope);
+            return;
+        };
+        let shared = self.clone();
+        let event = Event::PlaceOn {
+            agent: agent.clone(),
+            prefer,
+            then: Box::new(move || shared.deliver_from_inside(envelope)),
+        };
+        self.post(&agent, event);
+    }
+
+    fn send_messages(
+        &self,
+        client: &ClientId,
+        messages: Vec<ClientMessage>,
+        timeout: Millis,
+        done: Done,
+    ) {
+        if messages.len() > MAX_SEND {
+            let text = format!(
+                "{} messages in one send: at most {MAX_SEND}",
+                messages.len()
+            );
+            done(Err(ControlError::Invalid(text)));
+            return;
+        }
+        if messages.is_empty() {
+            done(Ok(Response::Sent(Vec::new())));
+            return;
+        }
+        let now = clock::now_ms();
+        let deadline = now + timeout.min(MAX_WAIT);
+        let send = self.clients.send(messages.len(), deadline, done);
+        let mut by_worker: Vec<Vec<Arc<Envelope>>> =
+            self.seats.iter().map(|_| Vec::new()).collect();
+        for (at, message) in messages.into_iter().enumerate() {
+            let ClientMessage {
+                agent,
+                method,
+                payload,
+                sequence,
+            } = message;
+            let (sequence, ask) = match sequence {
+                Some(number) => {
+                    self.clients.expect(client, &agent, number, send, at);
+                    let sequence = Sequence {
+                        lane: Lane::Normal,
+                        number: number.max(1),
+                        base: 1,
+                        give_up: now + CLIENT_GIVE_UP,
+                    };
+                    (Some(sequence), None)
+                }
+                None => {
+                    let id = self.clients.expect_answer(send, at);
+                    (None, Some(self.client_ask(id, deadline)))
+                }
+            };
+            let worker = self.worker_of(&agent);
+            let envelope = Arc::new(Envelope {
+                from: Sender::Client(client.clone(), self.node),
+                to: agent,
+                sequence,
+                body: Body::Message {
+                    method,
+                    payload,
+                    ask,
+                },
+            });
+            if let Some(envelopes) = by_worker.get_mut(worker) {
+                envelopes.push(envelope);
+            }
+        }
+        for (seat, envelopes) in self.seats.iter().zip(by_worker) {
+            if !envelopes.is_empty() {
+                seat.post_from_outside(Event::Deliver {
+                    from: None,
+                    envelopes,
+                });
+            }
+        }
+    }
+
+    fn deploy(
+        self: &Arc<Self>,
+        kind: KindName,
+        component: bytes::Bytes,
+        policy: Box<KindPolicy>,
+        done: Done,
+    ) {
+        if let Err(bad) = policy.validate() {
+            done(Err(ControlError::Invalid(bad.to_string())));
+            return;
+        }
+        let directory = self.directory.node();
+        if directory != self.node {
+            let request = Request::Deploy {
+                kind,
+                component,
+                policy,
+            };
+            self.control_at(directory, request, done);
+            return;
+        }
+        let shared = self.clone();
+        self.in_background("deploy", move || {
+            done(
+                shared
+                    .deploy_here(kind, &component, policy)
+                    .map(Response::Deployed),
+            );
+        });
+    }
+
+    fn deploy_here(
+        &self,
+        kind: KindName,
+        component: &bytes::Bytes,
+        policy: Box<KindPolicy>,
+    ) -> Result<KindInfo, ControlError> {
+        let digest = Digest::of(component);
+        if let Known::Ready(known) = self.kinds.get(kind.as_str())
+            && known.info.component == digest
+            && *known.info.policy == *policy
+        {
+            return Ok(known.info.clone());
+        }
+        let ready = self
+            .host
+            .admit(component, &policy)
+            .map_err(|error| ControlError::Invalid(error.to_string()))?;
+        let info = KindInfo {
+            kind,
+            component: digest,
+            component_bytes: component.len() as u64,
+            framed: ready.framed(),
+            handlers: ready.handlers().to_vec(),
+            policy,
+        };
+        if let Some(store) = &self.kind_store {
+            store
+                .save(&info, component)
+                .map_err(|error| ControlError::Internal(error.to_string()))?;
+        }
+        self.kinds.install(Arc::new(Kind::new(info.clone(), ready)));
+        self.broadcast(&PeerMessage::Kind(info.clone()));
+        Ok(info)
+    }
+
+    fn list_agents(
+        self: &Arc<Self>,
+        kind: Option<KindName>,
+        node: Option<NodeId>,
+        after: Option<AgentId>,
+        limit: u32,
+        from: Option<NodeId>,
+        done: Done,
+    ) {
+        let request = |node| Request::Agents {
+            kind: kind.clone(),
+            node,
+            after: after.clone(),
+            limit,
+        };
+        if let Some(node) = node.filter(|node| *node != self.node) {
+            if from.is_some() || !self.is_connected(node) {
+                done(Err(ControlError::Unavailable(format!(
+                    "{node} is not connected"
+                ))));
+                return;
+            }
+            self.control_at(node, request(Some(node)), done);
+            return;
+        }
+        let others = if node.is_none() && from.is_none() {
+            self.connected()
+        } else {
+            Vec::new()
+        };
+        let merge = move |lists: Vec<Response>| {
+            let mut all: Vec<AgentInfo> = lists
+                .into_iter()
+                .flat_map(|list| match list {
+                    Response::Agents(agents) => agents,
+                    _ => Vec::new(),
+                })
+                .collect();
+            all.sort_by(|a, b| a.agent.cmp(&b.agent));
+            all.truncate(limit as usize);
+            Response::Agents(all)
+        };
+        let gather = Gather::new(self.seats.len() + others.len(), merge, done);
+        for seat in &self.seats {
+            seat.post_from_outside(Event::Request {
+                request: request(Some(self.node)),
+                from,
+                done: gather.part(),
+            });
+        }
+        for other in others {
+            self.control_at(other, request(Some(other)), gather.part());
+        }
+    }
+
+    fn read_logs(
+        self: &Arc<Self>,
+        agent: Option<AgentId>,
+        node: Option<NodeId>,
+        after: Option<u64>,
+        limit: u32,
+        from: Option<NodeId>,
+        done: Done,
+    ) {
+        if let Some(node) = node.filter(|node| *node != self.node && from.is_none()) {
+            let request = Request::Logs {
+                agent,
+                node: Some(node),
+                after,
+                limit,
+            };
+            self.control_at(node, request, done);
+            return;
+        }
+        if let (Some(agent), None, None) = (&agent, node, from) {
+            // Where the agent is, its log is.
+            let (shared, asked) = (self.clone(), agent.clone());
+            let here = Box::new(move |found: Result<Response, ControlError>| match found {
+                Ok(Response::Agent(detail)) if detail.info.node != shared.node => {
+                    let node = detail.info.node;
+                    let request = Request::Logs {
+                        agent: Some(asked),
+                        node: Some(node),
+                        after,
+                        limit,
+                    };
+                    shared.control_at(node, request, done);
+                }
+                _ => done(Ok(shared.logs_here(Some(&asked), after, limit))),
+            });
+            let inspect = Request::Inspect {
+                agent: agent.clone(),
+            };
+            self.to_agent(inspect, None, here);
+            return;
+        }
+        done(Ok(self.logs_here(agent.as_ref(), after, limit)));
+    }
+
+    fn logs_here(&self, agent: Option<&AgentId>, after: Option<u64>, limit: u32) -> Response {
+        let lines = self.logs.lock().read(agent, after, limit as usize);
+        Response::Logs(lines)
+    }
+
+    fn read_dead_letters(
+        self: &Arc<Self>,
+        node: Option<NodeId>,
+        limit: u32,
+        from: Option<NodeId>,
+        done: Done,
+    ) {
+        if let Some(node) = node.filter(|node| *node != self.node && from.is_none()) {
+            let request = Request::DeadLetters {
+                node: Some(node),
+                limit,
+            };
+            self.control_at(node, request, done);
+            return;
+        }
+        let others = if node.is_none() && from.is_none() {
+            self.connected()
+        } else {
+            Vec::new()
+        };
+        let merge = move |lists: Vec<Response>| {
+            let mut all: Vec<DeadLetter> = lists
+                .into_iter()
+                .flat_map(|list| match list {
+                    Response::DeadLetters(letters) => letters,
+                    _ => Vec::new(),
+                })
+                .collect();
+            all.sort_by_key(|letter| (letter.at, letter.node, letter.number));
+            all.truncate(limit as usize);
+            Response::DeadLetters(all)
+        };
+        let gather = Gather::new(1 + others.len(), merge, done);
+        let here = self.dead.lock().list(limit as usize);
+        gather.part()(Ok(Response::DeadLetters(here)));
+        for other in others {
+            let request = Request::DeadLetters {
+                node: Some(other),
+                limit,
+            };
+            self.control_at(other, request, gather.part());
+        }
+    }
+
+    fn node_infos(&self) -> Vec<NodeInfo> {
+        let own = NodeInfo {
+            node: self.node,
+            address: self.address.read().clone(),
+            connected: true,
+            directory: self.directory.node() == self.node,
+            boot: Some(self.boot),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            resident: self.resident.load(Ordering::Relaxed),
+            hibernated: self.asleep.load(Ordering::Relaxed),
+            uptime: clock::now_ms() - self.started,
+        };
+        let peers = self.peers.read();
+        let mut infos: Vec<NodeInfo> = peers
+            .iter()
+            .map(|(node, peer)| NodeInfo {
+                node: *node,
+                address: peer.address.clone(),
+                connected: peer.connected,
+                directory: self.directory.node() == *node,
+                boot: peer.boot.filter(|_| peer.connected),
+                version: String::new(),
+                resident: 0,
+                hibernated: 0,
+                uptime: Millis(0),
+            })
+            .chain([own])
+            .collect();
+        infos.sort_by_key(|info| info.node);
+        infos
+    }
+}
+
+fn crowded((Crowded, done): (Crowded, Done)) {
+    done(Err(ControlError::Unavailable(
+        "too many clients wait for answers: try again".to_owned(),
+    )));
+}
+
+/// Puts the answers of several places together.
+struct Gather {
+    inner: Mutex<Gathering>,
+}
+
+struct Gathering {
+    left: usize,
+    parts: Vec<Response>,
+    end: Option<(Merge, Done)>,
+}
+
+type Merge = Box<dyn FnOnce(Vec<Response>) -> Response + Send>;
+
+impl Gather {
+    fn new(
+        parts: usize,
+        merge: impl FnOnce(Vec<Response>) -> Response + Send + 'static,
+        done: Done,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::new(Gathering {
+                left: parts,
+                parts: Vec::with_capacity(parts),
+                end: Some((Box::new(merge), done)),
+            }),
+        })
+    }
+
+    /// Where one place puts its answer. One that fails is left out.
+    fn part(self: &Arc<Self>) -> Done {
+        let gather = self.clone();
+        Box::new(move |part| {
+            let mut inner = gather.inner.lock();
+            inner.left = inner.left.saturating_sub(1);
+            inner.parts.extend(part);
+            if inner.left > 0 {
+                return;
+            }
+            let parts = std::mem::take(&mut inner.parts);
+            let end = inner.end.take();
+            drop(inner);
+            if let Some((merge, done)) = end {
+                done(Ok(merge(parts)));
+            }
+        })
+    }
+}

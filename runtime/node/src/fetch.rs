@@ -1,0 +1,204 @@
+//! Getting components from other nodes, and making them ready off the workers' threads.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use phoenix_core::control::KindInfo;
+use phoenix_core::{Digest, KindPolicy, Level, Millis, NodeId, PeerMessage};
+
+use crate::clock;
+use crate::kinds::{Kind, Known};
+use crate::shared::Shared;
+
+/// Bytes of a component in one message.
+const PART: usize = 256 << 10;
+/// Largest component that is fetched.
+const MAX_COMPONENT: u64 = 256 << 20;
+/// How long nothing may come before the fetch is given up.
+const SILENCE: Millis = Millis(30_000);
+
+/// Called once when a component is ready, or cannot be had.
+pub(crate) type Fetched = Box<dyn FnOnce(Result<(), String>) + Send + 'static>;
+
+/// Components on their way.
+#[derive(Default)]
+pub(crate) struct Fetches {
+    open: Mutex<HashMap<Digest, Fetch>>,
+}
+
+struct Fetch {
+    bytes: BytesMut,
+    last: Millis,
+    admitting: bool,
+    waiting: Vec<(String, Fetched)>,
+}
+
+impl Shared {
+    /// Sees that `component` is ready for the kind `kind`, fetching it from `from` if it is not here.
+    pub(crate) fn fetch_component(
+        self: &Arc<Self>,
+        component: Digest,
+        kind: &str,
+        from: NodeId,
+        done: Fetched,
+    ) {
+        if self.kinds.with_component(kind, &component).is_some() {
+            done(Ok(()));
+            return;
+        }
+        let mut open = self.fetches.open.lock();
+        let fetch = open.entry(component);
+        let is_new = matches!(fetch, hashbrown::hash_map::Entry::Vacant(_));
+        fetch
+            .or_insert_with(|| Fetch {
+                bytes: BytesMut::new(),
+                last: clock::now_ms(),
+                admitting: false,
+                waiting: Vec::new(),
+            })
+            .waiting
+            .push((kind.to_owned(), done));
+        drop(open);
+        if is_new
+            && self
+                .send(from, PeerMessage::ComponentWanted { component })
+                .is_err()
+        {
+            self.fetched(component, Err(format!("{from} cannot be reached")));
+        }
+    }
+
+    /// A part of a component came.
+    pub(crate) fn component_part(
+        self: &Arc<Self>,
+        component: Digest,
+        offset: u64,
+        total: u64,
+        bytes: &Bytes,
+    ) {
+        let mut open = self.fetches.open.lock();
+        let Some(fetch) = open.get_mut(&component) else {
+            return;
+        };
+        let expected = fetch.bytes.len() as u64;
+        if total > MAX_COMPONENT || offset != expected || expected + bytes.len() as u64 > total {
+            drop(open);
+            self.fetched(component, Err("its parts came wrong".to_owned()));
+            return;
+        }
+        fetch.last = clock::now_ms();
+        fetch.bytes.extend_from_slice(bytes);
+        if (fetch.bytes.len() as u64) < total || fetch.admitting {
+            return;
+        }
+        fetch.admitting = true;
+        let whole = std::mem::take(&mut fetch.bytes).freeze();
+        drop(open);
+        if Digest::of(&whole) != component {
+            self.fetched(component, Err("its digest is wrong".to_owned()));
+            return;
+        }
+        let shared = self.clone();
+        let admit = move || {
+            let result = shared.admit_fetched(component, &whole);
+            shared.fetched(component, result);
+        };
+        self.in_background("admit", admit);
+    }
+
+    /// Makes a fetched component ready for every kind that waits for it.
+    fn admit_fetched(&self, component: Digest, whole: &Bytes) -> Result<(), String> {
+        let waiting = self.kinds.waiting_for(&component);
+        let policy = waiting
+            .first()
+            .map_or_else(KindPolicy::default, |info| (*info.policy).clone());
+        let ready = self
+            .host
+            .admit(whole, &policy)
+            .map_err(|error| error.to_string())?;
+        for info in waiting {
+            self.kinds.install(Arc::new(Kind::new(info, ready.clone())));
+        }
+        self.kinds.keep(component, ready);
+        Ok(())
+    }
+
+    /// A fetch ended: tells everybody who waited.
+    fn fetched(&self, component: Digest, result: Result<(), String>) {
+        let fetch = self.fetches.open.lock().remove(&component);
+        if let Err(why) = &result {
+            let text = format!("component {component} cannot be had: {why}");
+            self.log(None, Level::Error, &text);
+        }
+        for (kind, done) in fetch.into_iter().flat_map(|fetch| fetch.waiting) {
+            let usable = matches!(self.kinds.get(&kind), Known::Ready(_));
+            done(match &result {
+                Ok(()) if usable => Ok(()),
+                Ok(()) => Err(format!("the kind {kind} is not deployed here")),
+                Err(why) => Err(why.clone()),
+            });
+        }
+    }
+
+    /// A peer wants a component.
+    pub(crate) fn send_component(self: &Arc<Self>, to: NodeId, component: Digest) {
+        let shared = self.clone();
+        let send = move || {
+            let Some(whole) = shared.component_bytes(&component) else {
+                return;
+            };
+            let total = whole.len() as u64;
+            let mut offset = 0;
+            while offset < whole.len() {
+                let end = (offset + PART).min(whole.len());
+                let part = PeerMessage::ComponentPart {
+                    component,
+                    offset: offset as u64,
+                    total,
+                    bytes: whole.slice(offset..end),
+                };
+                if shared.send_patiently(to, &part).is_err() {
+                    return;
+                }
+                offset = end;
+            }
+        };
+        self.in_background("send-component", send);
+    }
+
+    /// Announces a kind to this node; its component is fetched if it is not here.
+    pub(crate) fn kind_announced(self: &Arc<Self>, from: NodeId, info: &KindInfo) {
+        if !self.kinds.announce(info) {
+            return;
+        }
+        if let Some(ready) = self.kinds.component(&info.component) {
+            self.kinds.install(Arc::new(Kind::new(info.clone(), ready)));
+            return;
+        }
+        let (shared, name) = (self.clone(), info.kind.clone());
+        let done = Box::new(move |result: Result<(), String>| {
+            if let Err(why) = result {
+                let text = format!("the kind {name} cannot run here: {why}");
+                shared.log(None, Level::Error, &text);
+            }
+        });
+        self.fetch_component(info.component, info.kind.as_str(), from, done);
+    }
+
+    /// Gives up fetches that nothing comes of.
+    pub(crate) fn expire_fetches(&self, now: Millis) {
+        let late: Vec<Digest> = self
+            .fetches
+            .open
+            .lock()
+            .iter()
+            .filter(|(_, fetch)| !fetch.admitting && fetch.last + SILENCE <= now)
+            .map(|(component, _)| *component)
+            .collect();
+        for component in late {
+            self.fetched(component, Err("nothing came for too long".to_owned()));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The kinds a node knows, and their components made ready to run.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use parking_lot::RwLock;
+use phoenix_core::agent::Handlers;
+use phoenix_core::control::KindInfo;
+use phoenix_core::{Digest, KindPolicy};
+use phoenix_host::Component;
+
+/// A kind, ready to run.
+pub(crate) struct Kind {
+    pub(crate) info: KindInfo,
+    pub(crate) component: Arc<Component>,
+    pub(crate) policy: Arc<KindPolicy>,
+    interleaving: HashSet<Arc<str>>,
+}
+
+impl Kind {
+    pub(crate) fn new(info: KindInfo, component: Arc<Component>) -> Self {
+        let interleaving = component
+            .handlers()
+            .iter()
+            .filter(|handler| handler.interleave)
+            .map(|handler| handler.name.clone())
+            .collect();
+        Self {
+            policy: Arc::new((*info.policy).clone()),
+            info,
+            component,
+            interleaving,
+        }
+    }
+}
+
+impl Handlers for Kind {
+    fn interleaves(&self, method: &str) -> bool {
+        self.interleaving.contains(method)
+    }
+
+    fn any_interleaves(&self) -> bool {
+        !self.interleaving.is_empty()
+    }
+}
+
+/// What is known of a kind by name.
+pub(crate) enum Known {
+    /// It runs here.
+    Ready(Arc<Kind>),
+    /// The cluster has it; its component is on the way.
+    Coming,
+    /// Nobody has deployed it.
+    Unknown,
+}
+
+/// All kinds of a node.
+#[derive(Default)]
+pub(crate) struct Kinds {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    ready: HashMap<String, Arc<Kind>>,
+    announced: HashMap<String, KindInfo>,
+    /// Components by digest: agents that sleep or arrive keep the one they began with.
+    components: HashMap<Digest, Arc<Component>>,
+}
+
+impl Kinds {
+    /// What is known of the kind of that name.
+    pub(crate) fn get(&self, name: &str) -> Known {
+        let inner = self.inner.read();
+        if let Some(kind) = inner.ready.get(name) {
+            Known::Ready(kind.clone())
+        } else if inner.announced.contains_key(name) {
+            Known::Coming
+        } else {
+            Known::Unknown
+        }
+    }
+
+    /// The kind of that name running this component, which may be an earlier one of it.
+    pub(crate) fn with_component(&self, name: &str, component: &Digest) -> Option<Arc<Kind>> {
+        let inner = self.inner.read();
+        let kind = inner.ready.get(name)?;
+        if kind.info.component == *component {
+            return Some(kind.clone());
+        }
+        let older = inner.components.get(component)?.clone();
+        let mut info = kind.info.clone();
+        info.component = *component;
+        Some(Arc::new(Kind::new(info, older)))
+    }
+
+    /// Notes that the cluster has this kind. Says whether its component is still to be fetched.
+    pub(crate) fn announce(&self, info: &KindInfo) -> bool {
+        let mut inner = self.inner.write();
+        let current = inner
+            .ready
+            .get(info.kind.as_str())
+            .is_some_and(|kind| kind.info == *info);
+        if current {
+            return false;
+        }
+        inner
+            .announced
+            .insert(info.kind.as_str().to_owned(), info.clone());
+        true
+    }
+
+    /// Kinds that wait for this component.
+    pub(crate) fn waiting_for(&self, component: &Digest) -> Vec<KindInfo> {
+        let inner = self.inner.read();
+        inner
+            .announced
+            .values()
+            .filter(|info| info.component == *component)
+            .cloned()
+            .collect()
+    }
+
+    /// A component that is ready.
+    pub(crate) fn component(&self, digest: &Digest) -> Option<Arc<Component>> {
+        self.inner.read().components.get(digest).cloned()
+    }
+
+    /// Keeps a component for agents that arrive with it.
+    pub(crate) fn keep(&self, digest: Digest, component: Arc<Component>) {
+        self.inner.write().components.insert(digest, component);
+    }
+
+    /// From now on agents of this kind come to life with this component.
+    pub(crate) fn install(&self, kind: Arc<Kind>) {
+        let mut inner = self.inner.write();
+        let name = kind.info.kind.as_str().to_owned();
+        inner.announced.remove(&name);
+        inner
+            .components
+            .insert(kind.info.component, kind.component.clone());
+        inner.ready.insert(name, kind);
+    }
+
+    /// Those that are ready, by name.
+    pub(crate) fn list(&self) -> Vec<KindInfo> {
+        let inner = self.inner.read();
+        let mut list: Vec<_> = inner.ready.values().map(|kind| kind.info.clone()).collect();
+        list.sort_by(|a, b| a.kind.cmp(&b.kind));
+        list
+    }
+
+    /// The name nearest to `name`, for an error that helps.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.inner.read().ready.keys().cloned().collect();
+        names.sort();
+        names
+    }
+}

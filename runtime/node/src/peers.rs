@@ -1,0 +1,250 @@
+//! What comes from other nodes, handed to whom it is for.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use phoenix_core::control::ControlError;
+use phoenix_core::{
+    Acknowledgement, Envelope, Level, NodeId, PeerMessage, Sender, TransportEvents,
+};
+
+use crate::shared::{Peer, Shared};
+use crate::worker::{Event, worker_of_migration};
+
+/// The node as its transport sees it.
+pub(crate) struct Ears(pub(crate) Arc<Shared>);
+
+impl TransportEvents for Ears {
+    fn received(&self, from: NodeId, messages: Vec<PeerMessage>) {
+        for message in messages {
+            self.0.peer_message(from, message);
+        }
+    }
+
+    fn connected(&self, peer: NodeId, boot: u64) {
+        let shared = &self.0;
+        {
+            let mut peers = shared.peers.write();
+            let entry = peers.entry(peer).or_insert_with(Peer::unknown);
+            entry.connected = true;
+            entry.boot = Some(boot);
+            entry.leaving = false;
+        }
+        shared.directory.node_up(peer, boot);
+        shared.log(None, Level::Info, &format!("{peer} is connected"));
+        if shared.directory.node() == shared.node {
+            shared.introduce(peer);
+        }
+        for seat in &shared.seats {
+            seat.post(Event::Connected { peer, boot });
+        }
+    }
+
+    fn disconnected(&self, peer: NodeId) {
+        let shared = &self.0;
+        if let Some(entry) = shared.peers.write().get_mut(&peer) {
+            entry.connected = false;
+        }
+        shared.directory.node_down(peer, false);
+        shared.log(
+            None,
+            Level::Warn,
+            &format!("{peer} is not connected any more"),
+        );
+        shared.controls.lost(peer);
+        for seat in &shared.seats {
+            seat.post(Event::Disconnected { peer });
+        }
+    }
+}
+
+impl Shared {
+    fn peer_message(self: &Arc<Self>, from: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::Deliver(envelopes) => self.spread_messages(from, envelopes),
+            PeerMessage::Acknowledge(acknowledgements) => self.spread_verdicts(acknowledgements),
+            PeerMessage::Answer { ask, reply } => self.clients.answered(ask, reply, from),
+            PeerMessage::Moved {
+                agent,
+                to,
+                generation,
+            } => {
+                let event = Event::Moved {
+                    from,
+                    agent: agent.clone(),
+                    to,
+                    generation,
+                };
+                self.post(&agent, event);
+            }
+            PeerMessage::Marker {
+                agent,
+                origin,
+                marker,
+            } => {
+                let event = Event::Marker {
+                    agent: agent.clone(),
+                    origin,
+                    marker,
+                };
+                self.post(&agent, event);
+            }
+            PeerMessage::MarkerSeen { agent, marker } => {
+                let event = Event::MarkerSeen {
+                    agent: agent.clone(),
+                    marker,
+                };
+                self.post(&agent, event);
+            }
+            PeerMessage::Migration(message) => {
+                let worker = worker_of_migration(message.migration(), self.seats.len());
+                if let Some(seat) = self.seats.get(worker) {
+                    seat.post(Event::Migration { from, message });
+                }
+            }
+            PeerMessage::DirectoryAsk { id, command } => {
+                let boot = self.peers.read().get(&from).and_then(|peer| peer.boot);
+                self.directory
+                    .asked(self, from, boot.unwrap_or(0), id, command);
+            }
+            PeerMessage::DirectoryAnswer { id, answer } => self.directory.answered(id, answer),
+            PeerMessage::ComponentWanted { component } => self.send_component(from, component),
+            PeerMessage::ComponentPart {
+                component,
+                offset,
+                total,
+                bytes,
+            } => self.component_part(component, offset, total, &bytes),
+            PeerMessage::Kind(info) => self.kind_announced(from, &info),
+            PeerMessage::Members(members) => {
+                for member in members {
+                    self.learn(member);
+                }
+            }
+            PeerMessage::ControlAsk { id, request } => {
+                let shared = self.clone();
+                let done = Box::new(move |response| {
+                    let answer = PeerMessage::ControlAnswer {
+                        id,
+                        response: Box::new(response),
+                    };
+                    // The asker's own deadline covers an answer that is lost.
+                    let _ = shared.send(from, answer);
+                });
+                self.carry_out(request, Some(from), done);
+            }
+            PeerMessage::ControlAnswer { id, response } => self.controls.answered(id, *response),
+            PeerMessage::Leaving => {
+                if let Some(peer) = self.peers.write().get_mut(&from) {
+                    peer.leaving = true;
+                }
+                self.directory.node_down(from, true);
+            }
+        }
+    }
+
+    /// Hands messages to the workers of their receivers, in order.
+    fn spread_messages(&self, from: NodeId, envelopes: Vec<Arc<Envelope>>) {
+        let from = Some(from);
+        if let [seat] = self.seats.as_slice() {
+            seat.post_from_outside(Event::Deliver { from, envelopes });
+            return;
+        }
+        let mut by_worker: HashMap<usize, Vec<Arc<Envelope>>> = HashMap::new();
+        for envelope in envelopes {
+            let worker = self.worker_of(&envelope.to);
+            by_worker.entry(worker).or_default().push(envelope);
+        }
+        for (worker, envelopes) in by_worker {
+            if let Some(seat) = self.seats.get(worker) {
+                seat.post_from_outside(Event::Deliver { from, envelopes });
+            }
+        }
+    }
+
+    /// Hands verdicts to the workers of their senders, or to the clients.
+    fn spread_verdicts(&self, acknowledgements: Vec<Acknowledgement>) {
+        let mut by_worker: HashMap<usize, Vec<Acknowledgement>> = HashMap::new();
+        for acknowledgement in acknowledgements {
+            match &acknowledgement.stream.sender {
+                Sender::Client(_, node) if *node == self.node => {
+                    self.clients.acknowledged(&acknowledgement);
+                }
+                Sender::Agent(id, _) => {
+                    let worker = self.worker_of(id);
+                    by_worker.entry(worker).or_default().push(acknowledgement);
+                }
+                Sender::Client(..) | Sender::System => {}
+            }
+        }
+        for (worker, acknowledgements) in by_worker {
+            if let Some(seat) = self.seats.get(worker) {
+                seat.post(Event::Acknowledge { acknowledgements });
+            }
+        }
+    }
+
+    /// Tells a node that connected who is here and what is deployed.
+    fn introduce(&self, peer: NodeId) {
+        let members = self.members();
+        let _ = self.send(peer, PeerMessage::Members(members.clone()));
+        for other in self.connected() {
+            if other != peer {
+                let _ = self.send(other, PeerMessage::Members(members.clone()));
+            }
+        }
+        for info in self.kinds.list() {
+            let _ = self.send(peer, PeerMessage::Kind(info));
+        }
+    }
+}
+
+/// Requests passed on to other nodes.
+#[derive(Default)]
+pub(crate) struct Controls {
+    next: std::sync::atomic::AtomicU64,
+    open: parking_lot::Mutex<HashMap<u64, (NodeId, phoenix_core::control::Done)>>,
+}
+
+impl Controls {
+    fn answered(&self, id: u64, response: Result<phoenix_core::control::Response, ControlError>) {
+        let open = self.open.lock().remove(&id);
+        if let Some((_, done)) = open {
+            done(response);
+        }
+    }
+
+    /// The node a request was passed on to is gone.
+    fn lost(&self, peer: NodeId) {
+        let lost: Vec<_> = {
+            let mut open = self.open.lock();
+            open.extract_if(|_, (node, _)| *node == peer).collect()
+        };
+        for (_, (node, done)) in lost {
+            done(Err(ControlError::Unknown(format!(
+                "{node} went away before it answered"
+            ))));
+        }
+    }
+}
+
+impl Shared {
+    /// Lets another node carry out a request.
+    pub(crate) fn control_at(
+        &self,
+        node: NodeId,
+        request: phoenix_core::control::Request,
+        done: phoenix_core::control::Done,
+    ) {
+        use std::sync::atomic::Ordering;
+        let id = self.controls.next.fetch_add(1, Ordering::Relaxed) + 1;
+        self.controls.open.lock().insert(id, (node, done));
+        if self
+            .send(node, PeerMessage::ControlAsk { id, request })
+            .is_err()
+        {
+            let unavailable = ControlError::Unavailable(format!("{node} is not connected"));
+            self.controls.answered(id, Err(unavailable));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Putting a node together, and taking it apart.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use phoenix_core::control::Control;
+use phoenix_core::{Member, NodeId, PeerMessage, Transport};
+use phoenix_host::{CompilerProgram, Host, HostConfig, HostStartError};
+use phoenix_store::{BootCounter, DataDir, DirectoryStore, KindStore};
+
+use crate::config::NodeConfig;
+use crate::control::Desk;
+use crate::directory::DirectoryAccess;
+use crate::kinds::{Kind, Kinds};
+use crate::network::{Network, Wire};
+use crate::peers::Ears;
+use crate::shared::Shared;
+use crate::ticker;
+use crate::worker::{Event, Worker};
+
+/// The node that holds the directory until a consensus does: the cluster's first.
+const FIRST: NodeId = NodeId(1);
+/// How long stopping waits for a worker's step to end before it lets go of it.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used, or another node uses it.
+    #[error("the data directory {path} cannot be used: {reason}")]
+    Data {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The host of Wasm did not start.
+    #[error(transparent)]
+    Host(#[from] HostStartError),
+    /// The cluster could not be created or joined.
+    #[error("{0}")]
+    Join(String),
+    /// The transport could not be set up.
+    #[error("cannot listen for other nodes: {0}")]
+    Listen(String),
+    /// A kind that was deployed before cannot be brought back.
+    #[error("the kind {kind} of an earlier run cannot be used: {reason}")]
+    Kind {
+        /// Which.
+        kind: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The system gave no thread.
+    #[error("no thread could be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running node. Dropping it stops it without draining.
+pub struct Node {
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+    ticker: Option<JoinHandle<()>>,
+    wire: Option<Wire>,
+    _data: DataDir,
+}
+
+impl Node {
+    /// Starts a node as its configuration says.
+    pub fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let network = Network::of(&config);
+        Self::start_on(config, network)
+    }
+
+    /// Starts a node on a given network; tests run clusters in one process this way.
+    pub fn start_on(config: NodeConfig, network: Network) -> Result<Self, StartError> {
+        let at = |reason: String| StartError::Data {
+            path: config.data_dir.clone(),
+            reason,
+        };
+        let data = DataDir::open(&config.data_dir).map_err(|error| at(error.to_string()))?;
+        let boot = BootCounter::next(data.path()).map_err(|error| at(error.to_string()))?;
+        let place = network.place(&config)?;
+        let node = place.node();
+        let host = Host::start(host_config(&config, data.path()))?;
+        let kinds = Kinds::default();
+        let mut kind_store = None;
+        let directory = if node == FIRST {
+            let store = DirectoryStore::open(data.path(), node, boot)
+                .map_err(|error| at(error.to_string()))?;
+            let saved = KindStore::open(data.path()).map_err(|error| at(error.to_string()))?;
+            load_kinds(&saved, &host, &kinds)?;
+            kind_store = Some(saved);
+            DirectoryAccess::Here {
+                node,
+                store: Arc::new(store),
+            }
+        } else {
+            DirectoryAccess::At {
+                node: FIRST,
+                open: crate::directory::Open::default(),
+            }
+        };
+        let shared = Arc::new(Shared::new(
+            node, boot, config, host, kinds, kind_store, directory,
+        ));
+        for (index, seat) in shared.seats.iter().enumerate() {
+            seat.start(Box::new(Worker::new(index, shared.clone())))?;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let ticker = ticker::start(shared.clone(), stop.clone())?;
+        let mut started = Self {
+            shared: shared.clone(),
+            stop,
+            ticker: Some(ticker),
+            wire: None,
+            _data: data,
+        };
+        started.wire = place.connect(boot, Arc::new(Ears(shared.clone())), &shared)?;
+        Ok(started)
+    }
+
+    /// What operators and clients speak to.
+    pub fn control(&self) -> Arc<dyn Control> {
+        Arc::new(Desk(self.shared.clone()))
+    }
+
+    /// Its number in the cluster.
+    pub fn id(&self) -> NodeId {
+        self.shared.node
+    }
+
+    /// Where its transport listens, `host:port`; empty if it has none.
+    pub fn address(&self) -> String {
+        self.shared.address.read().clone()
+    }
+
+    /// Tells it of another node of its cluster.
+    pub fn learn(&self, node: NodeId, address: &str) {
+        self.shared.learn(Member {
+            node,
+            address: address.to_owned(),
+        });
+    }
+
+    /// Nodes it is connected to.
+    pub fn connected(&self) -> Vec<NodeId> {
+        self.shared.connected()
+    }
+
+    /// Whether an operator asked it to stop.
+    pub fn shutdown_wanted(&self) -> bool {
+        self.shared.shutdown_wanted.load(Ordering::Acquire)
+    }
+
+    /// Moves agents to other nodes, or puts them to sleep where there are none,
+    /// and refuses new ones. Says whether everything was done within `limit`.
+    pub fn drain(&self, limit: Duration) -> bool {
+        self.shared.draining.store(true, Ordering::Release);
+        self.shared.broadcast(&PeerMessage::Leaving);
+        let left = Arc::new((Mutex::new(self.shared.seats.len()), Condvar::new()));
+        for seat in &self.shared.seats {
+            let left = left.clone();
+            let done = Box::new(move || {
+                *left.0.lock() -= 1;
+                left.1.notify_all();
+            });
+            seat.post(Event::Drain { done });
+        }
+        let until = Instant::now() + limit;
+        let mut open = left.0.lock();
+        while *open > 0 {
+            if left.1.wait_until(&mut open, until).timed_out() {
+                return *open == 0;
+            }
+        }
+        true
+    }
+
+    /// Stops it: workers end, clients are told, connections are closed.
+    pub fn stop(mut self) {
+        self.shut();
+    }
+
+    fn shut(&mut self) {
+        self.shared.clients.close();
+        if let Some(wire) = self.wire.take() {
+            wire.close();
+        }
+        *self.shared.transport.write() = None;
+        for seat in &self.shared.seats {
+            seat.close();
+        }
+        let until = Instant::now() + CLOSE_WITHIN;
+        for seat in &self.shared.seats {
+            seat.wait_closed(until);
+        }
+        self.stop.store(true, Ordering::Release);
+        if let Some(ticker) = self.ticker.take() {
+            // A ticker that panicked has nothing left to give back.
+            let _ = ticker.join();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.ticker.is_some() {
+            self.shut();
+        }
+    }
+}
+
+fn host_config(config: &NodeConfig, data: &Path) -> HostConfig {
+    let mut host = HostConfig {
+        cache_dir: Some(data.join("compiled")),
+        max_resident: config.max_resident,
+        max_memory_bytes: config.max_memory_bytes,
+        ..HostConfig::default()
+    };
+    host.admission.compiler = config
+        .compiler
+        .clone()
+        .map(|(program, arguments)| CompilerProgram { program, arguments });
+    host
+}
+
+/// Brings back the kinds that were deployed before.
+fn load_kinds(store: &KindStore, host: &Host, kinds: &Kinds) -> Result<(), StartError> {
+    let failed = |kind: &str, reason: String| StartError::Kind {
+        kind: kind.to_owned(),
+        reason,
+    };
+    let saved = store
+        .list()
+        .map_err(|error| failed("list", error.to_string()))?;
+    for info in saved {
+        let name = info.kind.as_str().to_owned();
+        let bytes = store
+            .component(&info.component)
+            .map_err(|error| failed(&name, error.to_string()))?;
+        let component = host
+            .admit(&bytes, &info.policy)
+            .map_err(|error| failed(&name, error.to_string()))?;
+        kinds.install(Arc::new(Kind::new(info, component)));
+    }
+    Ok(())
+}
+
+/// Hands the transport to the node.
+pub(crate) fn attach(shared: &Shared, transport: Arc<dyn Transport>, address: String) {
+    *shared.transport.write() = Some(transport);
+    *shared.address.write() = address;
+}

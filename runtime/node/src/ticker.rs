@@ -1,0 +1,42 @@
+//! The node's heartbeat: epochs, relief of slow turns, deadlines of what waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use phoenix_host::Host;
+
+use crate::clock;
+use crate::counters::count;
+use crate::shared::Shared;
+
+/// How often deadlines of clients, fetches and directory requests are looked at.
+const SWEEP: Duration = Duration::from_millis(20);
+
+/// Starts the thread. It ends soon after `stop` is set.
+pub(crate) fn start(
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("ticker".to_owned())
+        .spawn(move || {
+            let mut swept = Instant::now();
+            while !stop.load(Ordering::Acquire) {
+                std::thread::sleep(Host::TICK);
+                shared.host.tick();
+                let now = clock::now();
+                for seat in &shared.seats {
+                    if seat.relieve(now) {
+                        count(&shared.counters.handovers);
+                    }
+                }
+                if swept.elapsed() >= SWEEP {
+                    swept = Instant::now();
+                    shared.clients.expire(now.millis());
+                    shared.directory.expire(now.millis());
+                    shared.expire_fetches(now.millis());
+                }
+            }
+        })
+}

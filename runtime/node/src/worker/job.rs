@@ -1,0 +1,133 @@
+//! A guest call on its way: everything it needs, so that it can be late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use phoenix_core::agent::Batch;
+use phoenix_core::{Millis, Nanos};
+use phoenix_host::{Answer, Fault, Instance, InstanceError, RestoreError};
+
+use crate::kinds::Kind;
+
+/// A batch and the instance to put it to, or what to make one from.
+pub(crate) struct Job {
+    /// Which agent.
+    pub(crate) slot: u32,
+    /// Which tenant of the slot, so that a late result finds nobody else.
+    pub(crate) tenant: u64,
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) seating: Seating,
+    pub(crate) batch: Batch,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) now: Nanos,
+}
+
+/// Where the guest's memory is.
+#[derive(Default)]
+pub(crate) enum Seating {
+    /// Live.
+    Live(Instance),
+    /// To be made from nothing, or from this image, and then brought up to date
+    /// by running these committed frames again.
+    Rebuild {
+        image: Option<Bytes>,
+        frames: Vec<Bytes>,
+    },
+    /// With a job, or given up.
+    #[default]
+    Away,
+}
+
+/// How a job ended.
+pub(crate) enum Ended {
+    /// The guest answered.
+    Answered(Answer),
+    /// The guest's instance is lost, and the batch undone.
+    Faulted(Fault),
+    /// There is no room for another instance just now.
+    NoRoom,
+    /// The memory cannot be made again: the agent cannot go on.
+    Unrecoverable(String),
+}
+
+impl Job {
+    pub(crate) fn slice(&self) -> Millis {
+        self.kind.policy.turn_slice
+    }
+
+    pub(crate) fn began(&self) -> Nanos {
+        self.now
+    }
+
+    /// Makes the instance live if it is not, and calls the guest.
+    pub(crate) fn run(&mut self) {
+        let deadline = Duration::from_millis(self.kind.policy.turn_deadline.0);
+        let seating = std::mem::take(&mut self.seating);
+        let mut instance = match seating {
+            Seating::Live(instance) => instance,
+            Seating::Rebuild { image, frames } => {
+                match rebuild(&self.kind, image.as_ref(), &frames) {
+                    Ok(instance) => instance,
+                    Err(ended) => {
+                        self.seating = Seating::Rebuild { image, frames };
+                        self.ended = Some(ended);
+                        return;
+                    }
+                }
+            }
+            Seating::Away => {
+                let lost = "the agent's memory is not at hand".to_owned();
+                self.ended = Some(Ended::Unrecoverable(lost));
+                return;
+            }
+        };
+        if self.batch.turns() == 0 {
+            self.seating = Seating::Live(instance);
+            return;
+        }
+        match instance.turns(&self.batch.frame, Some(deadline)) {
+            Ok(answer) => {
+                self.seating = Seating::Live(instance);
+                self.ended = Some(Ended::Answered(answer));
+            }
+            Err(fault) => self.ended = Some(Ended::Faulted(fault)),
+        }
+    }
+}
+
+/// Makes an agent's memory again: from its checkpoint, and the turns committed since.
+pub(crate) fn rebuild(
+    kind: &Kind,
+    image: Option<&Bytes>,
+    frames: &[Bytes],
+) -> Result<Instance, Ended> {
+    let mut instance = match image {
+        None => kind
+            .component
+            .instantiate(&kind.policy)
+            .map_err(|error| match error {
+                InstanceError::Full { .. } => Ended::NoRoom,
+                other => Ended::Unrecoverable(other.to_string()),
+            })?,
+        Some(image) => {
+            kind.component
+                .restore(&kind.policy, image)
+                .map_err(|error| match error {
+                    RestoreError::Full { .. } => Ended::NoRoom,
+                    other => Ended::Unrecoverable(other.to_string()),
+                })?
+        }
+    };
+    for frame in frames {
+        // What committed once commits again; the answer was acted on then.
+        instance.turns(frame, None).map_err(|fault| {
+            let what = format!(
+                "a committed turn faults when it is run again: {}",
+                fault.message
+            );
+            Ended::Unrecoverable(what)
+        })?;
+    }
+    Ok(instance)
+}

@@ -1,0 +1,378 @@
+//! A worker: a share of the node's agents, and everything done to them.
+//!
+//! A worker is driven by one thread at a time (see [`crate::seat`]). Its
+//! [`Worker::receive`] takes what others posted, [`Worker::step`] chooses what to
+//! do next, and a [`Job`] is a guest call the driver makes on its behalf.
+
+mod job;
+mod moving;
+mod request;
+mod route;
+mod sleep;
+mod slot;
+mod turns;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use phoenix_core::agent::{Actions, BatchRoom, Names};
+use phoenix_core::control::{Done, Request};
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
+use phoenix_core::migration::MigrationMessage;
+use phoenix_core::{
+    Acknowledgement, AgentId, Digest, Envelope, MigrationId, Millis, Nanos, NodeId, PeerMessage,
+};
+use phoenix_store::SnapshotArena;
+use slab::Slab;
+
+pub(crate) use job::Job;
+use moving::Movement;
+pub(crate) use moving::worker_of as worker_of_migration;
+use route::Routes;
+use slot::{Awake, Slot};
+
+use crate::clock;
+use crate::shared::Shared;
+
+/// Something posted to a worker.
+pub(crate) enum Event {
+    /// Messages for agents this worker is responsible for.
+    Deliver {
+        from: Option<NodeId>,
+        envelopes: Vec<Arc<Envelope>>,
+    },
+    /// Verdicts for agents this worker is responsible for.
+    Acknowledge {
+        acknowledgements: Vec<Acknowledgement>,
+    },
+    /// A peer says an agent went elsewhere.
+    Moved {
+        from: NodeId,
+        agent: AgentId,
+        to: NodeId,
+        generation: u64,
+    },
+    /// The end of a path that is being switched.
+    Marker {
+        agent: AgentId,
+        origin: NodeId,
+        marker: u64,
+    },
+    /// A marker of this worker's arrived.
+    MarkerSeen { agent: AgentId, marker: u64 },
+    /// A step of a migration of this agent.
+    Migration {
+        from: NodeId,
+        message: MigrationMessage,
+    },
+    /// The directory answered a request of a migration's.
+    MigrationAnswer {
+        migration: MigrationId,
+        request: u32,
+        answer: DirectoryAnswer,
+    },
+    /// The component an arriving agent needs is there, or cannot be had.
+    Component {
+        component: Digest,
+        result: Result<(), String>,
+    },
+    /// The directory answered.
+    Directory {
+        command: DirectoryCommand,
+        answer: DirectoryAnswer,
+    },
+    /// A connection came up.
+    Connected { peer: NodeId, boot: u64 },
+    /// A connection broke.
+    Disconnected { peer: NodeId },
+    /// An operator's request about one agent, or a listing.
+    Request {
+        request: Request,
+        /// The peer that passed it on.
+        from: Option<NodeId>,
+        done: Done,
+    },
+    /// Place an agent on a node of choice, then go on.
+    PlaceOn {
+        agent: AgentId,
+        prefer: NodeId,
+        then: Box<dyn FnOnce() + Send>,
+    },
+    /// A job that was relieved has ended.
+    Finished(Box<Job>),
+    /// Put everything to sleep, or move it away; call back when nothing is left to do.
+    Drain { done: Box<dyn FnOnce() + Send> },
+}
+
+/// What a worker's driver does next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step is used at once, and boxing a job would cost each turn an allocation"
+)]
+pub(crate) enum Step {
+    /// There may be more to do.
+    Again,
+    /// Call this guest.
+    Run(Job),
+    /// Nothing to do until then, or until something comes.
+    Idle(Millis),
+}
+
+/// One worker.
+pub(crate) struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    now: Nanos,
+    table: HashMap<AgentId, u32>,
+    slots: Slab<Slot>,
+    tenants: u64,
+    ready: VecDeque<u32>,
+    /// When to look at which slot; entries that no longer hold are passed over.
+    wakes: BinaryHeap<Reverse<(Millis, u32)>>,
+    /// Slots in the order their memory became live, for eviction.
+    residents: VecDeque<(u32, u64)>,
+    arena: SnapshotArena,
+    routes: Routes,
+    movement: Movement,
+    /// Agents still to be moved away while draining.
+    to_drain: Vec<AgentId>,
+    /// Messages and verdicts for other workers and nodes, handed over once a step.
+    for_workers: Vec<Outgoing>,
+    for_peers: HashMap<NodeId, Outgoing>,
+    names: Names,
+    room: BatchRoom,
+    actions: Actions,
+    scratch: Vec<u8>,
+    draining: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// What leaves a worker for one place.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    envelopes: Vec<Arc<Envelope>>,
+    acknowledgements: Vec<Acknowledgement>,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
+        let workers = shared.seats.len();
+        let movement = Movement::new(shared.node, shared.config.migration_limits());
+        Self {
+            index,
+            shared,
+            now: clock::now(),
+            table: HashMap::new(),
+            slots: Slab::new(),
+            tenants: 0,
+            ready: VecDeque::new(),
+            wakes: BinaryHeap::new(),
+            residents: VecDeque::new(),
+            arena: SnapshotArena::new(),
+            routes: Routes::default(),
+            movement,
+            to_drain: Vec::new(),
+            for_workers: (0..workers).map(|_| Outgoing::default()).collect(),
+            for_peers: HashMap::new(),
+            names: Names::default(),
+            room: BatchRoom::default(),
+            actions: Actions::default(),
+            scratch: Vec::new(),
+            draining: None,
+        }
+    }
+
+    /// Takes what was posted.
+    pub(crate) fn receive(&mut self, events: &mut Vec<Event>) {
+        self.now = clock::now();
+        for event in events.drain(..) {
+            self.handle(event);
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Deliver { from, envelopes } => {
+                for envelope in envelopes {
+                    self.deliver(envelope, from);
+                }
+            }
+            Event::Acknowledge { acknowledgements } => {
+                for acknowledgement in acknowledgements {
+                    self.acknowledged(acknowledgement);
+                }
+            }
+            Event::Moved {
+                from,
+                agent,
+                to,
+                generation,
+            } => self.moved(from, agent, to, generation),
+            Event::Marker {
+                agent,
+                origin,
+                marker,
+            } => self.marker(agent, origin, marker),
+            Event::MarkerSeen { agent, marker } => self.marker_seen(&agent, marker),
+            Event::Migration { from, message } => self.migration(from, message),
+            Event::MigrationAnswer {
+                migration,
+                request,
+                answer,
+            } => self.migration_answered(migration, request, answer),
+            Event::Component { component, result } => self.component_ready(component, &result),
+            Event::Directory { command, answer } => self.directory_answered(command, answer),
+            Event::Connected { peer, boot } => self.connected(peer, boot),
+            Event::Disconnected { peer } => self.disconnected(peer),
+            Event::Request {
+                request,
+                from,
+                done,
+            } => self.request(request, from, done),
+            Event::PlaceOn {
+                agent,
+                prefer,
+                then,
+            } => self.place_on(agent, prefer, then),
+            Event::Finished(job) => self.finish(*job),
+            Event::Drain { done } => self.drain(done),
+        }
+    }
+
+    /// Chooses what to do next.
+    pub(crate) fn step(&mut self) -> Step {
+        self.now = clock::now();
+        self.fire_wakes();
+        self.flush();
+        while let Some(slot) = self.ready.pop_front() {
+            if let Some(job) = self.begin(slot) {
+                return Step::Run(job);
+            }
+        }
+        self.flush();
+        self.finish_drain();
+        if !self.ready.is_empty() {
+            return Step::Again;
+        }
+        let until = self.wakes.peek().map_or(Millis::NEVER, |wake| wake.0.0);
+        let moving = self.movement.machines.deadline().unwrap_or(Millis::NEVER);
+        Step::Idle(until.min(moving).min(self.routes_deadline()))
+    }
+
+    /// Sees to every slot whose time has come.
+    fn fire_wakes(&mut self) {
+        let now = self.now.millis();
+        while let Some(Reverse((at, slot))) = self.wakes.peek().copied()
+            && at <= now
+        {
+            self.wakes.pop();
+            match self.slots.get_mut(slot as usize) {
+                Some(Slot::Awake(awake)) if awake.armed == at => {
+                    awake.armed = Millis::NEVER;
+                    self.tick(slot);
+                }
+                Some(Slot::Asleep(asleep)) if asleep.wake_at == at => self.wake(slot),
+                _ => {}
+            }
+        }
+        self.tick_routes(now);
+        self.tick_moving(now);
+    }
+
+    /// Lets time pass for one agent.
+    fn tick(&mut self, slot: u32) {
+        let now = self.now.millis();
+        let mut actions = std::mem::take(&mut self.actions);
+        if let Some(awake) = self.awake_mut(slot) {
+            if awake.agent.next_wake() <= now && !awake.frozen {
+                awake.agent.tick(now, &mut actions);
+            }
+        }
+        self.actions = actions;
+        self.perform(slot);
+        self.queue(slot);
+        self.rest(slot);
+        self.arm(slot);
+    }
+
+    /// Sees that the slot is looked at when its agent has something to do.
+    fn arm(&mut self, slot: u32) {
+        let now = self.now.millis();
+        let Some(awake) = self.awake_mut(slot) else {
+            return;
+        };
+        let idle_at = awake.last_active + awake.kind.policy.idle_after;
+        let mut at = awake.agent.next_wake().min(idle_at.max(now + Millis(10)));
+        if awake.backoff_until > now {
+            at = at.min(awake.backoff_until);
+        }
+        if awake.frozen {
+            at = idle_at.max(now + Millis(1_000));
+        }
+        let at = at.max(now + Millis(1));
+        if at < awake.armed {
+            awake.armed = at;
+            self.wakes.push(Reverse((at, slot)));
+        }
+    }
+
+    /// Puts the agent into the queue of those that have something to run.
+    fn queue(&mut self, slot: u32) {
+        let now = self.now.millis();
+        if let Some(awake) = self.awake_mut(slot)
+            && !awake.queued
+            && awake.runnable(now)
+        {
+            awake.queued = true;
+            self.ready.push_back(slot);
+        }
+    }
+
+    fn awake_mut(&mut self, slot: u32) -> Option<&mut Awake> {
+        match self.slots.get_mut(slot as usize) {
+            Some(Slot::Awake(awake)) => Some(awake),
+            _ => None,
+        }
+    }
+
+    fn awake(&self, slot: u32) -> Option<&Awake> {
+        match self.slots.get(slot as usize) {
+            Some(Slot::Awake(awake)) => Some(awake),
+            _ => None,
+        }
+    }
+
+    /// Hands over what this step put together for others.
+    fn flush(&mut self) {
+        for (index, outgoing) in self.for_workers.iter_mut().enumerate() {
+            let Some(seat) = self.shared.seats.get(index) else {
+                continue;
+            };
+            if !outgoing.envelopes.is_empty() {
+                let envelopes = std::mem::take(&mut outgoing.envelopes);
+                seat.post(Event::Deliver {
+                    from: None,
+                    envelopes,
+                });
+            }
+            if !outgoing.acknowledgements.is_empty() {
+                let acknowledgements = std::mem::take(&mut outgoing.acknowledgements);
+                seat.post(Event::Acknowledge { acknowledgements });
+            }
+        }
+        for (peer, outgoing) in &mut self.for_peers {
+            // What the transport does not take, the outboxes send again.
+            if !outgoing.envelopes.is_empty() {
+                let envelopes = std::mem::take(&mut outgoing.envelopes);
+                let _ = self.shared.send(*peer, PeerMessage::Deliver(envelopes));
+            }
+            if !outgoing.acknowledgements.is_empty() {
+                let acknowledgements = std::mem::take(&mut outgoing.acknowledgements);
+                let _ = self
+                    .shared
+                    .send(*peer, PeerMessage::Acknowledge(acknowledgements));
+            }
+        }
+    }
+}

@@ -1,0 +1,575 @@
+//! Agents on their way: the driver of the migration machines.
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use phoenix_cluster::migration::{
+    Action, Migrations, SourceAction, SourceEvent, SourceOutcome, SourcePlan, Step, TargetAction,
+    TargetEvent, TargetPlan,
+};
+use phoenix_core::control::{ControlError, Done, Response};
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
+use phoenix_core::migration::MigrationMessage;
+use phoenix_core::{
+    AgentId, Digest, Epoch, MigrationId, Millis, Nanos, NodeId, PeerMessage, snapshot,
+};
+
+use crate::clock;
+use crate::counters::count;
+use crate::worker::job::{Ended, Seating, rebuild};
+use crate::worker::slot::{Awake, Rollback, Slot};
+use crate::worker::{Event, Worker};
+
+/// What the driver keeps of migrations beside the machines.
+pub(super) struct Movement {
+    pub(super) machines: Migrations,
+    /// Agents leaving, by attempt.
+    departures: HashMap<MigrationId, Departure>,
+    /// Copies that have arrived and are not the agent yet.
+    staged: HashMap<MigrationId, Box<Awake>>,
+    /// Attempts that wait for a component.
+    preparing: Vec<(MigrationId, Digest)>,
+}
+
+/// An agent leaving.
+struct Departure {
+    to: NodeId,
+    frozen_at: Option<Nanos>,
+    pause_us: u64,
+    shipped: u64,
+    done: Option<Done>,
+}
+
+impl Movement {
+    pub(super) fn new(node: NodeId, limits: phoenix_cluster::MigrationLimits) -> Self {
+        Self {
+            machines: Migrations::new(node, limits),
+            departures: HashMap::new(),
+            staged: HashMap::new(),
+            preparing: Vec::new(),
+        }
+    }
+
+    /// Agents on their way out.
+    pub(super) fn leaving(&self) -> usize {
+        self.departures.len()
+    }
+}
+
+impl Worker {
+    /// Begins to move an agent of this worker's to another node.
+    pub(super) fn migrate(&mut self, slot: u32, to: NodeId, done: Option<Done>) {
+        if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
+            self.wake(slot);
+        }
+        let Some(awake) = self.awake(slot) else {
+            return;
+        };
+        let agent = awake.agent.id().clone();
+        if let Err(error) = self.may_move(awake, to) {
+            if let Some(done) = done {
+                done(Err(error));
+            }
+            return;
+        }
+        let plan = SourcePlan {
+            migration: new_migration(&agent),
+            agent,
+            component: awake.kind.info.component,
+            source: self.shared.node,
+            target: to,
+            generation: awake.generation,
+        };
+        let migration = plan.migration;
+        match self.movement.machines.begin(self.now.millis(), plan) {
+            Err(refused) => {
+                if let Some(done) = done {
+                    done(Err(ControlError::Conflict(refused.to_string())));
+                }
+            }
+            Ok(steps) => {
+                let departure = Departure {
+                    to,
+                    frozen_at: None,
+                    pause_us: 0,
+                    shipped: 0,
+                    done,
+                };
+                self.movement.departures.insert(migration, departure);
+                if let Some(awake) = self.awake_mut(slot) {
+                    awake.moving = Some(migration);
+                }
+                self.carry_out(steps);
+            }
+        }
+    }
+
+    fn may_move(&self, awake: &Awake, to: NodeId) -> Result<(), ControlError> {
+        let id = awake.agent.id();
+        if to == self.shared.node {
+            let text = format!("{id} lives on {to} already");
+            return Err(ControlError::Conflict(text));
+        }
+        if !awake.kind.policy.movable {
+            let text = format!("{id} cannot move: its kind is deployed with movable = false");
+            return Err(ControlError::Conflict(text));
+        }
+        if let Some(why) = &awake.quarantined {
+            let text = format!("{id} cannot move: it is quarantined: {why}");
+            return Err(ControlError::Conflict(text));
+        }
+        if !self.shared.is_connected(to) {
+            let text = format!("{to} is not connected to {}", self.shared.node);
+            return Err(ControlError::Unavailable(text));
+        }
+        Ok(())
+    }
+
+    /// A step of a migration came from a peer.
+    pub(super) fn migration(&mut self, from: NodeId, message: MigrationMessage) {
+        let steps = self
+            .movement
+            .machines
+            .received(self.now.millis(), from, message);
+        self.carry_out(steps);
+    }
+
+    /// The directory answered a request of a migration's.
+    pub(super) fn migration_answered(
+        &mut self,
+        migration: MigrationId,
+        request: u32,
+        answer: DirectoryAnswer,
+    ) {
+        let now = self.now.millis();
+        let steps = self
+            .movement
+            .machines
+            .answered(now, migration, request, answer);
+        self.carry_out(steps);
+    }
+
+    /// A component that arriving agents need is there, or cannot be had.
+    pub(super) fn component_ready(&mut self, component: Digest, result: &Result<(), String>) {
+        let now = self.now.millis();
+        let waiting: Vec<MigrationId> = self
+            .movement
+            .preparing
+            .extract_if(.., |(_, digest)| *digest == component)
+            .map(|(migration, _)| migration)
+            .collect();
+        for migration in waiting {
+            let event = match result {
+                Ok(()) => TargetEvent::Prepared,
+                Err(why) => TargetEvent::PrepareFailed(why.clone()),
+            };
+            let steps = self.movement.machines.target(now, migration, event);
+            self.carry_out(steps);
+        }
+    }
+
+    /// A connection came up.
+    pub(super) fn connected(&mut self, peer: NodeId, boot: u64) {
+        let steps = self
+            .movement
+            .machines
+            .connected(self.now.millis(), peer, boot);
+        self.carry_out(steps);
+        let waiting: Vec<u32> = self
+            .slots
+            .iter()
+            .filter(
+                |(_, slot)| matches!(slot, Slot::Awake(awake) if awake.agent.unacknowledged() > 0),
+            )
+            .filter_map(|(slot, _)| u32::try_from(slot).ok())
+            .collect();
+        for slot in waiting {
+            if let Some(awake) = self.awake_mut(slot) {
+                awake.agent.retry_now();
+            }
+            self.arm(slot);
+        }
+    }
+
+    /// A connection broke.
+    pub(super) fn disconnected(&mut self, peer: NodeId) {
+        let steps = self.movement.machines.disconnected(self.now.millis(), peer);
+        self.carry_out(steps);
+    }
+
+    /// Lets time pass for migrations.
+    pub(super) fn tick_moving(&mut self, now: Millis) {
+        if self
+            .movement
+            .machines
+            .deadline()
+            .is_some_and(|at| at <= now)
+        {
+            let steps = self.movement.machines.tick(now);
+            self.carry_out(steps);
+        }
+    }
+
+    fn carry_out(&mut self, steps: Vec<Step>) {
+        let mut parts_refused = false;
+        for step in steps {
+            let Step {
+                migration,
+                peer,
+                action,
+            } = step;
+            match action {
+                Action::Answer(message) => {
+                    // Whoever misses it asks again.
+                    let _ = self.shared.send(peer, PeerMessage::Migration(message));
+                }
+                Action::Source(_, SourceAction::Send(message)) => {
+                    let part = match &message {
+                        MigrationMessage::Ship { offset, .. } => Some(*offset),
+                        _ => None,
+                    };
+                    if part.is_some() && parts_refused {
+                        continue;
+                    }
+                    let sent = self.shared.send(peer, PeerMessage::Migration(message));
+                    if let (Err(_), Some(offset)) = (sent, part) {
+                        parts_refused = true;
+                        self.source_event(migration, SourceEvent::NotSent { offset });
+                    }
+                }
+                Action::Source(agent, action) => self.source_action(migration, &agent, action),
+                Action::Target(plan, action) => self.target_action(migration, &plan, action),
+            }
+        }
+    }
+
+    fn source_event(&mut self, migration: MigrationId, event: SourceEvent) {
+        let now = self.now.millis();
+        let steps = self.movement.machines.source(now, migration, event);
+        self.carry_out(steps);
+    }
+
+    fn target_event(&mut self, migration: MigrationId, event: TargetEvent) {
+        let now = self.now.millis();
+        let steps = self.movement.machines.target(now, migration, event);
+        self.carry_out(steps);
+    }
+
+    fn submit(&mut self, migration: MigrationId, request: u32, command: DirectoryCommand) {
+        let agent = command.agent().clone();
+        let shared = self.shared.clone();
+        self.shared.directory.submit(
+            &self.shared,
+            command,
+            Box::new(move |answer| {
+                let event = Event::MigrationAnswer {
+                    migration,
+                    request,
+                    answer,
+                };
+                shared.post(&agent, event);
+            }),
+        );
+    }
+
+    fn source_action(&mut self, migration: MigrationId, agent: &AgentId, action: SourceAction) {
+        match action {
+            SourceAction::Send(_) => {}
+            SourceAction::Freeze => self.freeze(migration, agent),
+            SourceAction::Submit { request, command } => self.submit(migration, request, command),
+            SourceAction::Unfreeze { epoch } => {
+                if let Some(slot) = self.table.get(agent).copied() {
+                    if let Some(awake) = self.awake_mut(slot) {
+                        awake.generation = epoch.generation;
+                        awake.frozen = false;
+                        awake.moving = None;
+                    }
+                    self.queue(slot);
+                    self.arm(slot);
+                }
+            }
+            SourceAction::Release { owner } => self.release(migration, agent, owner),
+            SourceAction::Finished(outcome) => self.departed(migration, agent, outcome),
+        }
+    }
+
+    /// Stands the agent still at its next turn boundary.
+    fn freeze(&mut self, migration: MigrationId, agent: &AgentId) {
+        let Some(slot) = self.table.get(agent).copied() else {
+            let why = format!("{agent} is not here any more");
+            self.source_event(migration, SourceEvent::FreezeFailed(why));
+            return;
+        };
+        if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
+            self.wake(slot);
+        }
+        if let Some(awake) = self.awake_mut(slot) {
+            awake.frozen = true;
+            awake.moving = Some(migration);
+            awake.freeze_wanted = true;
+        }
+        self.freeze_if_wanted(slot);
+    }
+
+    /// Takes the frozen agent's snapshot, if one is wanted and no turn runs.
+    pub(super) fn freeze_if_wanted(&mut self, slot: u32) {
+        let now = clock::now();
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        if !awake.freeze_wanted || awake.running {
+            return;
+        }
+        awake.freeze_wanted = false;
+        let Some(migration) = awake.moving else {
+            return;
+        };
+        let image = match Self::image(awake) {
+            Ok(image) => image,
+            Err(why) => {
+                awake.frozen = false;
+                awake.moving = None;
+                awake.unmovable = Some(why.clone());
+                self.queue(slot);
+                self.source_event(migration, SourceEvent::FreezeFailed(why.to_string()));
+                return;
+            }
+        };
+        awake.agent.mark_shipped();
+        let component = awake.kind.info.component;
+        let mut bytes = Vec::with_capacity(image.len() + 512);
+        snapshot::encode(&awake.agent, &component, &image, &mut bytes);
+        if let Some(departure) = self.movement.departures.get_mut(&migration) {
+            departure.frozen_at = Some(now);
+            departure.shipped = bytes.len() as u64;
+        }
+        self.source_event(migration, SourceEvent::Frozen(Bytes::from(bytes)));
+    }
+
+    /// The agent is the target's: this copy goes, and what came late goes after it.
+    fn release(&mut self, migration: MigrationId, agent: &AgentId, owner: Ownership) {
+        let now = clock::now();
+        if let Some(departure) = self.movement.departures.get_mut(&migration)
+            && let Some(frozen_at) = departure.frozen_at
+        {
+            departure.pause_us = now.0.saturating_sub(frozen_at.0) / 1_000;
+        }
+        let Some(slot) = self.table.get(agent).copied() else {
+            return;
+        };
+        let late = match self.awake_mut(slot) {
+            Some(awake) => awake.agent.take_unshipped(),
+            None => Vec::new(),
+        };
+        self.remove(slot, agent);
+        if owner.owner != self.shared.node {
+            self.went_to(agent.clone(), owner.owner, owner.epoch.generation);
+        }
+        for envelope in late {
+            self.deliver(envelope, None);
+        }
+        // What was late goes ahead of the word that nothing more is here.
+        self.flush();
+    }
+
+    fn departed(&mut self, migration: MigrationId, agent: &AgentId, outcome: SourceOutcome) {
+        let Some(departure) = self.movement.departures.remove(&migration) else {
+            return;
+        };
+        if let Some(slot) = self.table.get(agent).copied() {
+            if let Some(awake) = self.awake_mut(slot).filter(|a| a.moving == Some(migration)) {
+                awake.moving = None;
+                awake.frozen = false;
+                awake.freeze_wanted = false;
+            }
+            self.queue(slot);
+            self.arm(slot);
+        }
+        let result = match outcome {
+            SourceOutcome::Moved { .. } => {
+                count(&self.shared.counters.migrations);
+                Ok(Response::Migrated {
+                    migration,
+                    from: self.shared.node,
+                    to: departure.to,
+                    pause_us: departure.pause_us,
+                    bytes: departure.shipped,
+                })
+            }
+            SourceOutcome::Stayed { reason, .. } => {
+                count(&self.shared.counters.migrations_aborted);
+                Err(ControlError::Conflict(format!(
+                    "{agent} stays where it is: {reason}"
+                )))
+            }
+            SourceOutcome::Gone { owner } => {
+                count(&self.shared.counters.migrations_aborted);
+                Err(ControlError::Conflict(format!(
+                    "{agent} is not this node's: the directory says it lives on {}",
+                    owner.owner
+                )))
+            }
+        };
+        if let Some(done) = departure.done {
+            done(result);
+        }
+    }
+
+    fn target_action(&mut self, migration: MigrationId, plan: &TargetPlan, action: TargetAction) {
+        match action {
+            TargetAction::Send(message) => {
+                // Whoever misses it asks again.
+                let _ = self
+                    .shared
+                    .send(plan.source, PeerMessage::Migration(message));
+            }
+            TargetAction::Prepare => self.prepare(migration, plan),
+            TargetAction::Stage { bytes } => {
+                let event = match self.stage(migration, plan, &bytes) {
+                    Ok(()) => TargetEvent::StageOk,
+                    Err(why) => TargetEvent::StageFailed(why),
+                };
+                self.target_event(migration, event);
+            }
+            TargetAction::Activate { epoch } => self.activate(migration, epoch),
+            TargetAction::Run => {
+                if let Some(slot) = self.table.get(&plan.agent).copied() {
+                    if let Some(awake) = self.awake_mut(slot) {
+                        awake.frozen = false;
+                    }
+                    count(&self.shared.counters.arrivals);
+                    self.tick(slot);
+                }
+            }
+            TargetAction::Drop => self.drop_copy(migration, &plan.agent),
+            TargetAction::Submit { request, command } => self.submit(migration, request, command),
+            TargetAction::Finished(_) => {}
+        }
+    }
+
+    /// Sees that the component is here and compiled.
+    fn prepare(&mut self, migration: MigrationId, plan: &TargetPlan) {
+        if self.shared.is_draining() {
+            let why = "the node is about to stop".to_owned();
+            self.target_event(migration, TargetEvent::PrepareFailed(why));
+            return;
+        }
+        let kind = plan.agent.kind();
+        if self
+            .shared
+            .kinds
+            .with_component(kind, &plan.component)
+            .is_some()
+        {
+            self.target_event(migration, TargetEvent::Prepared);
+            return;
+        }
+        self.movement.preparing.push((migration, plan.component));
+        let (shared, agent, component) = (self.shared.clone(), plan.agent.clone(), plan.component);
+        self.shared.fetch_component(
+            component,
+            kind,
+            plan.source,
+            Box::new(move |result| {
+                shared.post(&agent, Event::Component { component, result });
+            }),
+        );
+    }
+
+    /// Restores what arrived, frozen.
+    fn stage(
+        &mut self,
+        migration: MigrationId,
+        plan: &TargetPlan,
+        bytes: &Bytes,
+    ) -> Result<(), String> {
+        let snapshot = snapshot::decode(bytes).map_err(|error| error.to_string())?;
+        if *snapshot.agent.id() != plan.agent || snapshot.component != plan.component {
+            return Err("the snapshot is of another agent".to_owned());
+        }
+        let kind = self
+            .shared
+            .kinds
+            .with_component(plan.agent.kind(), &plan.component)
+            .ok_or("the kind is not deployed here")?;
+        let image = (!snapshot.image.is_empty()).then_some(snapshot.image);
+        let rollback = Rollback::from(image);
+        let mut live = rebuild(&kind, rollback.image.as_ref(), &[]);
+        if matches!(live, Err(Ended::NoRoom)) && self.evict(u32::MAX) {
+            live = rebuild(&kind, rollback.image.as_ref(), &[]);
+        }
+        let instance = match live {
+            Ok(instance) => instance,
+            Err(Ended::Unrecoverable(why)) => return Err(why),
+            Err(_) => return Err("there is no room for its memory".to_owned()),
+        };
+        // The generation comes with the activation.
+        let mut awake = self.new_awake(snapshot.agent, kind, 0, rollback);
+        awake.seating = Seating::Live(instance);
+        awake.frozen = true;
+        self.movement.staged.insert(migration, awake);
+        Ok(())
+    }
+
+    /// The staged copy is the agent from now on.
+    fn activate(&mut self, migration: MigrationId, epoch: Epoch) {
+        let Some(mut awake) = self.movement.staged.remove(&migration) else {
+            return;
+        };
+        awake.generation = epoch.generation;
+        let id = awake.agent.id().clone();
+        let slot = self.insert_awake(awake);
+        self.list_resident(slot);
+        self.came_here(&id, slot);
+    }
+
+    fn drop_copy(&mut self, migration: MigrationId, agent: &AgentId) {
+        if self.movement.staged.remove(&migration).is_some() {
+            return;
+        }
+        let Some(slot) = self.table.get(agent).copied() else {
+            return;
+        };
+        let waiting = match self.awake_mut(slot) {
+            Some(awake) if awake.frozen => awake.agent.take_unshipped(),
+            _ => return,
+        };
+        self.remove(slot, agent);
+        for envelope in waiting {
+            self.deliver(envelope, None);
+        }
+    }
+
+    /// While draining: moves agents away, a few at a time.
+    pub(super) fn drain_away(&mut self) {
+        /// Agents of one worker that leave at a time.
+        const AT_A_TIME: usize = 32;
+        if self.draining.is_none() || self.movement.leaving() >= AT_A_TIME {
+            return;
+        }
+        let peers = self.shared.staying();
+        if peers.is_empty() {
+            return;
+        }
+        while self.movement.leaving() < AT_A_TIME
+            && let Some(agent) = self.to_drain.pop()
+        {
+            let at = usize::try_from(agent.placement_hash()).unwrap_or(0) % peers.len();
+            if let (Some(slot), Some(to)) = (self.table.get(&agent).copied(), peers.get(at)) {
+                self.migrate(slot, *to, None);
+            }
+        }
+    }
+}
+
+/// A random attempt number whose lower half is the agent's placement hash, so
+/// that every node finds the worker it belongs to.
+fn new_migration(agent: &AgentId) -> MigrationId {
+    let random = getrandom::u64().unwrap_or_else(|_| clock::now().0);
+    MigrationId(u128::from(random) << 64 | u128::from(agent.placement_hash()))
+}
+
+/// The worker, of so many, that an attempt belongs to.
+pub(crate) fn worker_of(migration: MigrationId, workers: usize) -> usize {
+    let hash = migration.0 & u128::from(u64::MAX);
+    usize::try_from(hash % workers.max(1) as u128).unwrap_or(0)
+}

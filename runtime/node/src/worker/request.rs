@@ -1,0 +1,241 @@
+//! Operators' requests about agents of this worker.
+
+use phoenix_core::control::{
+    AgentDetail, AgentInfo, AgentStatus, ControlError, Done, Request, Response,
+};
+use phoenix_core::directory::DirectoryCommand;
+use phoenix_core::{AgentId, DeadReason, KindName, NodeId, snapshot};
+
+use crate::worker::slot::Slot;
+use crate::worker::{Event, Worker};
+
+impl Worker {
+    /// Carries out a request about one agent, or passes it on to where the agent is.
+    pub(super) fn request(&mut self, request: Request, from: Option<NodeId>, done: Done) {
+        if let Request::Agents {
+            kind, after, limit, ..
+        } = &request
+        {
+            let list = self.list(kind.as_ref(), after.as_ref(), *limit as usize);
+            done(Ok(Response::Agents(list)));
+            return;
+        }
+        let Some(agent) = crate::control::agent_of(&request).cloned() else {
+            let text = "the request is about no agent".to_owned();
+            done(Err(ControlError::Internal(text)));
+            return;
+        };
+        let Some(slot) = self.table.get(&agent).copied() else {
+            self.pass_on(request, &agent, from, done);
+            return;
+        };
+        match request {
+            Request::Inspect { .. } => {
+                let detail = self.inspect(slot, &agent);
+                done(detail.map(|detail| Response::Agent(Box::new(detail))));
+            }
+            Request::Migrate { to, .. } => self.migrate(slot, to, Some(done)),
+            Request::Hibernate { .. } => self.hibernate_wanted(slot, done),
+            Request::Stop { .. } => self.stop(slot, &agent, done),
+            _ => done(Err(ControlError::Internal(
+                "not an agent's request".to_owned(),
+            ))),
+        }
+    }
+
+    /// Finds the node the agent is on: by what was heard last, or by the directory.
+    fn pass_on(&mut self, request: Request, agent: &AgentId, from: Option<NodeId>, done: Done) {
+        let directory = self.shared.directory.node();
+        let here = self.shared.node;
+        let known = self.routes.node_of(agent).filter(|node| *node != here);
+        let next = if from.is_some() && directory != here {
+            // Somebody thought it was here; whoever moved it knows better.
+            known.filter(|node| Some(*node) != from)
+        } else if directory == here {
+            self.shared
+                .directory
+                .owner_here(agent)
+                .filter(|node| *node != here)
+        } else {
+            known.or(Some(directory))
+        };
+        match next {
+            Some(node) if Some(node) != from => self.shared.control_at(node, request, done),
+            _ => done(Err(ControlError::NotFound(format!(
+                "no agent {agent}: it has never been sent anything, or has ended"
+            )))),
+        }
+    }
+
+    /// The agents of this worker after `after`, in the order of their ids.
+    fn list(
+        &self,
+        kind: Option<&KindName>,
+        after: Option<&AgentId>,
+        limit: usize,
+    ) -> Vec<AgentInfo> {
+        let mut ids: Vec<(&AgentId, u32)> = self
+            .table
+            .iter()
+            .filter(|(id, _)| kind.is_none_or(|kind| kind.as_str() == id.kind()))
+            .filter(|(id, _)| after.is_none_or(|after| *id > after))
+            .map(|(id, slot)| (id, *slot))
+            .collect();
+        if ids.len() > limit {
+            ids.select_nth_unstable(limit);
+            ids.truncate(limit);
+        }
+        ids.sort_unstable();
+        ids.into_iter()
+            .filter_map(|(id, slot)| self.info(slot, id))
+            .collect()
+    }
+
+    fn info(&self, slot: u32, agent: &AgentId) -> Option<AgentInfo> {
+        let info = match self.slots.get(slot as usize)? {
+            Slot::Awake(awake) => AgentInfo {
+                agent: agent.clone(),
+                node: self.shared.node,
+                status: awake.status(self.now.millis()),
+                turns: awake.agent.turns(),
+                mailbox: awake.agent.waiting() as u64,
+                bytes: awake.memory_bytes(),
+            },
+            Slot::Asleep(asleep) => {
+                let bytes = self.arena.get(asleep.handle)?;
+                AgentInfo {
+                    agent: agent.clone(),
+                    node: self.shared.node,
+                    status: AgentStatus::Hibernated,
+                    turns: snapshot::peek_turns(bytes).unwrap_or(0),
+                    mailbox: 0,
+                    bytes: bytes.len() as u64,
+                }
+            }
+        };
+        Some(info)
+    }
+
+    fn inspect(&self, slot: u32, agent: &AgentId) -> Result<AgentDetail, ControlError> {
+        let gone = || ControlError::Internal(format!("{agent} cannot be read"));
+        let info = self.info(slot, agent).ok_or_else(gone)?;
+        match self.slots.get(slot as usize).ok_or_else(gone)? {
+            Slot::Awake(awake) => {
+                let counters = awake.agent.counters.list();
+                Ok(AgentDetail {
+                    traps: awake.traps,
+                    last_trap: awake.last_trap.clone(),
+                    unmovable: awake.why_unmovable(),
+                    counters: counters
+                        .into_iter()
+                        .map(|(name, value)| (name.to_owned(), value))
+                        .collect(),
+                    ..detail(
+                        info,
+                        &awake.agent,
+                        awake.kind.info.component,
+                        awake.generation,
+                    )
+                })
+            }
+            Slot::Asleep(asleep) => {
+                let bytes = self.arena.get(asleep.handle).ok_or_else(gone)?;
+                let bytes = bytes::Bytes::copy_from_slice(bytes);
+                let snapshot = snapshot::decode(&bytes)
+                    .map_err(|error| ControlError::Internal(format!("{agent}: {error}")))?;
+                Ok(detail(
+                    info,
+                    &snapshot.agent,
+                    snapshot.component,
+                    asleep.generation,
+                ))
+            }
+        }
+    }
+
+    fn hibernate_wanted(&mut self, slot: u32, done: Done) {
+        match self.slots.get_mut(slot as usize) {
+            Some(Slot::Asleep(asleep)) => {
+                let bytes = self.arena.get(asleep.handle).map_or(0, <[u8]>::len) as u64;
+                done(Ok(Response::Hibernated { bytes }));
+            }
+            Some(Slot::Awake(awake)) => {
+                if let Some(why) = awake.why_unmovable() {
+                    let text = format!("{} cannot sleep: {why}", awake.agent.id());
+                    done(Err(ControlError::Conflict(text)));
+                    return;
+                }
+                awake.sleepers.push(done);
+                self.rest(slot);
+            }
+            None => done(Err(ControlError::Internal("the agent is gone".to_owned()))),
+        }
+    }
+
+    fn stop(&mut self, slot: u32, agent: &AgentId, done: Done) {
+        if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
+            self.wake(slot);
+        }
+        let moving = self
+            .awake(slot)
+            .is_some_and(|awake| awake.moving.is_some() || awake.frozen);
+        if moving {
+            let text = format!("{agent} is moving: stop it when it has arrived");
+            done(Err(ControlError::Conflict(text)));
+            return;
+        }
+        self.end(slot, &DeadReason::Stopped);
+        done(Ok(Response::Done));
+    }
+
+    /// Places an agent on a node of choice, unless it lives somewhere, and goes on.
+    pub(super) fn place_on(
+        &mut self,
+        agent: AgentId,
+        prefer: NodeId,
+        then: Box<dyn FnOnce() + Send>,
+    ) {
+        if self.table.contains_key(&agent) || self.routes.node_of(&agent).is_some() {
+            then();
+            return;
+        }
+        let shared = self.shared.clone();
+        let command = DirectoryCommand::Place {
+            agent: agent.clone(),
+            prefer: Some(prefer),
+        };
+        self.shared.directory.submit(
+            &self.shared,
+            command.clone(),
+            Box::new(move |answer| {
+                shared.post(&agent, Event::Directory { command, answer });
+                then();
+            }),
+        );
+    }
+}
+
+fn detail(
+    info: AgentInfo,
+    agent: &phoenix_core::agent::Agent,
+    component: phoenix_core::Digest,
+    generation: u64,
+) -> AgentDetail {
+    let (streams_in, streams_out) = agent.streams();
+    AgentDetail {
+        info,
+        component,
+        incarnation: agent.incarnation(),
+        generation,
+        pending: agent.pending().into(),
+        open_asks: agent.open_asks() as u64,
+        outbox: agent.unacknowledged(),
+        timers: agent.timers() as u64,
+        streams_in: streams_in as u64,
+        streams_out: streams_out as u64,
+        traps: 0,
+        last_trap: None,
+        unmovable: None,
+        counters: Vec::new(),
+    }
+}

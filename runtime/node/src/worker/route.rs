@@ -1,0 +1,518 @@
+//! Where messages and verdicts go.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use phoenix_core::agent::{bury, refuse};
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
+use phoenix_core::{
+    Acknowledgement, AgentId, Body, DeadReason, Envelope, Millis, NodeId, Payload, PeerMessage,
+    Refusal, Sender, SpawnPolicy,
+};
+
+use crate::counters::{count, count_by};
+use crate::kinds::{Kind, Known};
+use crate::worker::slot::Slot;
+use crate::worker::{Event, Worker};
+
+/// Messages held for one agent while its place is asked for or its path switched.
+const MAX_HELD: usize = 1_024;
+/// Places of agents elsewhere that are remembered.
+const MAX_ROUTES: usize = 1_000_000;
+/// Nodes of senders that are remembered, for verdicts.
+const MAX_HINTS: usize = 100_000;
+/// How long a path's end marker may take before the new path is used without it:
+/// streams keep their order by number even then.
+const MARKER_WITHIN: Millis = Millis(1_000);
+
+/// Where an agent that is not here can be found.
+enum Route {
+    /// The directory has been asked.
+    Placing { held: Vec<Arc<Envelope>> },
+    /// On that node, by what was last heard.
+    At { node: NodeId, generation: u64 },
+    /// It moved; the old path has not run dry yet.
+    Switching {
+        node: NodeId,
+        generation: u64,
+        marker: u64,
+        since: Millis,
+        held: Vec<Arc<Envelope>>,
+    },
+}
+
+/// What a worker knows of agents elsewhere.
+#[derive(Default)]
+pub(super) struct Routes {
+    routes: HashMap<AgentId, Route>,
+    /// Where senders' messages came from.
+    hints: HashMap<AgentId, NodeId>,
+    switching: Vec<AgentId>,
+    markers: u64,
+}
+
+impl Routes {
+    fn remember(&mut self, agent: AgentId, node: NodeId, generation: u64) {
+        if self.routes.len() >= MAX_ROUTES {
+            let mut left = MAX_ROUTES / 10;
+            self.routes.retain(|_, route| {
+                let drop = left > 0 && matches!(route, Route::At { .. });
+                left -= usize::from(drop);
+                !drop
+            });
+        }
+        self.routes.insert(agent, Route::At { node, generation });
+    }
+
+    fn hint(&mut self, sender: &Sender, node: NodeId) {
+        let Sender::Agent(id, _) = sender else { return };
+        match self.hints.get_mut(id) {
+            Some(known) => *known = node,
+            None => {
+                if self.hints.len() >= MAX_HINTS {
+                    self.hints.clear();
+                }
+                self.hints.insert(id.clone(), node);
+            }
+        }
+    }
+
+    /// Where the agent is, by what was last heard.
+    pub(super) fn node_of(&self, agent: &AgentId) -> Option<NodeId> {
+        match self.routes.get(agent)? {
+            Route::At { node, .. } | Route::Switching { node, .. } => Some(*node),
+            Route::Placing { .. } => None,
+        }
+    }
+}
+
+impl Worker {
+    /// Takes a message to its agent, wherever that is.
+    pub(super) fn deliver(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
+        if let Some(from) = from
+            && envelope.sequence.is_some()
+        {
+            self.routes.hint(&envelope.from, from);
+        }
+        if let Some(slot) = self.table.get(&envelope.to) {
+            let slot = *slot;
+            self.offer(slot, envelope);
+            return;
+        }
+        let worker = self.shared.worker_of(&envelope.to);
+        if worker != self.index {
+            if let Some(outgoing) = self.for_workers.get_mut(worker) {
+                outgoing.envelopes.push(envelope);
+            }
+            return;
+        }
+        self.route(envelope, from);
+    }
+
+    /// Gives a message to an agent of this worker.
+    pub(super) fn offer(&mut self, slot: u32, envelope: Arc<Envelope>) {
+        if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
+            self.wake(slot);
+        }
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        if let Some(why) = &awake.quarantined {
+            let reason = DeadReason::Quarantined(why.clone());
+            bury(&envelope, &reason, 0, &mut self.actions);
+        } else {
+            awake
+                .agent
+                .offer(envelope, &awake.kind.policy, &mut self.actions);
+        }
+        if !self.actions.is_empty() {
+            self.perform(slot);
+        }
+        self.queue(slot);
+    }
+
+    /// Sends on a message for an agent that is not here.
+    fn route(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
+        match self.routes.routes.get_mut(&envelope.to) {
+            Some(Route::At { node, generation }) => {
+                let (node, generation) = (*node, *generation);
+                if node == self.shared.node {
+                    // It lived here and does not any more: ask anew.
+                    self.routes.routes.remove(&envelope.to);
+                    self.place(envelope);
+                    return;
+                }
+                if let Some(from) = from.filter(|from| *from != node) {
+                    count(&self.shared.counters.forwarded);
+                    let moved = PeerMessage::Moved {
+                        agent: envelope.to.clone(),
+                        to: node,
+                        generation,
+                    };
+                    // A sender that does not hear of it is told with its next message.
+                    let _ = self.shared.send(from, moved);
+                }
+                self.send_to(node, envelope);
+            }
+            Some(Route::Placing { held } | Route::Switching { held, .. }) => {
+                if held.len() < MAX_HELD {
+                    held.push(envelope);
+                } else {
+                    self.turn_away(&envelope, Refusal::Busy);
+                }
+            }
+            None => self.place(envelope),
+        }
+    }
+
+    fn send_to(&mut self, node: NodeId, envelope: Arc<Envelope>) {
+        if self.shared.is_connected(node) {
+            self.for_peers
+                .entry(node)
+                .or_default()
+                .envelopes
+                .push(envelope);
+        } else {
+            self.turn_away(&envelope, Refusal::Busy);
+        }
+    }
+
+    /// Refuses a message that cannot be taken now.
+    fn turn_away(&mut self, envelope: &Arc<Envelope>, refusal: Refusal) {
+        if envelope.sequence.is_none() {
+            count(&self.shared.counters.dropped);
+        }
+        refuse(envelope, None, refusal, &mut self.actions);
+        self.perform(u32::MAX);
+    }
+
+    /// Ends a message that can never be taken.
+    fn bury_message(&mut self, envelope: &Arc<Envelope>, reason: &DeadReason) {
+        bury(envelope, reason, 0, &mut self.actions);
+        self.perform(u32::MAX);
+    }
+
+    /// Asks the directory where the agent lives, or is to live.
+    fn place(&mut self, envelope: Arc<Envelope>) {
+        if matches!(envelope.body, Body::Reply { .. }) && self.is_alone() {
+            // The asker is gone, and nobody else waits for its replies.
+            self.bury_message(&envelope, &DeadReason::NoSuchAgent);
+            return;
+        }
+        if matches!(self.shared.kinds.get(envelope.to.kind()), Known::Unknown) {
+            self.bury_message(&envelope, &DeadReason::NoSuchKind);
+            return;
+        }
+        let agent = envelope.to.clone();
+        let held = vec![envelope];
+        self.routes
+            .routes
+            .insert(agent.clone(), Route::Placing { held });
+        self.ask_directory(DirectoryCommand::Place {
+            agent,
+            prefer: None,
+        });
+    }
+
+    fn is_alone(&self) -> bool {
+        self.shared.transport.read().is_none()
+    }
+
+    /// Submits a command; the answer comes as an event, or at once where nothing is to be synced.
+    pub(super) fn ask_directory(&mut self, command: DirectoryCommand) {
+        let agent = command.agent().clone();
+        let shared = self.shared.clone();
+        let sent = command.clone();
+        self.shared.directory.submit(
+            &self.shared,
+            command,
+            Box::new(move |answer| {
+                let event = Event::Directory {
+                    command: sent,
+                    answer,
+                };
+                shared.post(&agent, event);
+            }),
+        );
+    }
+
+    /// The directory answered a request of a route's.
+    pub(super) fn directory_answered(
+        &mut self,
+        command: DirectoryCommand,
+        answer: DirectoryAnswer,
+    ) {
+        let DirectoryCommand::Place { agent, .. } = command else {
+            return;
+        };
+        let held = match self.routes.routes.get_mut(&agent) {
+            Some(Route::Placing { held }) => std::mem::take(held),
+            _ => Vec::new(),
+        };
+        match answer {
+            DirectoryAnswer::Owned(ownership) if ownership.owner == self.shared.node => {
+                self.routes.routes.remove(&agent);
+                self.settle_here(&agent, ownership, held);
+            }
+            DirectoryAnswer::Owned(ownership) | DirectoryAnswer::Lost(ownership) => {
+                self.went_to(agent, ownership.owner, ownership.epoch.generation);
+                for envelope in held {
+                    self.route(envelope, None);
+                }
+            }
+            DirectoryAnswer::InDoubt(_) => {
+                self.routes.routes.remove(&agent);
+                for envelope in held {
+                    self.turn_away(&envelope, Refusal::Busy);
+                }
+            }
+        }
+    }
+
+    /// From now on messages for `agent` go to `node`.
+    pub(super) fn went_to(&mut self, agent: AgentId, node: NodeId, generation: u64) {
+        self.routes.remember(agent, node, generation);
+    }
+
+    /// The agent is this node's: brings it to life if it does not live yet.
+    fn settle_here(&mut self, agent: &AgentId, ownership: Ownership, held: Vec<Arc<Envelope>>) {
+        for envelope in held {
+            if let Some(slot) = self.table.get(agent) {
+                let slot = *slot;
+                self.offer(slot, envelope);
+                continue;
+            }
+            match self.shared.kinds.get(agent.kind()) {
+                Known::Unknown => self.bury_message(&envelope, &DeadReason::NoSuchKind),
+                Known::Coming => self.turn_away(&envelope, Refusal::Busy),
+                Known::Ready(_) if self.shared.is_draining() => {
+                    self.turn_away(&envelope, Refusal::Busy);
+                }
+                Known::Ready(kind) => self.bring_to_life(agent, kind, ownership, envelope),
+            }
+        }
+    }
+
+    fn bring_to_life(
+        &mut self,
+        agent: &AgentId,
+        kind: Arc<Kind>,
+        ownership: Ownership,
+        envelope: Arc<Envelope>,
+    ) {
+        let config = match &envelope.body {
+            Body::Spawn { config, .. } => config.clone(),
+            // A reply is for a life that is over.
+            Body::Reply { .. } => {
+                self.bury_message(&envelope, &DeadReason::NoSuchAgent);
+                return;
+            }
+            Body::Message { .. } if kind.policy.spawn == SpawnPolicy::Explicit => {
+                self.bury_message(&envelope, &DeadReason::NoSuchAgent);
+                return;
+            }
+            Body::Message { .. } => Payload::default(),
+        };
+        let slot = self.create(agent.clone(), kind, ownership, config);
+        self.offer(slot, envelope);
+    }
+
+    /// Takes a verdict to the sender it is for.
+    pub(super) fn acknowledged(&mut self, acknowledgement: Acknowledgement) {
+        let stream = &acknowledgement.stream;
+        let (id, incarnation) = match &stream.sender {
+            Sender::System => return,
+            Sender::Client(_, node) => {
+                let node = *node;
+                if node == self.shared.node {
+                    self.shared.clients.acknowledged(&acknowledgement);
+                } else {
+                    let outgoing = self.for_peers.entry(node).or_default();
+                    outgoing.acknowledgements.push(acknowledgement);
+                }
+                return;
+            }
+            Sender::Agent(id, incarnation) => (id, *incarnation),
+        };
+        if let Some(slot) = self.table.get(id) {
+            let slot = *slot;
+            let now = self.now.millis();
+            let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+                return;
+            };
+            if awake.agent.incarnation() != incarnation {
+                return;
+            }
+            awake.agent.acknowledged(
+                &stream.receiver,
+                stream.lane,
+                &acknowledgement.notice,
+                now,
+                &mut self.actions,
+            );
+            self.perform(slot);
+            self.after(slot);
+            return;
+        }
+        if let Some(node) = self.routes.hints.get(id) {
+            let outgoing = self.for_peers.entry(*node).or_default();
+            outgoing.acknowledgements.push(acknowledgement);
+            return;
+        }
+        let worker = self.shared.worker_of(id);
+        if worker != self.index {
+            if let Some(outgoing) = self.for_workers.get_mut(worker) {
+                outgoing.acknowledgements.push(acknowledgement);
+            }
+            return;
+        }
+        match self.routes.node_of(id) {
+            Some(node) if node != self.shared.node => {
+                let outgoing = self.for_peers.entry(node).or_default();
+                outgoing.acknowledgements.push(acknowledgement);
+            }
+            // Whoever it was asks again if it still lives.
+            _ => count(&self.shared.counters.unsent),
+        }
+    }
+
+    /// A peer says the agent went elsewhere: switch paths behind a marker.
+    pub(super) fn moved(&mut self, from: NodeId, agent: AgentId, to: NodeId, generation: u64) {
+        if self.table.contains_key(&agent) {
+            return;
+        }
+        match self.routes.routes.get_mut(&agent) {
+            None => self.went_to(agent, to, generation),
+            Some(Route::Placing { .. }) => {}
+            Some(Route::Switching {
+                node,
+                generation: known,
+                ..
+            }) => {
+                if generation > *known {
+                    (*node, *known) = (to, generation);
+                }
+            }
+            Some(Route::At {
+                node,
+                generation: known,
+            }) => {
+                if generation <= *known || *node == to {
+                    return;
+                }
+                let old = *node;
+                self.routes.markers += 1;
+                let marker = self.routes.markers;
+                let route = Route::Switching {
+                    node: to,
+                    generation,
+                    marker,
+                    since: self.now.millis(),
+                    held: Vec::new(),
+                };
+                self.routes.routes.insert(agent.clone(), route);
+                self.routes.switching.push(agent.clone());
+                // The marker goes behind everything that is on the old path.
+                self.flush();
+                let end = PeerMessage::Marker {
+                    agent: agent.clone(),
+                    origin: self.shared.node,
+                    marker,
+                };
+                if old != from || self.shared.send(old, end).is_err() {
+                    self.marker_seen(&agent, marker);
+                }
+            }
+        }
+    }
+
+    /// A marker came: answer it if the agent is here, or send it after the agent.
+    pub(super) fn marker(&mut self, agent: AgentId, origin: NodeId, marker: u64) {
+        if self.table.contains_key(&agent) {
+            self.flush();
+            let seen = PeerMessage::MarkerSeen { agent, marker };
+            // Without it the origin switches a little later.
+            let _ = self.shared.send(origin, seen);
+        } else if let Some(node) = self.routes.node_of(&agent) {
+            self.flush();
+            let marker = PeerMessage::Marker {
+                agent,
+                origin,
+                marker,
+            };
+            let _ = self.shared.send(node, marker);
+        }
+    }
+
+    /// The old path has run dry.
+    pub(super) fn marker_seen(&mut self, agent: &AgentId, seen: u64) {
+        let Some(Route::Switching {
+            node,
+            generation,
+            marker,
+            held,
+            ..
+        }) = self.routes.routes.get_mut(agent)
+        else {
+            return;
+        };
+        if *marker != seen {
+            return;
+        }
+        let (node, generation, held) = (*node, *generation, std::mem::take(held));
+        self.routes.switching.retain(|other| other != agent);
+        self.went_to(agent.clone(), node, generation);
+        count_by(&self.shared.counters.forwarded, 0);
+        for envelope in held {
+            self.deliver(envelope, None);
+        }
+    }
+
+    /// The agent came here: what was held for it is its own now.
+    pub(super) fn came_here(&mut self, agent: &AgentId, slot: u32) {
+        self.routes.hints.remove(agent);
+        let held = match self.routes.routes.remove(agent) {
+            Some(Route::Placing { held } | Route::Switching { held, .. }) => held,
+            _ => Vec::new(),
+        };
+        self.routes.switching.retain(|other| other != agent);
+        for envelope in held {
+            self.offer(slot, envelope);
+        }
+    }
+
+    /// Gives up on markers that take too long.
+    pub(super) fn tick_routes(&mut self, now: Millis) {
+        if self.routes.switching.is_empty() {
+            return;
+        }
+        let late: Vec<(AgentId, u64)> = self
+            .routes
+            .switching
+            .iter()
+            .filter_map(|agent| match self.routes.routes.get(agent) {
+                Some(Route::Switching { marker, since, .. }) if *since + MARKER_WITHIN <= now => {
+                    Some((agent.clone(), *marker))
+                }
+                _ => None,
+            })
+            .collect();
+        for (agent, marker) in late {
+            self.marker_seen(&agent, marker);
+        }
+    }
+
+    /// When [`Worker::tick_routes`] has something to do.
+    pub(super) fn routes_deadline(&self) -> Millis {
+        if self.routes.switching.is_empty() {
+            Millis::NEVER
+        } else {
+            self.now.millis() + Millis(100)
+        }
+    }
+
+    /// The agent ended: the directory may forget it.
+    pub(super) fn forget(&mut self, agent: AgentId, generation: u64) {
+        self.ask_directory(DirectoryCommand::Forget { agent, generation });
+    }
+}

@@ -1,0 +1,373 @@
+//! Life and sleep: creating agents, checkpoints, hibernation, waking, eviction.
+
+use std::cmp::Reverse;
+
+use bytes::Bytes;
+use phoenix_core::agent::Agent;
+use phoenix_core::directory::Ownership;
+use phoenix_core::snapshot;
+use phoenix_core::{AgentId, Level, Millis, Payload, control};
+
+use crate::counters::count;
+use crate::kinds::Kind;
+use crate::worker::Worker;
+use crate::worker::job::{Seating, rebuild};
+use crate::worker::slot::{Asleep, Awake, Rollback, Slot};
+use std::sync::Arc;
+
+/// Residents that eviction looks at before it gives up for now.
+const EVICTION_TRIES: usize = 64;
+
+impl Worker {
+    /// Begins a new life of an agent this node owns.
+    pub(super) fn create(
+        &mut self,
+        id: AgentId,
+        kind: Arc<Kind>,
+        ownership: Ownership,
+        config: Payload,
+    ) -> u32 {
+        let incarnation = self.shared.incarnation(ownership.epoch);
+        let agent = Agent::new(id, incarnation, config);
+        count(&self.shared.counters.spawned);
+        self.seat_agent(agent, kind, ownership.epoch.generation, Rollback::default())
+    }
+
+    /// Gives an agent a slot of its own, awake, its memory to be made.
+    pub(super) fn seat_agent(
+        &mut self,
+        agent: Agent,
+        kind: Arc<Kind>,
+        generation: u64,
+        rollback: Rollback,
+    ) -> u32 {
+        let awake = self.new_awake(agent, kind, generation, rollback);
+        self.insert_awake(awake)
+    }
+
+    /// Gives an agent that is awake a slot.
+    pub(super) fn insert_awake(&mut self, awake: Box<Awake>) -> u32 {
+        let id = awake.agent.id().clone();
+        let slot = u32::try_from(self.slots.insert(Slot::Awake(awake))).unwrap_or(u32::MAX);
+        self.table.insert(id, slot);
+        self.count_resident(1);
+        self.queue(slot);
+        self.arm(slot);
+        slot
+    }
+
+    pub(super) fn new_awake(
+        &mut self,
+        agent: Agent,
+        kind: Arc<Kind>,
+        generation: u64,
+        rollback: Rollback,
+    ) -> Box<Awake> {
+        self.tenants += 1;
+        Box::new(Awake {
+            tenant: self.tenants,
+            kind,
+            agent,
+            generation,
+            seating: rollback.seating(),
+            rollback,
+            queued: false,
+            running: false,
+            listed: false,
+            last_active: self.now.millis(),
+            armed: Millis::NEVER,
+            backoff_until: Millis(0),
+            traps: 0,
+            last_trap: None,
+            quarantined: None,
+            unmovable: None,
+            moving: None,
+            frozen: false,
+            freeze_wanted: false,
+            sleepers: Vec::new(),
+        })
+    }
+
+    fn count_resident(&self, change: i64) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if change > 0 {
+            self.shared.resident.fetch_add(1, Relaxed);
+        } else {
+            self.shared.resident.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn count_asleep(&self, change: i64) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if change > 0 {
+            self.shared.asleep.fetch_add(1, Relaxed);
+        } else {
+            self.shared.asleep.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Takes an agent's memory as the new point to come back to after a trap.
+    pub(super) fn checkpoint(&mut self, slot: u32) {
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let Seating::Live(instance) = &mut awake.seating else {
+            return;
+        };
+        let mut image = Vec::new();
+        match instance.snapshot(&mut image) {
+            Ok(()) => {
+                awake.rollback = Rollback::from(Some(image.into()));
+                awake.unmovable = None;
+                count(&self.shared.counters.checkpoints);
+            }
+            Err(refused) => {
+                let why: Arc<str> = refused.to_string().into();
+                if awake.unmovable.is_none() {
+                    let text = format!("no checkpoint can be taken, a trap will end it: {why}");
+                    self.shared.log(Some(awake.agent.id()), Level::Warn, &text);
+                }
+                awake.unmovable = Some(why);
+                awake.rollback = Rollback::none();
+            }
+        }
+    }
+
+    /// Puts an agent to sleep if it may, because it was idle long enough or somebody wants it.
+    pub(super) fn rest(&mut self, slot: u32) {
+        let now = self.now.millis();
+        let wanted = self.draining.is_some();
+        let Some(awake) = self.awake(slot) else {
+            return;
+        };
+        let idle = awake.last_active + awake.kind.policy.idle_after <= now;
+        if idle || wanted || !awake.sleepers.is_empty() {
+            self.hibernate(slot);
+        }
+    }
+
+    /// Whether an agent could sleep now.
+    pub(super) fn may_sleep(awake: &Awake) -> bool {
+        awake.agent.quiet()
+            && awake.kind.policy.movable
+            && !awake.running
+            && awake.moving.is_none()
+            && !awake.frozen
+            && awake.quarantined.is_none()
+            && match &awake.seating {
+                Seating::Live(_) => true,
+                Seating::Rebuild { frames, .. } => frames.is_empty(),
+                Seating::Away => false,
+            }
+    }
+
+    /// Puts an agent to sleep if it may. Says whether it sleeps.
+    pub(super) fn hibernate(&mut self, slot: u32) -> bool {
+        let now = self.now.millis();
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return true;
+        };
+        if !Self::may_sleep(awake) {
+            return false;
+        }
+        awake.agent.forget_old_streams(now);
+        let image = match Self::image(awake) {
+            Ok(image) => image,
+            Err(why) => {
+                self.refuse_sleep(slot, &why);
+                return false;
+            }
+        };
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return false;
+        };
+        let component = awake.kind.info.component;
+        snapshot::encode(&awake.agent, &component, &image, &mut self.scratch);
+        let Ok(handle) = self.arena.insert(&self.scratch) else {
+            return false;
+        };
+        let wake_at = awake.agent.next_wake_exact();
+        let asleep = Asleep {
+            handle,
+            kind: awake.kind.clone(),
+            generation: awake.generation,
+            wake_at,
+        };
+        let sleepers = std::mem::take(&mut awake.sleepers);
+        let bytes = self.scratch.len() as u64;
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Slot::Asleep(asleep);
+        }
+        self.count_resident(-1);
+        self.count_asleep(1);
+        count(&self.shared.counters.hibernations);
+        if wake_at != Millis::NEVER {
+            self.wakes.push(Reverse((wake_at, slot)));
+        }
+        for done in sleepers {
+            done(Ok(control::Response::Hibernated { bytes }));
+        }
+        true
+    }
+
+    /// The memory image of an agent that may sleep or move.
+    pub(super) fn image(awake: &mut Awake) -> Result<Bytes, Arc<str>> {
+        match &mut awake.seating {
+            Seating::Live(instance) => {
+                let mut image = Vec::new();
+                instance
+                    .snapshot(&mut image)
+                    .map_err(|refused| Arc::from(refused.to_string()))?;
+                Ok(image.into())
+            }
+            Seating::Rebuild { image, frames } => {
+                if !frames.is_empty() {
+                    let instance = rebuild(&awake.kind, image.as_ref(), frames)
+                        .map_err(|_| Arc::from("its memory cannot be made again just now"))?;
+                    awake.seating = Seating::Live(instance);
+                    return Self::image(awake);
+                }
+                Ok(image.clone().unwrap_or_default())
+            }
+            Seating::Away => Err("its memory is not at hand".into()),
+        }
+    }
+
+    fn refuse_sleep(&mut self, slot: u32, why: &Arc<str>) {
+        let now = self.now.millis();
+        let Some(awake) = self.awake_mut(slot) else {
+            return;
+        };
+        awake.unmovable = Some(why.clone());
+        awake.last_active = now;
+        let id = awake.agent.id().clone();
+        for done in std::mem::take(&mut awake.sleepers) {
+            let text = format!("{id} cannot sleep: {why}");
+            done(Err(control::ControlError::Conflict(text)));
+        }
+    }
+
+    /// Wakes a sleeping agent: its core state at once, its memory with its next turn.
+    pub(super) fn wake(&mut self, slot: u32) {
+        let Some(Slot::Asleep(asleep)) = self.slots.get(slot as usize) else {
+            return;
+        };
+        let Some(bytes) = self.arena.get(asleep.handle) else {
+            return;
+        };
+        let bytes = Bytes::copy_from_slice(bytes);
+        let (handle, kind, generation) = (asleep.handle, asleep.kind.clone(), asleep.generation);
+        self.arena.remove(handle);
+        let awake = match snapshot::decode(&bytes) {
+            Ok(snapshot) => {
+                let image = (!snapshot.image.is_empty()).then_some(snapshot.image);
+                self.new_awake(snapshot.agent, kind, generation, Rollback::from(image))
+            }
+            Err(error) => {
+                // Only damaged memory does this: nothing of the agent can be trusted.
+                let Some(id) = snapshot::peek_agent(&bytes).and_then(|id| AgentId::new(id).ok())
+                else {
+                    return;
+                };
+                let incarnation = self.shared.incarnation(phoenix_core::Epoch {
+                    generation,
+                    term: self.shared.boot,
+                });
+                let agent = Agent::new(id, incarnation, Payload::default());
+                let mut awake = self.new_awake(agent, kind, generation, Rollback::none());
+                awake.quarantined = Some(error.to_string().into());
+                awake
+            }
+        };
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Slot::Awake(awake);
+        }
+        self.count_asleep(-1);
+        self.count_resident(1);
+        count(&self.shared.counters.wakes);
+        self.tick(slot);
+    }
+
+    /// Puts the idlest agent to sleep that can, other than `but`. Says whether one could.
+    pub(super) fn evict(&mut self, but: u32) -> bool {
+        for _ in 0..EVICTION_TRIES.min(self.residents.len()) {
+            let Some((slot, tenant)) = self.residents.pop_front() else {
+                return false;
+            };
+            let holds = self.awake(slot).is_some_and(|awake| {
+                awake.tenant == tenant && matches!(awake.seating, Seating::Live(_) | Seating::Away)
+            });
+            if !holds {
+                continue;
+            }
+            if slot != but && self.hibernate(slot) {
+                return true;
+            }
+            self.residents.push_back((slot, tenant));
+        }
+        false
+    }
+
+    /// Notes that an agent's memory is live now.
+    pub(super) fn list_resident(&mut self, slot: u32) {
+        let Some(awake) = self.awake_mut(slot) else {
+            return;
+        };
+        if awake.listed || !matches!(awake.seating, Seating::Live(_)) {
+            return;
+        }
+        awake.listed = true;
+        let tenant = awake.tenant;
+        if self.residents.len() > 2 * self.slots.len() + 1_024 {
+            let slots = &self.slots;
+            self.residents.retain(|(slot, tenant)| {
+                matches!(slots.get(*slot as usize), Some(Slot::Awake(a)) if a.tenant == *tenant)
+            });
+        }
+        self.residents.push_back((slot, tenant));
+    }
+
+    /// Frees an agent's slot.
+    pub(super) fn remove(&mut self, slot: u32, id: &AgentId) {
+        self.table.remove(id);
+        if let Some(gone) = self.slots.try_remove(slot as usize) {
+            match gone {
+                Slot::Awake(_) => self.count_resident(-1),
+                Slot::Asleep(asleep) => {
+                    self.arena.remove(asleep.handle);
+                    self.count_asleep(-1);
+                }
+            }
+        }
+    }
+
+    /// Moves everything away, or puts it to sleep where nobody is left to take
+    /// it, and calls back when nothing runs any more.
+    pub(super) fn drain(&mut self, done: Box<dyn FnOnce() + Send>) {
+        self.draining = Some(done);
+        self.to_drain = self.table.keys().cloned().collect();
+        self.drain_away();
+        if self.movement.leaving() == 0 {
+            let slots: Vec<u32> = self.table.values().copied().collect();
+            for slot in slots {
+                self.rest(slot);
+            }
+        }
+    }
+
+    pub(super) fn finish_drain(&mut self) {
+        if self.draining.is_none() {
+            return;
+        }
+        self.drain_away();
+        if !self.ready.is_empty() || self.movement.leaving() > 0 {
+            return;
+        }
+        let busy = self.slots.iter().any(
+            |(_, slot)| matches!(slot, Slot::Awake(a) if a.running || a.agent.unacknowledged() > 0),
+        );
+        if !busy && let Some(done) = self.draining.take() {
+            done();
+        }
+    }
+}

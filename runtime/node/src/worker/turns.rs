@@ -1,0 +1,341 @@
+//! Running turns: begin, commit, faults, and the actions that follow.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use phoenix_core::agent::{BadAnswer, Batch, Failed};
+use phoenix_core::{DeadReason, Level, Millis, NodeId, PeerMessage, control};
+use phoenix_host::{Answer, Fault, GuestLine};
+
+use crate::counters::{count, count_by};
+use crate::worker::Worker;
+use crate::worker::job::{Ended, Job, Seating};
+use crate::worker::slot::Slot;
+
+/// How long an agent waits for room for its memory before it tries again.
+const NO_ROOM_RETRY: Millis = Millis(5);
+/// Longest text of a fault that is kept.
+const MAX_FAULT: usize = 8_192;
+
+impl Worker {
+    /// Takes an agent's next batch and what it needs to run.
+    pub(super) fn begin(&mut self, slot: u32) -> Option<Job> {
+        let now = self.now;
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return None;
+        };
+        awake.queued = false;
+        if !awake.runnable(now.millis()) {
+            return None;
+        }
+        let room = Vec::with_capacity(512);
+        let kind = awake.kind.clone();
+        let batch = awake
+            .agent
+            .begin(now, &kind.policy, &*kind, &mut self.room, room)?;
+        if batch.turns() == 0 {
+            // Everything was skipped: the commit needs no guest.
+            self.commit_answer(slot, batch, None);
+            self.queue(slot);
+            return None;
+        }
+        let awake = self.awake_mut(slot)?;
+        awake.running = true;
+        Some(Job {
+            slot,
+            tenant: awake.tenant,
+            seating: std::mem::take(&mut awake.seating),
+            kind,
+            batch,
+            ended: None,
+            now,
+        })
+    }
+
+    /// Takes a job's end.
+    pub(crate) fn finish(&mut self, job: Job) {
+        let Job {
+            slot,
+            tenant,
+            seating,
+            batch,
+            ended,
+            kind,
+            ..
+        } = job;
+        let now = self.now.millis();
+        let Some(awake) = self.awake_mut(slot).filter(|awake| awake.tenant == tenant) else {
+            return;
+        };
+        awake.running = false;
+        awake.last_active = now;
+        let was_live = matches!(awake.seating, Seating::Live(_));
+        debug_assert!(!was_live, "a job takes the memory with it");
+        awake.seating = seating;
+        self.list_resident(slot);
+        match ended {
+            Some(Ended::Answered(answer)) => self.answered(slot, batch, answer),
+            Some(Ended::Faulted(fault)) => {
+                self.guest_log(slot, &fault.log, fault.log_cut);
+                self.faulted(slot, batch, &fault_text(&fault));
+            }
+            Some(Ended::NoRoom) => self.no_room(slot, batch),
+            Some(Ended::Unrecoverable(why)) => self.quarantine(slot, batch, &why),
+            None => {
+                let why = format!("a batch of {} did not run", kind.info.kind);
+                self.faulted(slot, batch, &why);
+            }
+        }
+        self.after(slot);
+    }
+
+    /// What every batch ends with: sleepers, moves, the next batch.
+    pub(super) fn after(&mut self, slot: u32) {
+        self.end_if_stopped(slot);
+        self.freeze_if_wanted(slot);
+        self.queue(slot);
+        let draining = self.draining.is_some();
+        let now = self.now.millis();
+        let Some(awake) = self.awake(slot) else {
+            return;
+        };
+        let early = awake.agent.next_wake() < awake.armed || awake.backoff_until > now;
+        if draining || !awake.sleepers.is_empty() {
+            self.rest(slot);
+        }
+        if early {
+            self.arm(slot);
+        }
+    }
+
+    fn answered(&mut self, slot: u32, batch: Batch, answer: Answer) {
+        self.guest_log(slot, &answer.log, answer.log_cut);
+        if let Some((batch, bad)) = self.commit_answer(slot, batch, Some(answer.frame)) {
+            if bad == BadAnswer::OutboxFull {
+                // The guest's memory has gone ahead of what is committed.
+                self.lose_memory(slot);
+                if let Some(awake) = self.awake_mut(slot) {
+                    awake.agent.split(batch);
+                }
+                return;
+            }
+            self.faulted(slot, batch, &bad.to_string());
+        }
+    }
+
+    /// Writes what the guest printed to its log.
+    fn guest_log(&self, slot: u32, lines: &[GuestLine], cut: u64) {
+        if cut > 0 {
+            count_by(&self.shared.counters.log_cut, cut);
+        }
+        if let Some(awake) = self.awake(slot) {
+            for line in lines {
+                self.shared
+                    .log(Some(awake.agent.id()), line.level, &line.text);
+            }
+        }
+    }
+
+    /// Commits a batch and performs what follows. On an error nothing has changed.
+    fn commit_answer(
+        &mut self,
+        slot: u32,
+        batch: Batch,
+        answer: Option<Bytes>,
+    ) -> Option<(Batch, BadAnswer)> {
+        let turns = u64::from(batch.turns());
+        let mut batch = batch;
+        let frame = std::mem::take(&mut batch.frame);
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return None;
+        };
+        let committed = awake.agent.commit(
+            batch,
+            &answer.unwrap_or_default(),
+            &awake.kind.policy,
+            &mut self.names,
+            &mut self.room,
+            &mut self.actions,
+        );
+        if let Err((mut batch, bad)) = committed {
+            batch.frame = frame;
+            return Some((batch, bad));
+        }
+        if turns > 0 {
+            count_by(&self.shared.counters.turns, turns);
+            count(&self.shared.counters.batches);
+            awake.rollback.push(frame);
+            if awake.rollback.bytes > awake.kind.policy.rollback_bytes as usize {
+                self.checkpoint(slot);
+            }
+        }
+        self.perform(slot);
+        None
+    }
+
+    /// Undoes a batch whose guest faulted.
+    fn faulted(&mut self, slot: u32, batch: Batch, why: &str) {
+        self.lose_memory(slot);
+        count(&self.shared.counters.faults);
+        let now = self.now.millis();
+        let why: Arc<str> = why
+            .get(..why.floor_char_boundary(MAX_FAULT))
+            .unwrap_or("")
+            .into();
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let id = awake.agent.id().clone();
+        let turn = batch.first_turn();
+        let turns = batch.turns();
+        awake.traps += 1;
+        awake.last_trap = Some(why.clone());
+        let failed = awake
+            .agent
+            .fail(batch, &why, &awake.kind.policy, &mut self.actions);
+        match failed {
+            Failed::Retry(after) => awake.backoff_until = now + after,
+            Failed::Dropped => awake.backoff_until = Millis(0),
+            Failed::InitFailed => {}
+        }
+        let text = format!(
+            "turns {turn} to {} undone: {why}",
+            turn + u64::from(turns) - 1
+        );
+        self.shared.log(Some(&id), Level::Error, &text);
+        self.perform(slot);
+        if failed == Failed::InitFailed {
+            self.end(slot, &DeadReason::InitFailed(why));
+        }
+    }
+
+    /// There is no room for the agent's memory: make some, and try again.
+    fn no_room(&mut self, slot: u32, batch: Batch) {
+        if let Some(awake) = self.awake_mut(slot) {
+            awake.agent.put_back(batch);
+        }
+        if !self.evict(slot) {
+            let retry = self.now.millis() + NO_ROOM_RETRY;
+            if let Some(awake) = self.awake_mut(slot) {
+                awake.backoff_until = retry;
+            }
+        }
+    }
+
+    /// The agent cannot be brought back: keep it as it is, and say so.
+    fn quarantine(&mut self, slot: u32, batch: Batch, why: &str) {
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let why: Arc<str> = why.into();
+        awake.quarantined = Some(why.clone());
+        awake.agent.put_back(batch);
+        let id = awake.agent.id().clone();
+        let reason = DeadReason::Quarantined(why.clone());
+        awake.agent.abandon(&reason, &mut self.actions);
+        self.shared
+            .log(Some(&id), Level::Error, &format!("quarantined: {why}"));
+        self.perform(slot);
+    }
+
+    /// Gives up the instance: memory is made again from the checkpoint.
+    fn lose_memory(&mut self, slot: u32) {
+        if let Some(awake) = self.awake_mut(slot) {
+            awake.seating = awake.rollback.seating();
+        }
+    }
+
+    /// Does what an agent wants done.
+    pub(super) fn perform(&mut self, slot: u32) {
+        if self.actions.is_empty() {
+            return;
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        let id = self.awake(slot).map(|awake| awake.agent.id().clone());
+        for (level, text) in actions.log.drain(..) {
+            self.shared.log(id.as_ref(), level, &text);
+        }
+        for effect in actions.unsupported.drain(..) {
+            count(&self.shared.counters.unsupported);
+            let text = format!("{effect}: unsupported by this node");
+            self.shared.log(id.as_ref(), Level::Warn, &text);
+        }
+        for (envelope, reason, attempts) in actions.dead.drain(..) {
+            self.shared.bury(&envelope, &reason, attempts);
+        }
+        for (node, ask, reply) in actions.answer.drain(..) {
+            self.answer_client(node, ask, reply);
+        }
+        for acknowledgement in actions.acknowledge.drain(..) {
+            self.acknowledged(acknowledgement);
+        }
+        for envelope in actions.send.drain(..) {
+            self.deliver(envelope, None);
+        }
+        // Delivering may have put something into the fresh one.
+        if self.actions.is_empty() {
+            self.actions = actions;
+        } else {
+            self.perform(slot);
+        }
+    }
+
+    pub(super) fn answer_client(&self, node: NodeId, ask: u64, reply: phoenix_core::Reply) {
+        if node == self.shared.node {
+            self.shared.clients.answered(ask, reply, node);
+        } else {
+            // A client that is not told in time takes the outcome for unknown.
+            let _ = self.shared.send(node, PeerMessage::Answer { ask, reply });
+        }
+    }
+
+    /// Ends an agent that stopped itself, once its last effects have their verdicts.
+    pub(super) fn end_if_stopped(&mut self, slot: u32) {
+        let Some(awake) = self.awake(slot) else {
+            return;
+        };
+        let Some(why) = awake.agent.stopped().cloned() else {
+            return;
+        };
+        if awake.agent.begun() && awake.agent.unacknowledged() > 0 {
+            return;
+        }
+        let reason = if awake.agent.begun() {
+            self.shared.log(
+                Some(awake.agent.id()),
+                Level::Info,
+                &format!("stopped: {why}"),
+            );
+            DeadReason::Stopped
+        } else {
+            DeadReason::InitFailed(why)
+        };
+        self.end(slot, &reason);
+    }
+
+    /// Takes an agent out of the world.
+    pub(super) fn end(&mut self, slot: u32, reason: &DeadReason) {
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        awake.agent.abandon(reason, &mut self.actions);
+        let id = awake.agent.id().clone();
+        let generation = awake.generation;
+        let sleepers = std::mem::take(&mut awake.sleepers);
+        self.perform(slot);
+        for done in sleepers {
+            done(Err(control::ControlError::Conflict(format!("{id} ended"))));
+        }
+        self.remove(slot, &id);
+        self.forget(id, generation);
+        count(&self.shared.counters.stopped);
+    }
+}
+
+fn fault_text(fault: &Fault) -> String {
+    if fault.backtrace.is_empty() {
+        fault.message.clone()
+    } else {
+        format!("{}\n{}", fault.message, fault.backtrace)
+    }
+}
