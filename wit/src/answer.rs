@@ -433,7 +433,8 @@ impl<'a> Effects<'a> {
                 pattern: plain(&mut r)?,
             },
             SET_TIMER => {
-                let (id, delay_ms, period_ms) = (r.u64("timer")?, r.u64("delay")?, r.u64("period")?);
+                let (id, delay_ms, period_ms) =
+                    (r.u64("timer")?, r.u64("delay")?, r.u64("period")?);
                 let ([method], payload) = texts(&mut r)?;
                 Effect::SetTimer {
                     id,
@@ -497,9 +498,7 @@ fn reply<'a>(r: &mut Bytes<'a>) -> Result<Effect<'a>, FrameError> {
     })
 }
 
-fn texts<'a, const N: usize>(
-    r: &mut Bytes<'a>,
-) -> Result<([&'a str; N], Payload<'a>), FrameError> {
+fn texts<'a, const N: usize>(r: &mut Bytes<'a>) -> Result<([&'a str; N], Payload<'a>), FrameError> {
     let content_type = wire::content_type(r.u8("content type")?)?;
     let mut lengths = [0u16; N];
     for length in &mut lengths {

@@ -298,7 +298,15 @@ mod tests {
 
     #[test]
     fn bad_ids_are_named() {
-        for bad in ["", "counter", "/a", "counter/", "Counter/a", "1c/a", "c/a\nb"] {
+        for bad in [
+            "",
+            "counter",
+            "/a",
+            "counter/",
+            "Counter/a",
+            "1c/a",
+            "c/a\nb",
+        ] {
             AgentId::new(bad).unwrap_err();
         }
         let long = format!("c/{}", "k".repeat(256));

@@ -83,13 +83,13 @@ impl Runner {
         let mut bytes = Vec::new();
         let component = Digest::of(b"component");
         snapshot::encode(&self.agent, &component, b"image", &mut bytes);
-        assert_eq!(
-            snapshot::peek_agent(&bytes),
-            Some(self.agent.id().as_str())
-        );
+        assert_eq!(snapshot::peek_agent(&bytes), Some(self.agent.id().as_str()));
         let bytes = Bytes::from(bytes);
         let read = snapshot::decode(&bytes).unwrap();
-        assert_eq!((read.component, &read.image[..]), (component, &b"image"[..]));
+        assert_eq!(
+            (read.component, &read.image[..]),
+            (component, &b"image"[..])
+        );
         let mut again = Vec::new();
         snapshot::encode(&read.agent, &component, &read.image, &mut again);
         assert_eq!(bytes, again, "a snapshot of what was restored is the same");
@@ -271,7 +271,9 @@ fn one_bad_message_among_many_is_a_dead_letter_and_the_rest_go_on() {
     drop(runner.run(1, &mut |_, _, writer| ok(writer)));
     for n in 1..=10 {
         let body = if n == 4 { b"bad" } else { b"fin" };
-        runner.agent.offer(message("test/a", n, body), &policy, &mut out);
+        runner
+            .agent
+            .offer(message("test/a", n, body), &policy, &mut out);
     }
     let mut applied = Vec::new();
     let why: Arc<str> = "trap".into();
@@ -309,9 +311,11 @@ fn an_ask_is_answered_across_a_sleep() {
     let mut asker = Runner::new("test/asker", KindPolicy::default());
     let mut other = Runner::new("test/other", KindPolicy::default());
     let mut out = Actions::default();
-    asker
-        .agent
-        .offer(message("test/asker", 0, b""), &asker.policy.clone(), &mut out);
+    asker.agent.offer(
+        message("test/asker", 0, b""),
+        &asker.policy.clone(),
+        &mut out,
+    );
     let asked = asker.run(1, &mut |_, input, writer| {
         if matches!(input, Input::Message { .. }) {
             writer.effect(&Effect::Ask {
@@ -343,12 +347,16 @@ fn an_ask_is_answered_across_a_sleep() {
     }));
     other.through_snapshot();
     let request = request.unwrap();
-    other
-        .agent
-        .offer(message("test/other", 0, b""), &other.policy.clone(), &mut out);
+    other.agent.offer(
+        message("test/other", 0, b""),
+        &other.policy.clone(),
+        &mut out,
+    );
     // The handler is pending: only what resumes it may run.
     assert!(other.begin(3).is_none());
-    other.agent.offer(stray_reply("test/other"), &other.policy.clone(), &mut out);
+    other
+        .agent
+        .offer(stray_reply("test/other"), &other.policy.clone(), &mut out);
     let batch = other.begin(3).unwrap();
     assert_eq!(batch.turns(), 0, "a reply nobody waits for is no turn");
     other.commit(batch, &Bytes::new(), &mut out);
@@ -373,9 +381,11 @@ fn stray_reply(id: &str) -> Arc<Envelope> {
 fn an_ask_runs_into_its_deadline_once() {
     let mut asker = Runner::new("test/asker", KindPolicy::default());
     let mut out = Actions::default();
-    asker
-        .agent
-        .offer(message("test/asker", 0, b""), &asker.policy.clone(), &mut out);
+    asker.agent.offer(
+        message("test/asker", 0, b""),
+        &asker.policy.clone(),
+        &mut out,
+    );
     drop(asker.run(1, &mut |_, input, writer| {
         if matches!(input, Input::Message { .. }) {
             writer.effect(&Effect::Ask {

@@ -112,7 +112,11 @@ impl Agent {
         let mut writer = FrameWriter::new(buf, self.id.as_str(), self.seed);
         let mut entries = std::mem::take(&mut room.entries);
         entries.clear();
-        let bound = if self.isolate > 0 { 1 } else { policy.batch_messages };
+        let bound = if self.isolate > 0 {
+            1
+        } else {
+            policy.batch_messages
+        };
         while writer.count() < bound && writer.len() < policy.batch_bytes as usize {
             let Some(input) = self.next_input(policy, handlers) else {
                 break;

@@ -181,7 +181,12 @@ impl Agent {
             let Some(mut turn) = reader.next_answer()? else {
                 break;
             };
-            bound("effects", "turn", turn.effects.left().into(), policy.turn_effects.into())?;
+            bound(
+                "effects",
+                "turn",
+                turn.effects.left().into(),
+                policy.turn_effects.into(),
+            )?;
             let from = effects.len();
             while let Some(effect) = turn.effects.next_effect()? {
                 self.check_effect(&effect, number, batch, &mut new_asks, &mut answered, policy)?;
@@ -225,7 +230,12 @@ impl Agent {
         match *effect {
             Effect::Send { to, payload, .. } => {
                 self.check_receiver(to)?;
-                bound("bytes", "message", payload.bytes.len() as u64, policy.max_message.into())
+                bound(
+                    "bytes",
+                    "message",
+                    payload.bytes.len() as u64,
+                    policy.max_message.into(),
+                )
             }
             Effect::Ask {
                 ask, to, payload, ..
@@ -235,7 +245,12 @@ impl Agent {
                     return Err(BadAnswer::AskInUse(ask));
                 }
                 new_asks.push(ask);
-                bound("bytes", "message", payload.bytes.len() as u64, policy.max_message.into())
+                bound(
+                    "bytes",
+                    "message",
+                    payload.bytes.len() as u64,
+                    policy.max_message.into(),
+                )
             }
             Effect::Reply { request, .. } => {
                 let open = self.requests.contains_key(&request)
@@ -273,7 +288,10 @@ impl Agent {
         let kept = effects.iter().filter(|effect| {
             matches!(
                 effect,
-                Effect::Send { .. } | Effect::Ask { .. } | Effect::Reply { .. } | Effect::Spawn { .. }
+                Effect::Send { .. }
+                    | Effect::Ask { .. }
+                    | Effect::Reply { .. }
+                    | Effect::Spawn { .. }
             )
         });
         let room = u64::from(policy.outbox_messages).saturating_sub(self.outbox.len());
@@ -520,14 +538,10 @@ impl Agent {
             let give_up = give_up.unwrap_or(commit.now + commit.policy.give_up_after);
             let sender = commit.sender.clone();
             self.wake_by(commit.now + UNANSWERED);
-            out.send.extend(self.outbox.push(
-                sender,
-                &to,
-                Lane::Normal,
-                body,
-                commit.now,
-                give_up,
-            ));
+            out.send.extend(
+                self.outbox
+                    .push(sender, &to, Lane::Normal, body, commit.now, give_up),
+            );
         } else {
             out.send.push(Arc::new(Envelope {
                 from: commit.sender.clone(),
@@ -574,12 +588,7 @@ impl Commit<'_> {
     }
 }
 
-fn bound(
-    what: &'static str,
-    scope: &'static str,
-    found: u64,
-    bound: u64,
-) -> Result<(), BadAnswer> {
+fn bound(what: &'static str, scope: &'static str, found: u64, bound: u64) -> Result<(), BadAnswer> {
     if found <= bound {
         return Ok(());
     }

@@ -145,7 +145,10 @@ impl Mailbox {
     /// Empties it.
     pub(crate) fn drain(&mut self) -> Vec<Input> {
         self.bytes = 0;
-        self.urgent.drain(..).chain(self.messages.drain(..)).collect()
+        self.urgent
+            .drain(..)
+            .chain(self.messages.drain(..))
+            .collect()
     }
 }
 

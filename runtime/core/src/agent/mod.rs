@@ -27,17 +27,17 @@ use hashbrown::HashMap;
 use batch::Entry;
 pub use batch::{Batch, BatchRoom, Handlers};
 pub use commit::{BadAnswer, Names};
-pub use inbound::StreamIndex;
 pub(crate) use inbound::Inbound;
+pub use inbound::StreamIndex;
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use outbox::Outbox;
 pub(crate) use timers::{Timer, Timers};
 
 use crate::{
-    Acknowledgement, AgentId, Ask, Body, DeadReason, Delivery, Envelope, Incarnation,
-    KindPolicy, Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo,
-    Sender, SkipReason, StreamKey,
+    Acknowledgement, AgentId, Ask, Body, DeadReason, Delivery, Envelope, Incarnation, KindPolicy,
+    Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo, Sender,
+    SkipReason, StreamKey,
 };
 use inbound::Arrival;
 
@@ -320,8 +320,11 @@ impl Agent {
     }
 
     fn has_room(&self, envelope: &Envelope, policy: &KindPolicy) -> bool {
-        self.mailbox
-            .has_room(envelope.size(), policy.mailbox_messages, policy.mailbox_bytes)
+        self.mailbox.has_room(
+            envelope.size(),
+            policy.mailbox_messages,
+            policy.mailbox_bytes,
+        )
     }
 
     fn refuse(

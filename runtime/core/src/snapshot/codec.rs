@@ -266,8 +266,8 @@ impl<'a> Reader<'a> {
         Ok(match self.u8("sender")? {
             0 => Sender::Agent(self.agent()?, self.incarnation()?),
             1 => {
-                let client = ClientId::new(self.text("client")?)
-                    .ok_or(SnapshotError::Invalid("client"))?;
+                let client =
+                    ClientId::new(self.text("client")?).ok_or(SnapshotError::Invalid("client"))?;
                 Sender::Client(client, self.node()?)
             }
             2 => Sender::System,

@@ -152,9 +152,7 @@ pub fn peek_agent(snapshot: &[u8]) -> Option<&str> {
     // An id is at most 320 bytes, so its length takes one or two bytes.
     let (length, at) = match rest {
         [low, ..] if *low < 0x80 => (usize::from(*low), 1),
-        [low, high, ..] if *high < 0x80 => {
-            (usize::from(*low & 0x7f) | usize::from(*high) << 7, 2)
-        }
+        [low, high, ..] if *high < 0x80 => (usize::from(*low & 0x7f) | usize::from(*high) << 7, 2),
         _ => return None,
     };
     std::str::from_utf8(rest.get(at..at + length)?).ok()
@@ -229,9 +227,7 @@ fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
         let mut expected = None;
         for _ in 0..r.count(4, "outbox")? {
             let envelope = r.envelope()?;
-            let sequence = envelope
-                .sequence
-                .ok_or(SnapshotError::Invalid("outbox"))?;
+            let sequence = envelope.sequence.ok_or(SnapshotError::Invalid("outbox"))?;
             let in_order = expected.is_none_or(|expected| expected == sequence.number);
             if !in_order || sequence.number >= next || sequence.lane != lane || envelope.to != to {
                 return Err(SnapshotError::Invalid("outbox"));
