@@ -1,0 +1,225 @@
+//! One connection at work: two streams each way, until it ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use phoenix_core::PeerMessage;
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::hello::Close;
+use super::inbound::Frames;
+use super::outbound::Class;
+use super::peer::{Established, Peer, until_closing};
+use super::tuning::STREAMS;
+
+/// Chunks read from a stream at once.
+const CHUNKS: usize = 32;
+
+/// A handler that took longer than this is taken for one that blocks.
+const BLOCKS: Duration = Duration::from_millis(1);
+
+/// Why a link ended.
+pub(super) enum LinkEnd {
+    /// The transport closes.
+    Closing,
+    /// Another connection takes its place.
+    Replaced(Box<Established>),
+    /// The connection is gone.
+    Lost,
+}
+
+/// Why one of a link's tasks ended.
+enum TaskEnd {
+    /// Its stream was finished in good order.
+    Finished,
+    /// The connection is gone.
+    Lost,
+    /// The connection must go.
+    Close(Close),
+}
+
+/// Serves the connection until it ends; nothing of it is left then.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
+    connection: &Connection,
+    boot: u64,
+    offers: &mut mpsc::Receiver<Established>,
+) -> LinkEnd {
+    let mut tasks = JoinSet::new();
+    for class in Class::ALL {
+        tasks.spawn(write(Arc::clone(peer), connection.clone(), class));
+    }
+    let closing = shared.closing.subscribe();
+    let mut streams = 0;
+    let (end, close) = loop {
+        tokio::select! {
+            stream = connection.accept_uni() => match stream {
+                Ok(stream) if streams < STREAMS => {
+                    streams += 1;
+                    tasks.spawn(read(Arc::clone(shared), Arc::clone(peer), stream));
+                }
+                Ok(_) => break (LinkEnd::Lost, Close::Stream),
+                Err(error) => {
+                    tracing::info!(peer = %peer.node, %error, "disconnected");
+                    break (LinkEnd::Lost, Close::Closing);
+                }
+            },
+            Some(task) = tasks.join_next() => match task {
+                Ok(TaskEnd::Finished | TaskEnd::Lost) => {}
+                Ok(TaskEnd::Close(close)) => break (LinkEnd::Lost, close),
+                Err(error) => {
+                    tracing::error!(peer = %peer.node, %error, "serving a peer failed");
+                    break (LinkEnd::Lost, Close::Failed);
+                }
+            },
+            Some(offer) = offers.recv() => {
+                if replaces(&offer, boot) {
+                    break (LinkEnd::Replaced(Box::new(offer)), Close::Superseded);
+                }
+                Close::Duplicate.close(&offer.connection);
+            }
+            () = until_closing(closing.clone()) => {
+                finish(shared, peer, connection, &mut tasks).await;
+                break (LinkEnd::Closing, Close::Closing);
+            }
+        }
+    };
+    if let Close::Malformed(error) = &close {
+        shared.malformed.add(1);
+        tracing::warn!(peer = %peer.node, %error, "malformed frame; closing the connection");
+    }
+    close.close(connection);
+    for class in Class::ALL {
+        peer.queue(class).close();
+    }
+    // A handler at work is waited for: nothing is received after `disconnected`.
+    while tasks.join_next().await.is_some() {}
+    end
+}
+
+/// Whether a new connection takes the place of one that stands. What the other
+/// side decided does; what is for us to decide does only if the peer restarted,
+/// for then the old one is dead. Otherwise both sides dialled at once.
+fn replaces(offer: &Established, boot: u64) -> bool {
+    offer.undecided.is_none() || offer.hello.boot > boot
+}
+
+/// Lets the writers send what waits, for a bounded time.
+async fn finish(
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
+    connection: &Connection,
+    tasks: &mut JoinSet<TaskEnd>,
+) {
+    for class in Class::ALL {
+        peer.queue(class).finish();
+    }
+    let mut writers = Class::ALL.len();
+    let finished = async {
+        while writers > 0 {
+            match tasks.join_next().await {
+                Some(Ok(TaskEnd::Finished)) => writers -= 1,
+                Some(_) => {}
+                None => break,
+            }
+        }
+    };
+    tokio::select! {
+        () = finished => {}
+        _ = connection.closed() => {}
+        () = tokio::time::sleep(shared.limits.close_timeout) => {
+            tracing::warn!(peer = %peer.node, "closing before everything was sent");
+        }
+    }
+}
+
+async fn write(peer: Arc<Peer>, connection: Connection, class: Class) -> TaskEnd {
+    let Ok(stream) = connection.open_uni().await else {
+        return TaskEnd::Lost;
+    };
+    match write_all(&peer, stream, class).await {
+        Ok(()) => TaskEnd::Finished,
+        Err(_) => TaskEnd::Lost,
+    }
+}
+
+async fn write_all(
+    peer: &Peer,
+    mut stream: SendStream,
+    class: Class,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // Small messages go before bulk that waits for the network.
+    stream.set_priority(match class {
+        Class::Ordered => 1,
+        Class::Bulk => 0,
+    })?;
+    stream.write_all(&[class as u8]).await?;
+    let queue = peer.queue(class);
+    while let Some(mut chunks) = queue.take().await {
+        let bytes = chunks.iter().map(Bytes::len).sum();
+        stream.write_all_chunks(&mut chunks).await?;
+        queue.written(bytes);
+    }
+    stream.finish()?;
+    // Resolves when the peer has everything.
+    stream.stopped().await?;
+    Ok(())
+}
+
+async fn read(shared: Arc<Shared>, peer: Arc<Peer>, mut stream: RecvStream) -> TaskEnd {
+    let mut class = [0];
+    if stream.read_exact(&mut class).await.is_err() {
+        return TaskEnd::Lost;
+    }
+    let [class] = class;
+    if !Class::ALL.iter().any(|known| *known as u8 == class) {
+        return TaskEnd::Close(Close::Stream);
+    }
+    let mut frames = Frames::new(shared.limits.frame_bytes);
+    let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
+    let mut blocks = false;
+    loop {
+        let count = match stream.read_chunks(&mut chunks).await {
+            Ok(Some(count)) => count,
+            Ok(None) => return TaskEnd::Finished,
+            Err(_) => return TaskEnd::Lost,
+        };
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        let mut malformed = None;
+        for chunk in chunks.iter_mut().take(count) {
+            bytes += chunk.len();
+            if let Err(error) = frames.push(std::mem::take(chunk), &mut messages) {
+                malformed = Some(error);
+                break;
+            }
+        }
+        peer.counters.received_bytes.add(bytes);
+        peer.counters.received_messages.add(messages.len());
+        if !messages.is_empty() {
+            blocks = deliver(&shared, &peer, messages, blocks);
+        }
+        if let Some(error) = malformed {
+            return TaskEnd::Close(Close::Malformed(error));
+        }
+    }
+}
+
+/// Hands messages over on this thread, which costs nothing. A handler that has
+/// blocked before gets the runtime's means for that, so that other peers go on;
+/// returns whether this one did.
+fn deliver(shared: &Shared, peer: &Peer, messages: Vec<PeerMessage>, blocks: bool) -> bool {
+    let began = Instant::now();
+    let call = || shared.events.received(peer.node, messages);
+    if blocks && shared.may_block {
+        tokio::task::block_in_place(call);
+    } else {
+        call();
+    }
+    began.elapsed() > BLOCKS
+}

@@ -1,0 +1,183 @@
+//! TLS for nodes: 1.3 only, aws-lc-rs only, both sides with certificates of the
+//! cluster's authority. A joiner, which has none yet, is told apart by its ALPN.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use phoenix_core::NodeId;
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::identity::{ClusterId, Fingerprint, Identity, JOIN_PROTOCOL, node_name};
+
+/// ALPN of connections between nodes. Their version is in the hello.
+pub(crate) const PEER_PROTOCOL: &[u8] = b"phoenix-peer";
+
+/// TLS could not be set up: the identity is at fault.
+#[derive(Debug, thiserror::Error)]
+#[error("the node's certificate or key cannot be used: {0}")]
+pub struct TlsError(String);
+
+fn failed(error: impl std::fmt::Display) -> TlsError {
+    TlsError(error.to_string())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn roots(authority: CertificateDer<'static>) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).map_err(failed)?;
+    Ok(Arc::new(roots))
+}
+
+/// For whoever connects to us. A client without a certificate passes TLS; it
+/// must then be a joiner, which the acceptor checks by [`protocol`].
+pub(super) fn server(identity: &Identity) -> Result<Arc<QuicServerConfig>, TlsError> {
+    let authority = identity.authority_certificate();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots(authority.clone())?, provider())
+            .allow_unauthenticated()
+            .build()
+            .map_err(failed)?;
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(failed)?
+        .with_client_cert_verifier(verifier)
+        // A joiner needs the authority's certificate to compare its fingerprint.
+        .with_single_cert(vec![identity.certificate(), authority], identity.key())
+        .map_err(failed)?;
+    config.alpn_protocols = vec![PEER_PROTOCOL.to_vec(), JOIN_PROTOCOL.to_vec()];
+    // Without resumption each connection shows its certificate anew.
+    config.send_tls13_tickets = 0;
+    QuicServerConfig::try_from(config)
+        .map(Arc::new)
+        .map_err(failed)
+}
+
+/// For connecting to other nodes.
+pub(super) fn client(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(failed)?
+        .with_root_certificates(roots(identity.authority_certificate())?)
+        .with_client_auth_cert(vec![identity.certificate()], identity.key())
+        .map_err(failed)?;
+    config.alpn_protocols = vec![PEER_PROTOCOL.to_vec()];
+    config.resumption = Resumption::disabled();
+    QuicClientConfig::try_from(config)
+        .map(Arc::new)
+        .map_err(failed)
+}
+
+/// For joining: trusts whoever has a certificate by the authority with this
+/// fingerprint. What fingerprint was found instead is left in `found`.
+pub(crate) fn joiner(
+    expected: Fingerprint,
+    found: Arc<Mutex<Option<Fingerprint>>>,
+) -> Result<Arc<QuicClientConfig>, TlsError> {
+    let provider = provider();
+    let verifier = ByFingerprint {
+        expected,
+        found,
+        algorithms: provider.signature_verification_algorithms,
+    };
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(failed)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![JOIN_PROTOCOL.to_vec()];
+    config.resumption = Resumption::disabled();
+    QuicClientConfig::try_from(config)
+        .map(Arc::new)
+        .map_err(failed)
+}
+
+/// The ALPN a connection agreed on.
+pub(super) fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
+    let data = connection.handshake_data()?;
+    data.downcast::<HandshakeData>().ok()?.protocol
+}
+
+/// Whether the other side's certificate, which TLS has checked to be of our
+/// authority, is that of `node`.
+pub(super) fn is_node(connection: &quinn::Connection, node: NodeId, cluster: ClusterId) -> bool {
+    let Some(identity) = connection.peer_identity() else {
+        return false;
+    };
+    let Ok(chain) = identity.downcast::<Vec<CertificateDer<'static>>>() else {
+        return false;
+    };
+    let certificate = chain.first().map(ParsedCertificate::try_from);
+    let name = ServerName::try_from(node_name(node, cluster));
+    match (certificate, name) {
+        (Some(Ok(certificate)), Ok(name)) => {
+            rustls::client::verify_server_name(&certificate, &name).is_ok()
+        }
+        _ => false,
+    }
+}
+
+/// Knows the authority by the SHA-256 of its certificate.
+#[derive(Debug)]
+struct ByFingerprint {
+    expected: Fingerprint,
+    found: Arc<Mutex<Option<Fingerprint>>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for ByFingerprint {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let authority = intermediates
+            .iter()
+            .find(|certificate| Fingerprint::of(certificate) == self.expected);
+        let Some(authority) = authority else {
+            let other = intermediates.first().unwrap_or(end_entity);
+            *self.found.lock() = Some(Fingerprint::of(other));
+            return Err(rustls::Error::General("another authority".to_owned()));
+        };
+        let roots = roots(authority.clone().into_owned())
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        WebPkiServerVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?
+            .verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("QUIC has no TLS 1.2".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

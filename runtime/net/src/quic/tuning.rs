@@ -1,0 +1,108 @@
+//! QUIC's parameters, and why they are what they are.
+
+use std::sync::Arc;
+
+use quinn::congestion::CubicConfig;
+use quinn::{
+    ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
+    TransportConfig, VarInt,
+};
+
+use super::config::QuicLimits;
+use crate::identity::Identity;
+
+/// Bytes of one stream under way: a snapshot of several MiB fits without
+/// waiting for the receiver to make room.
+const STREAM_WINDOW: u32 = 8 << 20;
+
+/// Streams a peer may open towards us: one ordered, one bulk.
+pub(super) const STREAMS: u32 = 2;
+
+/// Bytes of a connection under way. More than the streams together, so that a
+/// bulk transfer never keeps the ordered stream from writing.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * (STREAMS + 1);
+
+/// Bytes sent before the first acknowledgement. More than the internet's ten
+/// packets, as nodes of a cluster are close; less than a socket's buffer, so
+/// that a burst is not lost in it.
+const INITIAL_WINDOW: u64 = 128 << 10;
+
+/// Bytes of a UDP payload on loopback, which has packets of 16 KiB or more on
+/// every system: the cost of a packet is much the same at any size.
+const LOOPBACK_MTU: u16 = 16_000;
+
+/// Bytes of a UDP payload that path discovery goes up to elsewhere: Ethernet's
+/// jumbo frames of 9,000 less the headers.
+const MOST_MTU: u16 = 8_952;
+
+/// Bytes of the socket's buffers; the system may give less.
+pub(super) const SOCKET_BUFFER: usize = 4 << 20;
+
+/// A path's transport parameters.
+pub(super) fn transport(limits: &QuicLimits, loopback: bool) -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW);
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(if loopback { LOOPBACK_MTU } else { MOST_MTU });
+    config
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(CONNECTION_WINDOW.into())
+        .max_concurrent_uni_streams(STREAMS.into())
+        // The hello, or a joiner's request.
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(congestion))
+        .mtu_discovery_config(Some(discovery))
+        .max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok())
+        // Both sides do it: a dead peer is noticed by whoever has nothing to send, too.
+        .keep_alive_interval(Some(limits.keep_alive));
+    if loopback {
+        config.initial_mtu(LOOPBACK_MTU);
+    }
+    Arc::new(config)
+}
+
+/// The endpoint's parameters. Reset tokens come from the node's key: after a
+/// restart on the same port it can tell peers at once that their old
+/// connections are gone, where they would wait for the idle timeout.
+pub(super) fn endpoint(identity: &Identity) -> EndpointConfig {
+    use aws_lc_rs::hmac;
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, &identity.derived_secret("quic reset"));
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    config.cid_generator(|| Box::new(RandomIds));
+    // Loopback's packets are received too; memory is taken up only as packets come.
+    if config.max_udp_payload_size(LOOPBACK_MTU).is_err() {
+        tracing::warn!("the largest UDP payload was not accepted; the default stays");
+    }
+    config
+}
+
+/// Bytes of a connection id.
+const ID_BYTES: usize = 8;
+
+/// Random connection ids. Quinn's default ones are checked with a key that is
+/// lost in a restart, and packets with ids of before are then ignored, not reset.
+#[derive(Debug)]
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; ID_BYTES];
+        if aws_lc_rs::rand::fill(&mut id).is_err() {
+            // The library's generator does not fail once it is seeded. Should it
+            // do so, ids repeat and the handshake fails.
+            tracing::error!("no random connection id");
+        }
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<std::time::Duration> {
+        None
+    }
+}

@@ -1,0 +1,188 @@
+//! What operators ask, as one node passes it on to another.
+
+use phoenix_core::control::{
+    AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
+    KindInfo, LogLine, NodeInfo, Request, Response, Verdict,
+};
+use phoenix_core::{KindPolicy, Level, SpawnPolicy};
+
+use super::codec::{Wire, choice, record};
+use super::input::{Input, Malformed};
+use super::output::Output;
+
+choice!(Level as "a level" {
+    0 => Error,
+    1 => Warn,
+    2 => Info,
+    3 => Debug,
+    4 => Trace,
+});
+
+choice!(SpawnPolicy as "a spawn policy" {
+    0 => OnMessage,
+    1 => Explicit,
+});
+
+record!(KindPolicy {
+    spawn,
+    movable,
+    memory_bytes,
+    table_elements,
+    turn_deadline,
+    turn_slice,
+    max_message,
+    batch_messages,
+    batch_bytes,
+    turn_effects,
+    answer_bytes,
+    mailbox_messages,
+    mailbox_bytes,
+    outbox_messages,
+    outbox_bytes,
+    open_asks,
+    open_requests,
+    timers,
+    streams,
+    turn_log_bytes,
+    rollback_bytes,
+    idle_after,
+    max_attempts,
+    give_up_after,
+});
+
+choice!(Request as "a request" {
+    0 => Deploy { kind, component, policy },
+    1 => Kinds,
+    2 => Spawn { agent, config, on },
+    3 => Send { client, messages, timeout },
+    4 => Call { client, agent, method, payload, timeout },
+    5 => Agents { kind, node, after, limit },
+    6 => Inspect { agent },
+    7 => Migrate { agent, to },
+    8 => Hibernate { agent },
+    9 => Stop { agent },
+    10 => Logs { agent, node, after, limit },
+    11 => Nodes,
+    12 => DeadLetters { node, limit },
+    13 => JoinToken { valid_for },
+    14 => Counters,
+    15 => Shutdown,
+});
+
+record!(ClientMessage {
+    agent,
+    method,
+    payload,
+    sequence
+});
+
+choice!(Verdict as "a verdict" {
+    0 => Applied,
+    1 => Dead { code, detail },
+    2 => Refused { expected, reason },
+    3 => Unknown,
+});
+
+choice!(Response as "a response" {
+    0 => Done,
+    1 => Deployed(kind),
+    2 => Kinds(kinds),
+    3 => Spawned { node },
+    4 => Sent(verdicts),
+    5 => Called(reply),
+    6 => Agents(agents),
+    7 => Agent(detail),
+    8 => Migrated { migration, from, to, pause_us, bytes },
+    9 => Hibernated { bytes },
+    10 => Logs(lines),
+    11 => Nodes(nodes),
+    12 => DeadLetters(letters),
+    13 => JoinToken(token),
+    14 => Counters(counters),
+});
+
+record!(KindInfo {
+    kind,
+    component,
+    component_bytes,
+    framed,
+    handlers,
+    policy,
+});
+record!(HandlerInfo { name, interleave });
+
+choice!(AgentStatus as "an agent's status" {
+    0 => Resident,
+    1 => Hibernated,
+    2 => Moving,
+    3 => BackingOff,
+    4 => Quarantined,
+});
+
+record!(AgentInfo {
+    agent,
+    node,
+    status,
+    turns,
+    mailbox,
+    bytes
+});
+
+record!(AgentDetail {
+    info,
+    component,
+    incarnation,
+    generation,
+    pending,
+    open_asks,
+    outbox,
+    timers,
+    streams_in,
+    streams_out,
+    traps,
+    last_trap,
+    unmovable,
+    counters,
+});
+
+record!(LogLine {
+    number,
+    at,
+    level,
+    agent,
+    text
+});
+
+record!(NodeInfo {
+    node,
+    address,
+    connected,
+    directory,
+    boot,
+    version,
+    resident,
+    hibernated,
+    uptime,
+});
+
+record!(DeadLetter {
+    node,
+    number,
+    at,
+    from,
+    to,
+    method,
+    payload,
+    reason,
+    detail,
+    attempts,
+});
+
+choice!(ControlError as "a control error" {
+    0 => Invalid(text),
+    1 => NotFound(text),
+    2 => Conflict(text),
+    3 => Unavailable(text),
+    4 => Unknown(text),
+    5 => Internal(text),
+});

@@ -1,0 +1,334 @@
+//! Messages between nodes as bytes, version 1.
+//!
+//! A stream is a sequence of frames: a length of four bytes, little-endian,
+//! then so many bytes, whose first is the message's tag. Numbers are LEB128,
+//! texts and byte strings carry their length, lists their count; a list of
+//! envelopes or acknowledgements goes on to the end of its frame. The version
+//! is agreed when a connection is made, not repeated in each frame.
+//!
+//! Reading distrusts every byte: lengths are checked against what is left and
+//! counts against [`MAX_ITEMS`] before anything is allocated, nothing nests, and
+//! nothing panics. Writing splits long lists of envelopes and acknowledgements
+//! into several frames and refuses a message that fits into none.
+
+pub(crate) mod codec;
+mod control;
+mod envelope;
+mod input;
+mod migration;
+mod names;
+mod output;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use phoenix_core::{Acknowledgement, Envelope, Member, PeerMessage};
+
+use codec::{Wire, record};
+use envelope::{ReadRun, Run};
+pub use input::{Input, Malformed};
+pub use output::{Chunks, Output};
+
+/// The version of this format. Nodes of different versions do not connect.
+pub const VERSION: u16 = 1;
+
+/// Most items one list in a frame may have.
+pub const MAX_ITEMS: usize = codec::MAX_LIST;
+
+/// Bytes of a frame's length.
+pub const HEADER: usize = 4;
+
+/// A frame that grows past this many bytes is ended and the list goes on in another:
+/// the receiver can work on the first while the rest is under way.
+const SPLIT_AT: usize = 256 << 10;
+
+/// A message that fits into no frame. Nothing of it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message of {bytes} bytes is over the bound of {bound} bytes for a frame")]
+pub struct TooLarge {
+    /// What it takes.
+    pub bytes: usize,
+    /// What a frame may take.
+    pub bound: usize,
+}
+
+mod tag {
+    pub(super) const DELIVER: u8 = 0;
+    pub(super) const ACKNOWLEDGE: u8 = 1;
+    pub(super) const ANSWER: u8 = 2;
+    pub(super) const MOVED: u8 = 3;
+    pub(super) const MARKER: u8 = 4;
+    pub(super) const MARKER_SEEN: u8 = 5;
+    pub(super) const MIGRATION: u8 = 6;
+    pub(super) const DIRECTORY_ASK: u8 = 7;
+    pub(super) const DIRECTORY_ANSWER: u8 = 8;
+    pub(super) const COMPONENT_WANTED: u8 = 9;
+    pub(super) const COMPONENT_PART: u8 = 10;
+    pub(super) const KIND: u8 = 11;
+    pub(super) const MEMBERS: u8 = 12;
+    pub(super) const CONTROL_ASK: u8 = 13;
+    pub(super) const CONTROL_ANSWER: u8 = 14;
+    pub(super) const LEAVING: u8 = 15;
+}
+
+record!(Member { node, address });
+
+/// Appends `message` to `out` as one or more frames of at most `bound` bytes
+/// each, and says how many. If it is too large, `out` is as it was.
+pub fn encode(message: &PeerMessage, bound: usize, out: &mut Output) -> Result<usize, TooLarge> {
+    let before = out.mark();
+    let frames = match message {
+        PeerMessage::Deliver(envelopes) => {
+            let mut run = Run::default();
+            list(
+                tag::DELIVER,
+                envelopes,
+                bound,
+                out,
+                |envelope, first, out| {
+                    if first {
+                        run = Run::default();
+                    }
+                    run.put_envelope(envelope, out);
+                },
+            )
+        }
+        PeerMessage::Acknowledge(acknowledgements) => {
+            let mut run = Run::default();
+            list(
+                tag::ACKNOWLEDGE,
+                acknowledgements,
+                bound,
+                out,
+                |one, first, out| {
+                    if first {
+                        run = Run::default();
+                    }
+                    run.put_acknowledgement(one, out);
+                },
+            )
+        }
+        other => {
+            let frame = out.begin_frame();
+            put_single(other, out);
+            out.end_frame(&frame, bound).map(|()| 1)
+        }
+    };
+    if frames.is_err() {
+        out.rewind(&before);
+    }
+    frames
+}
+
+/// Writes `items` into as many frames as they need. `put` is told whether the
+/// item is the first of its frame.
+fn list<'a, T>(
+    tag: u8,
+    items: &'a [T],
+    bound: usize,
+    out: &mut Output,
+    mut put: impl FnMut(&'a T, bool, &mut Output),
+) -> Result<usize, TooLarge> {
+    let mut frames = 0;
+    let mut rest = items;
+    while !rest.is_empty() {
+        let frame = out.begin_frame();
+        out.byte(tag);
+        let mut taken = 0;
+        for item in rest.iter().take(MAX_ITEMS) {
+            let before = out.mark();
+            put(item, taken == 0, out);
+            if taken > 0 && out.frame_len(&frame) > bound {
+                out.rewind(&before);
+                break;
+            }
+            taken += 1;
+            if out.frame_len(&frame) >= SPLIT_AT {
+                break;
+            }
+        }
+        out.end_frame(&frame, bound)?;
+        frames += 1;
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    Ok(frames)
+}
+
+fn put_single(message: &PeerMessage, out: &mut Output) {
+    match message {
+        // Lists are written by `list`.
+        PeerMessage::Deliver(_) => out.byte(tag::DELIVER),
+        PeerMessage::Acknowledge(_) => out.byte(tag::ACKNOWLEDGE),
+        PeerMessage::Answer { ask, reply } => {
+            out.byte(tag::ANSWER);
+            ask.put(out);
+            reply.put(out);
+        }
+        PeerMessage::Moved {
+            agent,
+            to,
+            generation,
+        } => {
+            out.byte(tag::MOVED);
+            agent.put(out);
+            to.put(out);
+            generation.put(out);
+        }
+        PeerMessage::Marker {
+            agent,
+            origin,
+            marker,
+        } => {
+            out.byte(tag::MARKER);
+            agent.put(out);
+            origin.put(out);
+            marker.put(out);
+        }
+        PeerMessage::MarkerSeen { agent, marker } => {
+            out.byte(tag::MARKER_SEEN);
+            agent.put(out);
+            marker.put(out);
+        }
+        PeerMessage::Migration(step) => {
+            out.byte(tag::MIGRATION);
+            step.put(out);
+        }
+        PeerMessage::DirectoryAsk { id, command } => {
+            out.byte(tag::DIRECTORY_ASK);
+            id.put(out);
+            command.put(out);
+        }
+        PeerMessage::DirectoryAnswer { id, answer } => {
+            out.byte(tag::DIRECTORY_ANSWER);
+            id.put(out);
+            answer.put(out);
+        }
+        PeerMessage::ComponentWanted { component } => {
+            out.byte(tag::COMPONENT_WANTED);
+            component.put(out);
+        }
+        PeerMessage::ComponentPart {
+            component,
+            offset,
+            total,
+            bytes,
+        } => {
+            out.byte(tag::COMPONENT_PART);
+            component.put(out);
+            offset.put(out);
+            total.put(out);
+            bytes.put(out);
+        }
+        PeerMessage::Kind(kind) => {
+            out.byte(tag::KIND);
+            kind.put(out);
+        }
+        PeerMessage::Members(members) => {
+            out.byte(tag::MEMBERS);
+            members.put(out);
+        }
+        PeerMessage::ControlAsk { id, request } => {
+            out.byte(tag::CONTROL_ASK);
+            id.put(out);
+            request.put(out);
+        }
+        PeerMessage::ControlAnswer { id, response } => {
+            out.byte(tag::CONTROL_ANSWER);
+            id.put(out);
+            response.put(out);
+        }
+        PeerMessage::Leaving => out.byte(tag::LEAVING),
+    }
+}
+
+/// Reads a frame's bytes, without their length.
+pub fn decode(frame: Bytes) -> Result<PeerMessage, Malformed> {
+    let mut input = Input::new(frame);
+    let message = single(&mut input)?;
+    input.end()?;
+    Ok(message)
+}
+
+fn single(input: &mut Input) -> Result<PeerMessage, Malformed> {
+    Ok(match input.byte("a message")? {
+        tag::DELIVER => PeerMessage::Deliver(envelopes(input)?),
+        tag::ACKNOWLEDGE => PeerMessage::Acknowledge(acknowledgements(input)?),
+        tag::ANSWER => PeerMessage::Answer {
+            ask: Wire::get(input)?,
+            reply: Wire::get(input)?,
+        },
+        tag::MOVED => PeerMessage::Moved {
+            agent: Wire::get(input)?,
+            to: Wire::get(input)?,
+            generation: Wire::get(input)?,
+        },
+        tag::MARKER => PeerMessage::Marker {
+            agent: Wire::get(input)?,
+            origin: Wire::get(input)?,
+            marker: Wire::get(input)?,
+        },
+        tag::MARKER_SEEN => PeerMessage::MarkerSeen {
+            agent: Wire::get(input)?,
+            marker: Wire::get(input)?,
+        },
+        tag::MIGRATION => PeerMessage::Migration(Wire::get(input)?),
+        tag::DIRECTORY_ASK => PeerMessage::DirectoryAsk {
+            id: Wire::get(input)?,
+            command: Wire::get(input)?,
+        },
+        tag::DIRECTORY_ANSWER => PeerMessage::DirectoryAnswer {
+            id: Wire::get(input)?,
+            answer: Wire::get(input)?,
+        },
+        tag::COMPONENT_WANTED => PeerMessage::ComponentWanted {
+            component: Wire::get(input)?,
+        },
+        tag::COMPONENT_PART => PeerMessage::ComponentPart {
+            component: Wire::get(input)?,
+            offset: Wire::get(input)?,
+            total: Wire::get(input)?,
+            bytes: Wire::get(input)?,
+        },
+        tag::KIND => PeerMessage::Kind(Wire::get(input)?),
+        tag::MEMBERS => PeerMessage::Members(Wire::get(input)?),
+        tag::CONTROL_ASK => PeerMessage::ControlAsk {
+            id: Wire::get(input)?,
+            request: Wire::get(input)?,
+        },
+        tag::CONTROL_ANSWER => PeerMessage::ControlAnswer {
+            id: Wire::get(input)?,
+            response: Wire::get(input)?,
+        },
+        tag::LEAVING => PeerMessage::Leaving,
+        found => {
+            return Err(Malformed::Unknown {
+                what: "message",
+                found: found.into(),
+            });
+        }
+    })
+}
+
+fn envelopes(input: &mut Input) -> Result<Vec<Arc<Envelope>>, Malformed> {
+    let mut run = ReadRun::default();
+    let mut list = Vec::new();
+    while input.remaining() > 0 {
+        if list.len() == MAX_ITEMS {
+            return Err(Malformed::Range("a list of envelopes"));
+        }
+        list.push(Arc::new(run.envelope(input)?));
+    }
+    Ok(list)
+}
+
+fn acknowledgements(input: &mut Input) -> Result<Vec<Acknowledgement>, Malformed> {
+    let mut run = ReadRun::default();
+    let mut list = Vec::new();
+    while input.remaining() > 0 {
+        if list.len() == MAX_ITEMS {
+            return Err(Malformed::Range("a list of acknowledgements"));
+        }
+        list.push(run.acknowledgement(input)?);
+    }
+    Ok(list)
+}
