@@ -5,7 +5,7 @@
 //! which build their guests when they first need one. All of them run
 //! `cargo build` for `wasm32-wasip2`, so agents need nothing but rustup.
 //!
-//! Start with [`Build`].
+//! Start with [`Build`]; [`scaffold`] is what `phoenix new` does.
 //!
 //! This crate does not know what a component does when it runs: it looks at
 //! the exports, to tell an author at once that `#[agent]` is missing, and
@@ -17,12 +17,14 @@ mod embed;
 mod environment;
 mod error;
 mod metadata;
+mod scaffold;
 mod target_dir;
 
 pub use build::{Artifact, Build};
 pub use contract::{Misfit, World};
 pub use embed::{Report, embed};
 pub use error::BuildError;
+pub use scaffold::{SCAFFOLD_NAME_MAX, Scaffold, ScaffoldError, ScaffoldedSdk, scaffold};
 pub use target_dir::{shared_target_dir, shared_target_dir_of};
 
 /// The target agents are compiled for. Its output is a component as it stands.
