@@ -17,6 +17,13 @@ pub(crate) struct Burst {
     pub(crate) to: i64,
 }
 
+impl Burst {
+    /// From the first error to the last one.
+    pub(crate) fn seconds(self) -> i64 {
+        self.to - self.from
+    }
+}
+
 /// The errors of one visitor, or of all. They may come in any order of their
 /// times and give the same bursts in the end.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +49,7 @@ impl Watch {
             .filter_map(|window| Some((*window.first()?, *window.last()?)))
             .filter(|(from, to)| to.saturating_sub(*from) <= SPAN);
         let (from, to) = short.next()?;
-        let to = short.last().map_or(to, |(_, to)| to);
+        let to = short.next_back().map_or(to, |(_, to)| to);
         self.join(Burst { from, to })
     }
 

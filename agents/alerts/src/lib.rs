@@ -1,1 +1,122 @@
-//! The sample agent `alerts`.
+//! Errors that come in bursts, as the sample agent `alerts/main`: five of one
+//! visitor, or of all together, within a minute.
+
+mod bursts;
+
+use std::collections::BTreeMap;
+
+use phoenix_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+use visits::{Deviations, Fault, Sequence};
+
+use crate::bursts::{ERRORS, Watch};
+
+/// Most errors whose times are kept. Later ones are only counted.
+const MAX_ERRORS: usize = 500_000;
+
+/// Most alerts in one answer.
+const PAGE: usize = 1_000;
+
+/// The state of the watch.
+#[derive(Default)]
+pub struct Alerts {
+    site: Watch,
+    visitors: BTreeMap<String, Visitor>,
+    untracked: u64,
+}
+
+#[derive(Default)]
+struct Visitor {
+    watch: Watch,
+    sequence: Sequence,
+}
+
+/// A burst of errors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Whose: a visitor's id, or none if it takes all visitors together.
+    pub visitor: Option<String>,
+    /// The first error's time, seconds since 1970-01-01 UTC.
+    pub from: i64,
+    /// The last one's.
+    pub to: i64,
+}
+
+/// What the watch says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Errors heard of.
+    pub errors: u64,
+    /// Visitors they came from.
+    pub visitors: u64,
+    /// Bursts among them.
+    pub alerts: u64,
+    /// Errors that were only counted, because too many are kept.
+    pub untracked: u64,
+    /// What did not come as it should from the visitors.
+    pub deviations: Deviations,
+}
+
+#[agent]
+impl Alerts {
+    /// A visitor tells of an error.
+    pub fn fault(&mut self, ctx: &mut Context, fault: Fault) {
+        let source = ctx.source();
+        if !self.visitors.contains_key(source) {
+            self.visitors.insert(source.to_owned(), Visitor::default());
+        }
+        let Some(visitor) = self.visitors.get_mut(source) else {
+            return;
+        };
+        visitor.sequence.hear(fault.n);
+        if self.site.errors() >= MAX_ERRORS {
+            self.untracked += 1;
+            return;
+        }
+        if let Some(burst) = visitor.watch.add(fault.at) {
+            let line = format!("{ERRORS} errors of {source} within {} s", burst.seconds());
+            ctx.warn(line);
+        }
+        if let Some(burst) = self.site.add(fault.at) {
+            ctx.warn(format_args!(
+                "{ERRORS} errors of all visitors within {} s",
+                burst.seconds()
+            ));
+        }
+    }
+
+    /// What was heard so far.
+    pub fn report(&self) -> Report {
+        let mut deviations = Deviations::default();
+        let mut alerts = self.site.bursts().count() as u64;
+        for visitor in self.visitors.values() {
+            deviations.add(visitor.sequence.deviations());
+            alerts += visitor.watch.bursts().count() as u64;
+        }
+        Report {
+            errors: self.site.errors() as u64 + self.untracked,
+            visitors: self.visitors.len() as u64,
+            alerts,
+            untracked: self.untracked,
+            deviations,
+        }
+    }
+
+    /// The bursts, those of the site first, then by visitor: at most a
+    /// thousand, from the one with number `from`, counted from 0.
+    pub fn alerts(&self, from: u64) -> Vec<Alert> {
+        let site = self.site.bursts().map(|burst| (None, burst));
+        let visitors = self
+            .visitors
+            .iter()
+            .flat_map(|(id, visitor)| visitor.watch.bursts().map(move |burst| (Some(id), burst)));
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let page = site.chain(visitors).skip(from).take(PAGE);
+        page.map(|(visitor, burst)| Alert {
+            visitor: visitor.cloned(),
+            from: burst.from,
+            to: burst.to,
+        })
+        .collect()
+    }
+}

@@ -7,6 +7,7 @@ pub use sequence::{Deviations, Sequence};
 
 use std::collections::BTreeMap;
 
+use phoenix_sdk::requests;
 use serde::{Deserialize, Serialize};
 
 /// The first status that counts as an error.
@@ -14,6 +15,20 @@ pub const FIRST_ERROR: u16 = 400;
 
 /// How often each status was answered.
 pub type Statuses = BTreeMap<u16, u64>;
+
+/// What `site/main` is told.
+#[requests]
+pub trait Site {
+    /// A visitor made a request.
+    fn visit(visit: Visit);
+}
+
+/// What `alerts/main` is told.
+#[requests]
+pub trait Alerts {
+    /// A visitor met with an error.
+    fn fault(fault: Fault);
+}
 
 /// One request of a visitor: what the feed tells `visitor/ADDR`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use super::{Entry, LogReader, Malformed, ReadError, Record};
 const SESSION_GAP: i64 = 30 * 60;
 
 /// The first status that counts as an error.
-const FIRST_ERROR: u16 = 400;
+pub(crate) const FIRST_ERROR: u16 = 400;
 
 /// So many errors within [`BURST_SPAN`] are a burst.
 const BURST_ERRORS: usize = 5;
@@ -101,7 +101,8 @@ impl Count {
         Ok(count.finish())
     }
 
-    fn entry(&mut self, entry: &Entry) {
+    /// Counts a line.
+    pub(crate) fn entry(&mut self, entry: &Entry) {
         if !self.visitors.contains_key(&entry.visitor) {
             self.visitors
                 .insert(entry.visitor.clone(), Tally::default());
@@ -124,7 +125,8 @@ impl Count {
         }
     }
 
-    fn finish(self) -> Counted {
+    /// The count.
+    pub(crate) fn finish(self) -> Counted {
         let mut total = VisitorCount::default();
         let mut all_errors = Vec::new();
         let mut visitors = BTreeMap::new();

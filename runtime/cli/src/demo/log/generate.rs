@@ -12,6 +12,7 @@ use std::collections::BinaryHeap;
 use std::fmt::Write;
 
 use super::stamp;
+use crate::demo::random::{Random, mix};
 
 /// When the log begins: 2024-03-04 00:00:00 UTC, in milliseconds.
 const BEGIN: i64 = 1_709_510_400_000;
@@ -100,7 +101,7 @@ struct Visit {
 impl Generator {
     /// `lines` lines, made from `seed`.
     pub(crate) fn new(seed: u64, lines: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         // The seed also says which addresses there are.
         let visitors = random.next();
         Self {
@@ -243,42 +244,6 @@ fn pick<'a, const N: usize>(from: &[&'a str; N], by: u64) -> &'a str {
         .and_then(|index| from.get(index))
         .copied()
         .unwrap_or("-")
-}
-
-/// `SplitMix64`, by Steele, Lea and Flood: small, seeded, the same everywhere.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    /// Less than `bound`, which is not 0.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// Milliseconds from nearly 0 to four times `mean`, which they are on
-    /// average: the product of two even draws, so that short ones prevail.
-    fn around(&mut self, mean: u64) -> i64 {
-        let (a, b) = (self.below(2 * mean), self.below(2_000));
-        i64::try_from(a * b / 1_000).unwrap_or(i64::MAX)
-    }
-
-    /// Less than 2 to the `log2`, value k about 1/k as likely as 1: an even
-    /// draw of the length in bits, then of the bits.
-    fn skewed(&mut self, log2: u32) -> u64 {
-        let highest = (1 << self.below(u64::from(log2) + 1)) >> 1;
-        highest + self.below(highest.max(1))
-    }
-}
-
-fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod parse;
 mod read;
 mod stamp;
 
-pub(super) use count::{Burst, Count, Counted, Errors, Statuses, VisitorCount};
+pub(super) use count::{Burst, Count, Counted, Errors, FIRST_ERROR, Statuses, VisitorCount};
 pub(super) use generate::Generator;
 pub(super) use open::{OpenError, open};
 pub(super) use read::{LogReader, MAX_LINE, Malformed, ReadError, Record};

@@ -1,0 +1,302 @@
+//! The real cluster: nodes reached through their HTTP API. No other part of
+//! the demo knows how they are spoken to.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use phoenix_core::{AgentId, ClientId, KindName, NodeId};
+use phoenix_gateway::api::{self, ContentType, PolicyValue};
+use phoenix_gateway::client::{AgentFilter, Client, ClientError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
+
+use super::cluster::{Cluster, Event, Page, Question, RequestError, Verdict};
+use super::error::DemoError;
+use crate::samples;
+
+/// How long a node may take to say what became of a batch.
+const FEED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an agent may take to answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a join token is good for: the node that gets it starts at once.
+const TOKEN_VALID: Duration = Duration::from_secs(60);
+
+/// How long nodes may take to find each other.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks whether they have.
+const CONNECT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The kinds, and what of their policies is not the default.
+///
+/// Visitors sleep soon, so that many are woken by their next event. The other
+/// two hear from every visitor there is.
+const KINDS: [(&str, &[(&str, &str)]); 3] = [
+    ("visitor", &[("idle-after", "1s")]),
+    ("site", &[("streams", "10000000"), ("memory-bytes", "1GiB")]),
+    (
+        "alerts",
+        &[("streams", "10000000"), ("memory-bytes", "1GiB")],
+    ),
+];
+
+/// One node's API.
+pub(super) struct Endpoint {
+    client: Client,
+}
+
+impl Endpoint {
+    /// The API of the node whose data lies in `directory`, once it answers.
+    pub(super) async fn open(directory: &Path) -> Option<Self> {
+        let client = Client::of_data_dir(directory, None).ok()?;
+        client.health().await.ok()?;
+        Some(Self { client })
+    }
+
+    /// A token with which another node can join.
+    pub(super) async fn join_token(&self) -> Result<String, DemoError> {
+        let token = self.client.join_token(TOKEN_VALID).await;
+        Ok(token
+            .map_err(|error| failed("node 1 gives no join token", &error))?
+            .token)
+    }
+}
+
+/// All nodes' APIs.
+pub(super) struct Api {
+    endpoints: Vec<Endpoint>,
+    nodes: Vec<NodeId>,
+    client: ClientId,
+}
+
+impl Api {
+    /// The cluster of these nodes, in the order in which they joined, once all
+    /// of them are connected.
+    pub(super) async fn new(endpoints: Vec<Endpoint>) -> Result<Self, DemoError> {
+        let nodes = connected(&endpoints).await?;
+        let name = format!("demo-{:016x}", random());
+        let client = ClientId::new(&name).ok_or_else(|| DemoError::Request {
+            what: "the feed has no name".into(),
+            text: name,
+        })?;
+        Ok(Self {
+            endpoints,
+            nodes,
+            client,
+        })
+    }
+
+    /// Deploys the agents that come with the program.
+    pub(super) async fn deploy_samples(&self) -> Result<(), DemoError> {
+        for (name, fields) in KINDS {
+            let what = format!("the sample agent `{name}` cannot be deployed");
+            let wrong = |text: String| DemoError::Request {
+                what: what.clone(),
+                text,
+            };
+            let component =
+                samples::component(name).ok_or_else(|| wrong("there is none".into()))?;
+            let kind = KindName::new(name).map_err(|error| wrong(error.to_string()))?;
+            let policy = fields
+                .iter()
+                .map(|(field, value)| ((*field).to_owned(), PolicyValue::from(*value)))
+                .collect();
+            self.client(0)
+                .map_err(|error| wrong(error.text))?
+                .deploy(&kind, Bytes::from_static(component), &api::Policy(policy))
+                .await
+                .map_err(|error| failed(&what, &error))?;
+        }
+        Ok(())
+    }
+
+    fn client(&self, node: usize) -> Result<&Client, RequestError> {
+        self.endpoints
+            .get(node)
+            .map(|endpoint| &endpoint.client)
+            .ok_or_else(|| wrong(format!("there is no node {}", node + 1)))
+    }
+}
+
+impl Cluster for Api {
+    fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    async fn feed(&self, node: usize, events: &[Event]) -> Result<Vec<Verdict>, RequestError> {
+        let messages = events.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+        let verdicts = self
+            .client(node)?
+            .send(&self.client, &messages, FEED_TIMEOUT)
+            .await?;
+        Ok(verdicts.into_iter().map(Verdict::from).collect())
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        node: usize,
+        agent: &str,
+        question: Question,
+    ) -> Result<T, RequestError> {
+        let (method, content_type, payload) = match question {
+            Question::Report => ("report", ContentType::None, Bytes::new()),
+            Question::Alerts { from } => ("alerts", ContentType::Json, from.to_string().into()),
+        };
+        let answer = self
+            .client(node)?
+            .ask(&id(agent)?, method, content_type, payload, ASK_TIMEOUT)
+            .await?;
+        answer
+            .decode()
+            .map_err(|error| wrong(format!("{agent} answers something else: {error}")))
+    }
+
+    async fn migrate(&self, agent: &str, node: usize) -> Result<Option<u64>, RequestError> {
+        let to = *self
+            .nodes
+            .get(node)
+            .ok_or_else(|| wrong(format!("there is no node {}", node + 1)))?;
+        // Asked where it goes or elsewhere: any node knows what to do.
+        let asked = agent.len() % self.nodes.len();
+        let moved = self.client(asked)?.migrate(&id(agent)?, to).await?;
+        Ok((moved.from != moved.to).then_some(moved.pause_us))
+    }
+
+    async fn hibernate(&self, agent: &str) -> Result<bool, RequestError> {
+        match self.client(0)?.hibernate(&id(agent)?).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("conflict") => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn agents(&self, after: Option<&str>) -> Result<Page, RequestError> {
+        let filter = AgentFilter {
+            after: after.map(id).transpose()?,
+            ..AgentFilter::default()
+        };
+        let page = self.client(0)?.agents(&filter).await?;
+        let agents = page.agents.into_iter().map(|agent| agent.agent).collect();
+        Ok((agents, page.next))
+    }
+
+    async fn counters(&self, node: usize) -> Result<BTreeMap<String, u64>, RequestError> {
+        Ok(self.client(node)?.counters().await?.counters)
+    }
+}
+
+/// Waits until every node is connected to the first one; answers with their
+/// numbers, in order.
+async fn connected(endpoints: &[Endpoint]) -> Result<Vec<NodeId>, DemoError> {
+    let Some(first) = endpoints.first() else {
+        return Ok(Vec::new());
+    };
+    let what = "the nodes do not find each other";
+    let since = Instant::now();
+    loop {
+        let list = first
+            .client
+            .nodes()
+            .await
+            .map_err(|error| failed(what, &error))?;
+        let up: Vec<_> = list.nodes.iter().filter(|node| node.connected).collect();
+        if up.len() >= endpoints.len() {
+            let nodes = up.iter().map(|node| node.node.parse()).collect();
+            return Result::map_err(nodes, |text| DemoError::Request {
+                what: what.into(),
+                text,
+            });
+        }
+        if since.elapsed() > CONNECT_PATIENCE {
+            return Err(DemoError::Request {
+                what: what.into(),
+                text: format!("{} of {} are connected", up.len(), endpoints.len()),
+            });
+        }
+        sleep(CONNECT_INTERVAL).await;
+    }
+}
+
+/// What `visitor/ADDR` gets.
+#[derive(Serialize)]
+struct EventPayload {
+    n: u64,
+    at: i64,
+    status: u16,
+    bytes: u64,
+}
+
+fn message(event: &Event) -> Result<api::Message<'_>, RequestError> {
+    let payload = rmp_serde::to_vec_named(&EventPayload {
+        n: event.n,
+        at: event.at,
+        status: event.status,
+        bytes: event.bytes,
+    });
+    Ok(api::Message {
+        agent: Cow::Borrowed(&event.agent),
+        method: Cow::Borrowed("event"),
+        content_type: ContentType::MessagePack,
+        payload: Cow::Owned(payload.map_err(|error| wrong(error.to_string()))?),
+        sequence: Some(event.n),
+    })
+}
+
+impl From<api::Verdict> for Verdict {
+    fn from(verdict: api::Verdict) -> Self {
+        match verdict {
+            api::Verdict::Applied => Self::Applied,
+            api::Verdict::Dead { code, detail } => Self::Dead(format!("{code}: {detail}")),
+            api::Verdict::Refused { reason, .. } => Self::Refused(reason),
+            api::Verdict::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<ClientError> for RequestError {
+    fn from(error: ClientError) -> Self {
+        let passing = match &error {
+            ClientError::Refused(problem) => matches!(
+                &*problem.code,
+                "conflict" | "bounced" | "overloaded" | "unavailable" | "slow-request" | "unknown"
+            ),
+            // A node that is gone for good ends the demo by another way.
+            ClientError::NotReachable { .. } | ClientError::Lost { .. } => true,
+            _ => false,
+        };
+        Self {
+            passing,
+            text: error.to_string(),
+        }
+    }
+}
+
+fn wrong(text: String) -> RequestError {
+    RequestError {
+        passing: false,
+        text,
+    }
+}
+
+fn failed(what: &str, error: &ClientError) -> DemoError {
+    DemoError::Request {
+        what: what.into(),
+        text: error.to_string(),
+    }
+}
+
+fn id(agent: &str) -> Result<AgentId, RequestError> {
+    AgentId::new(agent).map_err(|error| wrong(error.to_string()))
+}
+
+/// A number no other run has: every map of this process is keyed by chance.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

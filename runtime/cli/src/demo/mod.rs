@@ -1,0 +1,234 @@
+//! `phoenix demo`: agents count an access log on several nodes while they move
+//! to and fro, and what they counted is held against a plain count.
+//!
+//! ```text
+//! source ──► log ──► feed ─────► visitor/ADDR ──► site/main, alerts/main
+//!              │       ▲ pace            ▲
+//!              │     movement ───────────┘ migrate, hibernate
+//!              └► count ──► verify ◄── report() of every agent
+//! ```
+//!
+//! Start with [`drive`], which is the demo on any [`cluster`]. [`nodes`] starts
+//! real ones as processes, [`api`] speaks to them. [`log`] knows nothing of
+//! agents, and the comparison shares no code with what it compares.
+
+mod api;
+mod cluster;
+mod drive;
+mod error;
+#[cfg(test)]
+mod fake;
+mod feed;
+mod log;
+mod movement;
+mod nodes;
+mod outcome;
+mod pace;
+mod process;
+mod progress;
+mod random;
+mod reports;
+mod roster;
+mod source;
+mod verify;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+
+use crate::output::escape::escape_lines;
+use drive::{Plan, drive};
+use error::DemoError;
+use log::Counted;
+use nodes::Nodes;
+use outcome::{Outcome, grouped};
+use progress::Progress;
+use source::Source;
+
+/// One migration for so many events, within [`MIGRATIONS`].
+const EVENTS_A_MIGRATION: u64 = 20;
+
+/// Fewest and most migrations, unless the command line says otherwise.
+const MIGRATIONS: (u64, u64) = (500, 5_000);
+
+/// Count an access log with agents that move while they count.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// The log: Combined Log Format, plain or gzip. Without it one is made up
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Lines of a made-up log
+    #[arg(long, value_name = "N", default_value_t = 50_000, conflicts_with = "input",
+          value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    lines: u64,
+    /// What the made-up log, and the choice of agents to move, come from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Nodes to start, each a process of its own
+    #[arg(long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u32).range(1..=16))]
+    nodes: u32,
+    /// Migrations to do meanwhile [default: one for 20 events, 500 at least, 5,000 at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    migrations: Option<u64>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Leave the nodes' data and logs where they are, and say where
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo. Success is a verified result.
+pub(crate) fn run(args: DemoArgs) -> miette::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(DemoError::Runtime)?;
+    let outcome = runtime.block_on(LocalSet::new().run_until(demo(&args)));
+    // A thread that still reads the log must not hold up the end.
+    runtime.shutdown_background();
+    let outcome = match outcome {
+        Err(DemoError::Interrupted) => return Ok(ExitCode::from(130)),
+        outcome => outcome?,
+    };
+    let text = if args.json {
+        serde_json::to_string(&outcome).map_err(DemoError::Json)? + "\n"
+    } else {
+        escape_lines(&outcome.human()).into_owned()
+    };
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(DemoError::Output)?;
+    if args.json {
+        for problem in &outcome.problems {
+            // Programs read the object; this is for whoever reads their log.
+            let _ = writeln!(std::io::stderr().lock(), "{}", escape_lines(problem));
+        }
+    }
+    Ok(if outcome.verified {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn demo(args: &DemoArgs) -> Result<Outcome, DemoError> {
+    let progress = Progress::new();
+    let plan = plan(args, &progress)?;
+    let mut nodes = Nodes::new(args.keep)?;
+    let mut interrupts = Interrupts::new()?;
+    let outcome = tokio::select! {
+        outcome = perform(&mut nodes, args, plan, &progress) => outcome,
+        () = interrupts.next() => Err(DemoError::Interrupted),
+    };
+    progress.say("stopping the nodes");
+    // A second interrupt drops them, which kills them.
+    tokio::select! {
+        () = nodes.stop() => {}
+        () = interrupts.next() => {}
+    }
+    progress.clear();
+    if let Some(directory) = nodes.leave() {
+        progress.keep(&format!(
+            "data and logs of the nodes are in {}",
+            directory.display()
+        ));
+    }
+    outcome
+}
+
+async fn perform(
+    nodes: &mut Nodes,
+    args: &DemoArgs,
+    plan: Plan,
+    progress: &Progress,
+) -> Result<Outcome, DemoError> {
+    progress.say("starting the nodes");
+    let api = nodes.start(args.nodes).await?;
+    progress.say("deploying the agents");
+    api.deploy_samples().await?;
+    progress.say("feeding");
+    tokio::select! {
+        outcome = drive(Rc::new(api), plan, progress) => Ok(outcome?),
+        died = nodes.end() => Err(died.into()),
+    }
+}
+
+/// Counts the log, before anything is started: what is wrong with it is said at once.
+fn plan(args: &DemoArgs, progress: &Progress) -> Result<Plan, DemoError> {
+    let source = match &args.input {
+        Some(path) => Source::File(path.clone()),
+        None => Source::Generated {
+            seed: args.seed,
+            lines: args.lines,
+        },
+    };
+    progress.say("counting the log");
+    let counted = source.count()?;
+    if counted.total.events == 0 {
+        return Err(DemoError::no_events(args.input.as_deref(), &counted));
+    }
+    if counted.malformed > 0 {
+        progress.keep(&malformed(&counted));
+    }
+    let migrations = match args.migrations {
+        // There is nowhere to go.
+        _ if args.nodes == 1 => 0,
+        Some(migrations) => migrations,
+        None => (counted.total.events / EVENTS_A_MIGRATION).clamp(MIGRATIONS.0, MIGRATIONS.1),
+    };
+    Ok(Plan {
+        source,
+        counted: Rc::new(counted),
+        migrations,
+        seed: args.seed,
+    })
+}
+
+/// The lines that are left out, the first few by number.
+fn malformed(counted: &Counted) -> String {
+    let mut text = match counted.malformed {
+        1 => "1 line is malformed and left out:".to_owned(),
+        lines => format!("{} lines are malformed and left out:", grouped(lines)),
+    };
+    for line in &counted.malformed_lines {
+        text.push_str(&format!("\n  line {}: {}", line.line, line.reason));
+    }
+    let shown = counted.malformed_lines.len() as u64;
+    if counted.malformed > shown {
+        text.push_str(&format!(
+            "\n  and {} more",
+            grouped(counted.malformed - shown)
+        ));
+    }
+    text
+}
+
+/// SIGINT and SIGTERM.
+struct Interrupts {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Interrupts {
+    fn new() -> Result<Self, DemoError> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(DemoError::Runtime)?,
+            terminate: signal(SignalKind::terminate()).map_err(DemoError::Runtime)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
