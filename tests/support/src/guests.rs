@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use phoenix_build::{Build, shared_target_dir};
 
-/// Components built by this process, by workspace and package.
-static BUILT: Mutex<Option<HashMap<(PathBuf, String), &'static [u8]>>> = Mutex::new(None);
+/// Components by workspace and package.
+type Components = HashMap<(PathBuf, String), &'static [u8]>;
+
+/// Those built by this process.
+static BUILT: LazyLock<Mutex<Components>> = LazyLock::new(Mutex::default);
 
 /// The component of a sample agent, a directory of `agents/`.
 pub fn agent(name: &str) -> &'static [u8] {
@@ -62,7 +65,6 @@ pub(crate) fn target_dir() -> PathBuf {
 fn built(workspace: &Path, package: &str) -> &'static [u8] {
     // A panic while it was held was a build that failed; the map is whole.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    let built = built.get_or_insert_default();
     let key = (workspace.to_owned(), package.to_owned());
     if let Some(bytes) = built.get(&key) {
         return bytes;
