@@ -2,7 +2,7 @@
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{GenericArgument, PathArguments, PathSegment, ReturnType, Type};
+use syn::{GenericArgument, Lifetime, PathArguments, PathSegment, ReturnType, Type, parse_quote};
 
 /// The last segment of a path type, such as `Result<u64, Failure>` of `std::result::Result<…>`.
 pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
@@ -58,26 +58,53 @@ fn first_argument(segment: &PathSegment) -> Option<&Type> {
     })
 }
 
-/// The owned form of an answer's type: what the asker reads.
+/// The owned form of an answer's type, which is what the asker reads: `String`
+/// for `&str`, `Option<Item>` for `Option<&Item>`.
 fn owned(ty: &Type) -> syn::Result<TokenStream> {
-    match strip(ty) {
+    let mut ty = ty.clone();
+    own(&mut ty)?;
+    Ok(ty.into_token_stream())
+}
+
+fn own(ty: &mut Type) -> syn::Result<()> {
+    match ty {
         Type::Reference(reference) => {
-            let target = &reference.elem;
-            refuse_borrows(target, RETURN_BORROWS)?;
-            Ok(quote!(<#target as ::std::borrow::ToOwned>::Owned))
+            let mut target = (*reference.elem).clone();
+            own(&mut target)?;
+            *ty = parse_quote!(<#target as ::std::borrow::ToOwned>::Owned);
+            Ok(())
         }
+        Type::Path(path) => (path.path.segments.iter_mut())
+            .try_for_each(|segment| own_arguments(&mut segment.arguments)),
+        Type::Tuple(tuple) => tuple.elems.iter_mut().try_for_each(own),
+        Type::Array(array) => own(&mut array.elem),
+        Type::Slice(slice) => own(&mut slice.elem),
+        Type::Paren(inner) => own(&mut inner.elem),
+        Type::Group(inner) => own(&mut inner.elem),
         Type::ImplTrait(_) => Err(syn::Error::new_spanned(
             ty,
             "an answer's type must have a name: callers read it by that type",
         )),
-        _ => {
-            refuse_borrows(ty, RETURN_BORROWS)?;
-            Ok(ty.to_token_stream())
-        }
+        _ => Ok(()),
     }
 }
 
-const RETURN_BORROWS: &str = "an answer cannot borrow inside another type: return owned values, such as `Vec<String>` for `Vec<&str>`";
+fn own_arguments(arguments: &mut PathArguments) -> syn::Result<()> {
+    let PathArguments::AngleBracketed(arguments) = arguments else {
+        return Ok(());
+    };
+    arguments
+        .args
+        .iter_mut()
+        .try_for_each(|argument| match argument {
+            GenericArgument::Type(ty) => own(ty),
+            GenericArgument::Lifetime(lifetime) => {
+                *lifetime = Lifetime::new("'static", lifetime.span());
+                Ok(())
+            }
+            _ => Ok(()),
+        })
+}
 
 /// Refuses references and lifetimes anywhere in a type.
 pub(crate) fn refuse_borrows(ty: &Type, why: &str) -> syn::Result<()> {

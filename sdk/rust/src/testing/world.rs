@@ -20,12 +20,15 @@ const BEGINNING: Timestamp = Timestamp::from_seconds(1_767_225_600);
 /// taken for one that never ends.
 const MOST_TURNS: usize = 100_000;
 
+/// What answers an ask.
+type Respond = Box<dyn FnMut(&Payload) -> Result<Payload, AskError>>;
+
 /// How asks of one kind are answered.
 pub(super) struct Reaction {
     pub(super) to: String,
     pub(super) method: String,
     pub(super) once: bool,
-    pub(super) answer: Box<dyn FnMut(&Payload) -> Result<Payload, AskError>>,
+    pub(super) answer: Respond,
 }
 
 /// A message or a due timer that the agent may have to put off.
