@@ -120,3 +120,88 @@ impl Alerts {
         .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phoenix_sdk::testing::TestContext;
+
+    fn hear(test: &mut TestContext<Alerts>, visitor: &str, n: u64, at: i64) {
+        test.set_source(visitor);
+        let status = 503;
+        test.send(AlertsRequests::fault(Fault { n, at, status }))
+            .unwrap();
+    }
+
+    fn alert(visitor: Option<&str>, from: i64, to: i64) -> Alert {
+        Alert {
+            visitor: visitor.map(Into::into),
+            from,
+            to,
+        }
+    }
+
+    #[test]
+    fn bursts_of_one_visitor_and_of_all_are_told_apart() {
+        let mut test = TestContext::<Alerts>::new("alerts/main");
+        for n in 1..=4 {
+            hear(&mut test, "visitor/a", n, 100);
+        }
+        assert!(test.take_logs().is_empty());
+        hear(&mut test, "visitor/b", 1, 130);
+        let logs = test.take_logs();
+        assert_eq!(logs.len(), 1, "five of all together");
+        assert!(
+            logs[0]
+                .text
+                .contains("5 errors of all visitors within 30 s")
+        );
+        hear(&mut test, "visitor/a", 5, 160);
+        let logs = test.take_logs();
+        assert_eq!(
+            logs.len(),
+            1,
+            "five of one visitor; the site's burst goes on"
+        );
+        assert!(
+            logs[0].text.contains("of visitor/a within 60 s"),
+            "{logs:?}"
+        );
+
+        let report = test.call(AlertsRequests::report()).unwrap();
+        let expected = Report {
+            errors: 6,
+            visitors: 2,
+            alerts: 2,
+            untracked: 0,
+            deviations: Deviations::default(),
+        };
+        assert_eq!(report, expected);
+        let alerts = test.call(AlertsRequests::alerts(0)).unwrap();
+        let expected = [alert(None, 100, 160), alert(Some("visitor/a"), 100, 160)];
+        assert_eq!(alerts, expected);
+        assert_eq!(test.call(AlertsRequests::alerts(1)).unwrap(), expected[1..]);
+        assert!(test.call(AlertsRequests::alerts(2)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn alerts_come_in_pages() {
+        let mut test = TestContext::<Alerts>::new("alerts/main");
+        let mut n = 0;
+        for burst in 0..1_200 {
+            for _ in 0..ERRORS {
+                n += 1;
+                hear(&mut test, "visitor/a", n, burst * 1_000);
+            }
+        }
+        let first = test.call(AlertsRequests::alerts(0)).unwrap();
+        assert_eq!(first.len(), PAGE);
+        let rest = test.call(AlertsRequests::alerts(2_000)).unwrap();
+        assert_eq!(
+            rest.len(),
+            400,
+            "1,200 of the site and 1,200 of the visitor"
+        );
+        assert_eq!(rest[399], alert(Some("visitor/a"), 1_199_000, 1_199_000));
+    }
+}

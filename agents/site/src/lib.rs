@@ -68,3 +68,47 @@ impl Site {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phoenix_sdk::testing::TestContext;
+
+    fn visit(n: u64, status: u16, bytes: u64, sessions: i64) -> Visit {
+        Visit {
+            n,
+            status,
+            bytes,
+            sessions,
+        }
+    }
+
+    #[test]
+    fn visitors_are_added_up_and_checked_each_by_itself() {
+        let mut test = TestContext::<Site>::new("site/main");
+        for (visitor, visit) in [
+            ("visitor/a", visit(1, 200, 5, 1)),
+            ("visitor/b", visit(1, 200, 7, 1)),
+            ("visitor/a", visit(2, 404, 0, 1)),
+            ("visitor/a", visit(3, 200, 2, -1)),
+            ("visitor/b", visit(3, 304, 0, 0)),
+        ] {
+            test.set_source(visitor);
+            test.send(SiteRequests::visit(visit)).unwrap();
+        }
+        let report = test.call(SiteRequests::report()).unwrap();
+        let expected = Report {
+            events: 5,
+            visitors: 2,
+            bytes: 14,
+            statuses: Statuses::from([(200, 3), (304, 1), (404, 1)]),
+            sessions: 2,
+            deviations: Deviations {
+                lost: 1,
+                duplicated: 0,
+                reordered: 0,
+            },
+        };
+        assert_eq!(report, expected);
+    }
+}

@@ -85,3 +85,100 @@ impl Visitor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phoenix_sdk::testing::TestContext;
+
+    fn event(n: u64, at: i64, status: u16, bytes: u64) -> Event {
+        Event {
+            n,
+            at,
+            status,
+            bytes,
+        }
+    }
+
+    fn told_site(n: u64, status: u16, bytes: u64, sessions: i64) -> Visit {
+        Visit {
+            n,
+            status,
+            bytes,
+            sessions,
+        }
+    }
+
+    #[test]
+    fn each_request_is_kept_and_told() {
+        let mut test = TestContext::<Visitor>::new("visitor/2001:db8::1");
+        for event in [
+            event(1, 10_000, 200, 5),
+            event(2, 20_000, 200, 7),
+            event(3, 20_060, 404, 0),
+            // Late, and between the two sessions so near to both that it joins them.
+            event(4, 11_800, 500, 1),
+        ] {
+            test.send(VisitorRequests::event(event)).unwrap();
+        }
+        let sent = test.take_sent();
+        let site = [
+            told_site(1, 200, 5, 1),
+            told_site(2, 200, 7, 1),
+            told_site(3, 404, 0, 0),
+            told_site(4, 500, 1, 0),
+        ];
+        let of_site: Vec<Visit> = sent
+            .iter()
+            .filter(|sent| sent.to == SITE)
+            .map(|sent| sent.arguments())
+            .collect();
+        assert_eq!(of_site, site);
+        let fault = Fault {
+            n: 1,
+            at: 20_060,
+            status: 404,
+        };
+        assert!(sent[3].is(ALERTS, &Alerts::fault(fault)), "{:?}", sent[3]);
+        assert_eq!(sent.len(), 6);
+        let report = test.call(VisitorRequests::report()).unwrap();
+        let expected = Report {
+            events: 4,
+            bytes: 13,
+            statuses: Statuses::from([(200, 2), (404, 1), (500, 1)]),
+            sessions: 2,
+            untracked: 0,
+            errors: 2,
+            deviations: Deviations::default(),
+        };
+        assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn what_does_not_come_once_and_in_order_is_counted() {
+        let mut test = TestContext::<Visitor>::new("visitor/192.0.2.1");
+        for n in [1, 2, 2, 5, 4] {
+            test.send(VisitorRequests::event(event(n, 0, 200, 0)))
+                .unwrap();
+        }
+        let report = test.call(VisitorRequests::report()).unwrap();
+        let deviations = Deviations {
+            lost: 1,
+            duplicated: 1,
+            reordered: 1,
+        };
+        assert_eq!((report.events, report.deviations), (5, deviations));
+    }
+
+    #[test]
+    fn a_report_is_readable_json() {
+        let mut test = TestContext::<Visitor>::new("visitor/192.0.2.1");
+        let event = r#"{"n": 1, "at": 1431857103, "status": 200, "bytes": 203023}"#;
+        test.call_json("event", event).unwrap();
+        let report = test.call_json("report", "").unwrap();
+        assert!(
+            report.contains(r#""statuses":{"200":1}"#) && report.contains(r#""bytes":203023"#),
+            "{report}"
+        );
+    }
+}
