@@ -1,343 +1,388 @@
-//! Where hibernated agents' snapshots lie in memory: packed, not an allocation each.
+//! Sleeping agents' snapshots, in few large allocations.
 //!
-//! Bytes are appended to segments of 1 MiB. An entry costs its bytes, eight
-//! bytes before them and eight in the table that handles index. What is removed
-//! leaves a hole; when holes make up too much, the emptiest segment is moved to
-//! the end and its memory reused, so that sparse segments do not pile up.
+//! ```text
+//!   slot table        segment, 1 MiB
+//!   ┌─────────────┐   ┌──────┬──────┬───────┬──────┬──────┬──────┬ ─ ─
+//!   │ seg, offset ├──►│ slot │ size │ bytes │ slot │ size │ bytes│ free
+//!   └─────────────┘   └──────┴──────┴───────┴──────┴──────┴──────┴ ─ ─
+//! ```
+//!
+//! A [`Handle`] names a slot, not a place, so segments that have become sparse
+//! are emptied into others without anybody noticing. An entry costs 16 bytes
+//! beside its own: 8 in the slot table, 8 before its bytes.
 
-/// Bytes of one segment; a larger entry gets a segment of its own.
+use std::fmt;
+
+/// Bytes in a segment, 1 MiB.
 const SEGMENT: usize = 1 << 20;
-/// Bytes before each entry: its place in the table, and its length.
-const HEAD: usize = 8;
-/// Holes may make up this share of all bytes, one in so many, before they are closed.
-const HOLES: usize = 4;
-/// An entry of the table that is free.
-const FREE: u32 = u32::MAX;
+/// Entries longer than this have an allocation of their own, 64 KiB.
+const LARGE: usize = 64 << 10;
+/// Bytes before each entry: its slot and its length.
+const HEADER: usize = 8;
+/// Slots the table grows by, 4,096: it never has room for more than that in vain.
+const SLOT_CHUNK: usize = 4_096;
+/// Empty segments kept for reuse, 4.
+const SPARE_SEGMENTS: usize = 4;
+/// Bytes an arena holds by default, 64 GiB.
+const DEFAULT_LIMIT: u64 = 64 << 30;
 
-/// Names an entry. Stays the same while the entry is moved about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Handle(u32);
-
-/// The arena cannot take the entry; nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an entry of {0} bytes does not fit the arena: at most 4 GiB, and 4 billion entries")]
-pub struct ArenaFull(pub usize);
-
-/// Entries of bytes, packed.
-#[derive(Debug, Default)]
-pub struct SnapshotArena {
-    segments: Vec<Segment>,
-    /// Segment and offset of each entry; a free one links to the next free one.
-    table: Vec<(u32, u32)>,
-    free: Option<u32>,
-    /// Segments without a live entry.
-    empty: Vec<u32>,
-    /// Where the next entry goes.
-    current: Option<u32>,
-    live: usize,
-    entries: usize,
-    used: usize,
+/// Names an entry. One that was removed is known as such until its slot has
+/// been used 4,095 times more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Handle {
+    slot: u32,
+    turn: u32,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.turn)
+    }
+}
+
+/// The entry does not fit: nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the arena for sleeping agents holds {held} of {limit} bytes, and {wanted} more do not fit"
+)]
+pub struct ArenaFull {
+    /// Bytes it holds.
+    pub held: u64,
+    /// Bytes it may hold.
+    pub limit: u64,
+    /// Bytes that were to come.
+    pub wanted: u64,
+}
+
+/// Where an entry is. A free slot has the next free one in place of the segment.
+#[derive(Clone, Copy)]
+struct Place {
+    segment: u32,
+    /// 20 bits of offset, 12 of the slot's turn.
+    rest: u32,
+}
+
+const TURN_BITS: u32 = 12;
+const TURN_MASK: u32 = (1 << TURN_BITS) - 1;
+/// The offset of a free slot: no entry begins at a segment's last byte.
+const FREE: u32 = u32::MAX >> TURN_BITS;
+/// Ends the list of free slots.
+const NO_SLOT: u32 = u32::MAX;
+
+impl Place {
+    fn new(segment: u32, offset: u32, turn: u32) -> Self {
+        Self {
+            segment,
+            rest: offset << TURN_BITS | (turn & TURN_MASK),
+        }
+    }
+
+    fn offset(self) -> u32 {
+        self.rest >> TURN_BITS
+    }
+
+    fn turn(self) -> u32 {
+        self.rest & TURN_MASK
+    }
+}
+
+/// A stretch of entries; or one entry that is large.
+#[derive(Default)]
 struct Segment {
     bytes: Vec<u8>,
+    /// Bytes of entries that live, headers included.
     live: usize,
+    /// The longest it has been: the memory it takes.
+    touched: usize,
+}
+
+/// The snapshots of a worker's sleeping agents. It has one owner, on whatever thread.
+pub struct SnapshotArena {
+    slots: Vec<Place>,
+    free_slot: u32,
+    segments: Vec<Segment>,
+    /// Segments without memory.
+    unused: Vec<u32>,
+    /// Segments with memory and without entries.
+    spare: Vec<u32>,
+    /// The segment that is being filled.
+    open: Option<u32>,
+    entries: usize,
+    payload: u64,
+    /// Bytes in segments, of entries that live and of others.
+    used: u64,
+    touched: u64,
+    limit: u64,
+}
+
+impl Default for SnapshotArena {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl SnapshotArena {
-    /// An empty arena.
+    /// An arena that holds 64 GiB.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_limit(DEFAULT_LIMIT)
     }
 
-    /// Entries in it.
+    /// An arena that holds so many bytes of entries.
+    pub fn with_limit(limit: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            free_slot: NO_SLOT,
+            segments: Vec::new(),
+            unused: Vec::new(),
+            spare: Vec::new(),
+            open: None,
+            entries: 0,
+            payload: 0,
+            used: 0,
+            touched: 0,
+            limit,
+        }
+    }
+
+    /// Entries held.
     pub fn len(&self) -> usize {
         self.entries
     }
 
-    /// Whether there are none.
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
-    /// Bytes of all entries, their heads not counted.
-    pub fn live_bytes(&self) -> usize {
-        self.live - self.entries * HEAD
+    /// Bytes of the entries held.
+    pub fn payload(&self) -> u64 {
+        self.payload
     }
 
-    /// Bytes of memory the arena holds.
-    pub fn held_bytes(&self) -> usize {
-        let segments: usize = self.segments.iter().map(|s| s.bytes.capacity()).sum();
-        segments
-            + self.table.capacity() * size_of::<(u32, u32)>()
+    /// Bytes of memory the arena takes: entries, what lies between them, tables.
+    pub fn footprint(&self) -> u64 {
+        let tables = self.slots.capacity() * size_of::<Place>()
             + self.segments.capacity() * size_of::<Segment>()
+            + (self.unused.capacity() + self.spare.capacity()) * size_of::<u32>();
+        self.touched + tables as u64
     }
 
-    /// Copies `bytes` in.
+    /// Keeps a copy of `bytes`.
     pub fn insert(&mut self, bytes: &[u8]) -> Result<Handle, ArenaFull> {
-        let full = ArenaFull(bytes.len());
+        let wanted = bytes.len() as u64;
+        let full = ArenaFull {
+            held: self.payload,
+            limit: self.limit,
+            wanted,
+        };
         let length = u32::try_from(bytes.len()).map_err(|_| full)?;
-        let index = match self.free {
-            Some(index) => index,
-            None => u32::try_from(self.table.len())
-                .ok()
-                .filter(|index| *index != FREE)
-                .ok_or(full)?,
-        };
-        let place = self.append(index, length, bytes);
-        match self.table.get_mut(index as usize) {
-            Some(slot) => {
-                self.free = (slot.1 != FREE).then_some(slot.1);
-                *slot = place;
-            }
-            None => self.table.push(place),
+        if self.payload + wanted > self.limit {
+            return Err(full);
         }
-        self.live += HEAD + bytes.len();
+        let slot = self.take_slot().ok_or(full)?;
+        let segment = self.segment_for(HEADER + bytes.len());
+        let offset = self.append(segment, slot, length, bytes);
+        let Some(place) = self.slots.get_mut(slot as usize) else {
+            return Err(full);
+        };
+        let turn = place.turn();
+        *place = Place::new(segment, offset, turn);
         self.entries += 1;
-        Ok(Handle(index))
+        self.payload += wanted;
+        Ok(Handle { slot, turn })
     }
 
-    /// The entry's bytes.
+    /// The entry's bytes; `None` if it was removed.
     pub fn get(&self, handle: Handle) -> Option<&[u8]> {
-        let (segment, offset) = *self.table.get(handle.0 as usize)?;
-        let bytes = &self.segments.get(segment as usize)?.bytes;
-        let at = offset as usize;
-        let (_, length) = head(bytes, at)?;
-        bytes.get(at + HEAD..at + HEAD + length)
+        let place = self.place(handle)?;
+        let segment = self.segments.get(place.segment as usize)?;
+        let (_, bytes) = entry_at(&segment.bytes, place.offset() as usize)?;
+        Some(bytes)
     }
 
-    /// Removes an entry. Harmless if it is gone.
-    pub fn remove(&mut self, handle: Handle) {
-        let Some(length) = self.get(handle).map(<[u8]>::len) else {
-            return;
+    /// Lets go of an entry; whether there was one.
+    pub fn remove(&mut self, handle: Handle) -> bool {
+        let Some(place) = self.place(handle) else {
+            return false;
         };
-        let size = HEAD + length;
-        let Some(slot) = self.table.get_mut(handle.0 as usize) else {
-            return;
+        let Some(segment) = self.segments.get_mut(place.segment as usize) else {
+            return false;
         };
-        let segment = slot.0;
-        *slot = (FREE, self.free.unwrap_or(FREE));
-        self.free = Some(handle.0);
-        self.live -= size;
+        let Some((_, bytes)) = entry_at(&segment.bytes, place.offset() as usize) else {
+            return false;
+        };
+        let length = bytes.len();
+        segment.live -= HEADER + length;
+        let empty = segment.live == 0;
         self.entries -= 1;
-        self.shrink(segment, size);
-        if self.used > SEGMENT && (self.used - self.live) * HOLES > self.used {
-            self.close_holes();
+        self.payload -= length as u64;
+        if let Some(slot) = self.slots.get_mut(handle.slot as usize) {
+            *slot = Place::new(self.free_slot, FREE, place.turn() + 1);
+            self.free_slot = handle.slot;
         }
+        if empty {
+            self.retire(place.segment);
+        } else {
+            self.tidy();
+        }
+        true
     }
 
-    /// Takes `size` bytes out of a segment's count; an empty one is reused.
-    fn shrink(&mut self, at: u32, size: usize) {
-        let Some(segment) = self.segments.get_mut(at as usize) else {
-            return;
-        };
-        segment.live -= size;
-        if segment.live > 0 {
-            return;
-        }
-        self.used -= segment.bytes.len();
-        if segment.bytes.capacity() > SEGMENT {
-            segment.bytes = Vec::new();
-        }
-        segment.bytes.clear();
-        if self.current != Some(at) {
-            self.empty.push(at);
-        }
+    /// Where the entry is, if it is.
+    fn place(&self, handle: Handle) -> Option<Place> {
+        let place = *self.slots.get(handle.slot as usize)?;
+        (place.turn() == handle.turn && place.offset() != FREE).then_some(place)
     }
 
-    /// Writes an entry at the end.
-    fn append(&mut self, index: u32, length: u32, bytes: &[u8]) -> (u32, u32) {
-        let at = self.segment_for(HEAD + bytes.len());
-        let Some(segment) = self.segments.get_mut(at as usize) else {
-            return (FREE, FREE);
+    fn take_slot(&mut self) -> Option<u32> {
+        if let Some(place) = self.slots.get(self.free_slot as usize) {
+            let slot = self.free_slot;
+            self.free_slot = place.segment;
+            return Some(slot);
+        }
+        let slot = u32::try_from(self.slots.len()).ok()?;
+        if slot == NO_SLOT {
+            return None;
+        }
+        if self.slots.len() == self.slots.capacity() {
+            // A table that doubled would stand half empty.
+            let more = SLOT_CHUNK.max(self.slots.len() / 16);
+            self.slots.reserve_exact(more);
+        }
+        self.slots.push(Place::new(NO_SLOT, FREE, 0));
+        Some(slot)
+    }
+
+    /// A segment with room for an entry of so many bytes, header included.
+    fn segment_for(&mut self, needed: usize) -> u32 {
+        if needed > LARGE {
+            return self.new_segment(needed);
+        }
+        let fits = |open: &u32| {
+            let open = self.segments.get(*open as usize);
+            open.is_some_and(|open| open.bytes.len() + needed <= SEGMENT)
         };
+        if let Some(open) = self.open.filter(fits) {
+            return open;
+        }
+        let segment = match self.spare.pop() {
+            Some(spare) => spare,
+            None => self.new_segment(SEGMENT),
+        };
+        self.open = Some(segment);
+        segment
+    }
+
+    fn new_segment(&mut self, capacity: usize) -> u32 {
+        let fresh = Segment {
+            bytes: Vec::with_capacity(capacity),
+            ..Segment::default()
+        };
+        if let Some(number) = self.unused.pop()
+            && let Some(segment) = self.segments.get_mut(number as usize)
+        {
+            *segment = fresh;
+            return number;
+        }
+        self.segments.push(fresh);
+        // Fewer segments than slots: the number fits.
+        u32::try_from(self.segments.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Writes an entry at the end of a segment; where it begins.
+    fn append(&mut self, number: u32, slot: u32, length: u32, bytes: &[u8]) -> u32 {
+        let Some(segment) = self.segments.get_mut(number as usize) else {
+            return FREE;
+        };
+        // A segment has at most a mebibyte, but for one that has one entry only.
         let offset = u32::try_from(segment.bytes.len()).unwrap_or(FREE);
-        segment.bytes.extend_from_slice(&index.to_le_bytes());
+        segment.bytes.extend_from_slice(&slot.to_le_bytes());
         segment.bytes.extend_from_slice(&length.to_le_bytes());
         segment.bytes.extend_from_slice(bytes);
-        segment.live += HEAD + bytes.len();
-        self.used += HEAD + bytes.len();
-        (at, offset)
+        segment.live += HEADER + bytes.len();
+        self.used += (HEADER + bytes.len()) as u64;
+        let grown = segment.bytes.len().saturating_sub(segment.touched);
+        segment.touched += grown;
+        self.touched += grown as u64;
+        offset
     }
 
-    /// A segment with room for `size` bytes.
-    fn segment_for(&mut self, size: usize) -> u32 {
-        if let Some(current) = self.current
-            && let Some(segment) = self.segments.get(current as usize)
-            && (segment.bytes.len() + size <= SEGMENT || segment.bytes.is_empty())
-        {
-            return current;
-        }
-        let room = size.max(SEGMENT);
-        let at = match self.empty.pop() {
-            Some(at) => at,
-            None => {
-                self.segments.push(Segment::default());
-                u32::try_from(self.segments.len() - 1).unwrap_or(FREE)
-            }
+    /// An empty segment is kept for reuse, or its memory is given back.
+    fn retire(&mut self, number: u32) {
+        let Some(segment) = self.segments.get_mut(number as usize) else {
+            return;
         };
-        if let Some(segment) = self.segments.get_mut(at as usize) {
-            segment.bytes.reserve_exact(room);
+        self.used -= segment.bytes.len() as u64;
+        segment.bytes.clear();
+        segment.live = 0;
+        if self.open == Some(number) {
+            return;
         }
-        // A segment that an oversized entry fills is never the current one again.
-        if size <= SEGMENT {
-            self.current = Some(at);
+        let usual = segment.bytes.capacity() == SEGMENT;
+        if usual && self.spare.len() < SPARE_SEGMENTS {
+            self.spare.push(number);
+        } else {
+            self.touched -= segment.touched as u64;
+            *segment = Segment::default();
+            self.unused.push(number);
         }
-        at
     }
 
-    /// Moves what is left in the emptiest segment to the end.
-    fn close_holes(&mut self) {
-        let emptiest = self
+    /// Empties the sparsest segment into others when more than a quarter of all
+    /// is waste. Each call moves less than a segment.
+    fn tidy(&mut self) {
+        let live = self.payload + (self.entries * HEADER) as u64;
+        let waste = self.used.saturating_sub(live);
+        if waste <= 2 * SEGMENT as u64 || waste <= self.used / 4 {
+            return;
+        }
+        let sparsest = self
             .segments
             .iter()
             .enumerate()
-            .filter(|(at, s)| {
-                s.live > 0 && s.live < s.bytes.len() && self.current.map(|c| c as usize) != Some(*at)
-            })
-            .min_by_key(|(_, s)| s.live)
-            .map(|(at, _)| at);
-        let Some(at) = emptiest else { return };
-        let Some(segment) = self.segments.get_mut(at) else {
+            .filter(|(_, segment)| segment.live > 0 && segment.bytes.len() > segment.live)
+            .filter_map(|(number, segment)| Some((segment.live, u32::try_from(number).ok()?)))
+            .filter(|(_, number)| self.open != Some(*number))
+            .min();
+        if let Some((_, number)) = sparsest {
+            self.evacuate(number);
+        }
+    }
+
+    fn evacuate(&mut self, number: u32) {
+        let Some(segment) = self.segments.get_mut(number as usize) else {
             return;
         };
-        let old = std::mem::take(&mut segment.bytes);
-        segment.live = 0;
-        self.used -= old.len();
-        let own = u32::try_from(at).unwrap_or(FREE);
+        let bytes = std::mem::take(&mut segment.bytes);
         let mut offset = 0;
-        while let Some((index, length)) = head(&old, offset) {
-            let place = (own, u32::try_from(offset).unwrap_or(FREE));
-            let body = old
-                .get(offset + HEAD..offset + HEAD + length)
-                .unwrap_or_default();
-            // A hole's place in the table belongs to nobody, or to somebody else.
-            if self.table.get(index as usize) == Some(&place) {
-                let moved = self.append(index, u32::try_from(length).unwrap_or(0), body);
-                if let Some(slot) = self.table.get_mut(index as usize) {
-                    *slot = moved;
-                }
+        while let Some((slot, entry)) = entry_at(&bytes, offset) {
+            let here = u32::try_from(offset).unwrap_or(FREE);
+            offset += HEADER + entry.len();
+            let Some(place) = self.slots.get(slot as usize).copied() else {
+                continue;
+            };
+            if place.segment != number || place.offset() != here {
+                continue;
             }
-            offset += HEAD + length;
-        }
-        let mut old = old;
-        old.clear();
-        if let Some(segment) = self.segments.get_mut(at) {
-            segment.bytes = old;
-        }
-        self.empty.push(own);
-        self.release_spare();
-    }
-
-    /// Gives memory back that is not likely to be needed soon.
-    fn release_spare(&mut self) {
-        /// Empty segments kept for the next entries.
-        const SPARE: usize = 2;
-        let many = self.empty.len().saturating_sub(SPARE);
-        for at in self.empty.iter().take(many) {
-            if let Some(segment) = self.segments.get_mut(*at as usize) {
-                segment.bytes = Vec::new();
+            let to = self.segment_for(HEADER + entry.len());
+            let length = u32::try_from(entry.len()).unwrap_or(u32::MAX);
+            let moved = self.append(to, slot, length, entry);
+            if let Some(place) = self.slots.get_mut(slot as usize) {
+                *place = Place::new(to, moved, place.turn());
             }
         }
+        if let Some(segment) = self.segments.get_mut(number as usize) {
+            segment.bytes = bytes;
+        }
+        self.retire(number);
     }
 }
 
-/// Place in the table and length of the entry at `at`.
-fn head(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
-    let (index, rest) = bytes.get(at..)?.split_first_chunk::<4>()?;
-    let (length, _) = rest.split_first_chunk::<4>()?;
-    Some((
-        u32::from_le_bytes(*index),
-        u32::from_le_bytes(*length) as usize,
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Insert(usize),
-        Remove(usize),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let size = prop_oneof![20 => 0usize..600, 2 => 0usize..200_000, 1 => Just(SEGMENT + 5)];
-        let step = prop_oneof![
-            3 => size.prop_map(Step::Insert),
-            2 => (0usize..10_000).prop_map(Step::Remove),
-        ];
-        prop::collection::vec(step, 1..400)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(100))]
-
-        #[test]
-        fn it_holds_what_a_map_holds(steps in steps()) {
-            let mut arena = SnapshotArena::new();
-            let mut oracle: HashMap<u32, Vec<u8>> = HashMap::new();
-            for (n, step) in steps.into_iter().enumerate() {
-                match step {
-                    Step::Insert(size) => {
-                        let bytes = vec![n as u8; size];
-                        let handle = arena.insert(&bytes).unwrap();
-                        prop_assert!(oracle.insert(handle.0, bytes).is_none());
-                    }
-                    Step::Remove(which) => {
-                        let mut keys: Vec<u32> = oracle.keys().copied().collect();
-                        keys.sort_unstable();
-                        if let Some(key) = keys.get(which % keys.len().max(1)) {
-                            oracle.remove(key);
-                            arena.remove(Handle(*key));
-                            arena.remove(Handle(*key));
-                        }
-                    }
-                }
-                prop_assert_eq!(arena.len(), oracle.len());
-                for (key, bytes) in &oracle {
-                    prop_assert_eq!(arena.get(Handle(*key)), Some(bytes.as_slice()));
-                }
-            }
-            prop_assert_eq!(arena.live_bytes(), oracle.values().map(Vec::len).sum::<usize>());
-        }
-    }
-
-    #[test]
-    fn small_entries_cost_little_beyond_their_bytes() {
-        let mut arena = SnapshotArena::new();
-        let count = 100_000;
-        for _ in 0..count {
-            arena.insert(&[7; 300]).unwrap();
-        }
-        let beyond = arena.held_bytes() - arena.live_bytes();
-        // The table may be twice as large as it needs to be, as any growing vector.
-        assert!(beyond <= count * (16 + 8) + count * 300 / 50 + SEGMENT, "{beyond}");
-    }
-
-    #[test]
-    fn holes_are_closed() {
-        let mut arena = SnapshotArena::new();
-        let handles: Vec<Handle> = (0..50_000)
-            .map(|_| arena.insert(&[7; 300]).unwrap())
-            .collect();
-        for (n, handle) in handles.iter().enumerate() {
-            if n % 10 != 0 {
-                arena.remove(*handle);
-            }
-        }
-        assert_eq!(arena.len(), 5_000);
-        assert!(
-            arena.held_bytes() < 3 * arena.live_bytes() + 4 * SEGMENT,
-            "{} held for {}",
-            arena.held_bytes(),
-            arena.live_bytes()
-        );
-    }
+/// The slot and the bytes of the entry that begins at `offset`.
+fn entry_at(bytes: &[u8], offset: usize) -> Option<(u32, &[u8])> {
+    let rest = bytes.get(offset..)?;
+    let (slot, rest) = rest.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    Some((u32::from_le_bytes(*slot), rest.get(..length)?))
 }

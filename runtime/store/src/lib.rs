@@ -1,7 +1,31 @@
-//! What a node keeps: on disk and in memory.
+//! What a node keeps: on disk the directory, the kinds and its boot counter; in
+//! memory sleeping agents, dead letters and logs.
+//!
+//! **Invariant**: nothing here knows what an agent's state means, what a
+//! component does, or what a network is. Files are written so that a crash at
+//! any point leaves either what was before or what was to be; what is read back
+//! is checked, and damage is an error that names the file, never a guess.
+//!
+//! Start with [`DataDir`], then [`DirectoryStore`], which is a
+//! [`RecordLog`](log::RecordLog) behind a state machine, [`KindStore`] and
+//! [`SnapshotArena`].
 
 pub mod arena;
-mod rings;
+mod boot;
+mod data_dir;
+mod dead_letters;
+mod directory;
+pub mod disk;
+mod files;
+mod kinds;
+pub mod log;
+mod log_ring;
+mod wire;
 
 pub use arena::SnapshotArena;
-pub use rings::{DeadLetters, LogRing};
+pub use boot::{BootCounter, BootError};
+pub use data_dir::{DataDir, DataDirError};
+pub use dead_letters::{DeadLetters, PushedOut};
+pub use directory::{DirectoryError, DirectoryStore, Tuning};
+pub use kinds::{KindError, KindStore};
+pub use log_ring::LogRing;

@@ -1,0 +1,279 @@
+//! Records and snapshots of the directory as bytes. Version 1.
+//!
+//! A record is the version, a tag and its fields; a snapshot the version, the
+//! own node, and counted lists. Integers take as many bytes as they need.
+
+use phoenix_cluster::directory::{Attempt, DirectoryState, Entry, Grave, Phase};
+use phoenix_cluster::{DirectoryLimits, Record};
+use phoenix_core::{AgentId, MigrationId, NodeId};
+
+use crate::wire::{BadBytes, Reader, put_bytes, put_number};
+
+const VERSION: u8 = 1;
+
+pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
+    let mut out = vec![VERSION, tag(record)];
+    if let Some(agent) = record.agent() {
+        put_bytes(&mut out, agent.as_str().as_bytes());
+    }
+    match record {
+        Record::Boot { node, boot } => {
+            put_node(&mut out, *node);
+            put_number(&mut out, *boot);
+        }
+        Record::Placed {
+            owner, generation, ..
+        } => {
+            put_node(&mut out, *owner);
+            put_number(&mut out, *generation);
+        }
+        Record::Moved {
+            migration,
+            from,
+            from_boot,
+            to,
+            generation,
+            ..
+        } => {
+            put_migration(&mut out, *migration);
+            put_node(&mut out, *from);
+            put_number(&mut out, *from_boot);
+            put_node(&mut out, *to);
+            put_number(&mut out, *generation);
+        }
+        Record::Aborted {
+            migration,
+            from,
+            generation,
+            ..
+        } => {
+            put_migration(&mut out, *migration);
+            put_node(&mut out, *from);
+            put_number(&mut out, *generation);
+        }
+        Record::Settled { migration, .. } | Record::Claimed { migration, .. } => {
+            put_migration(&mut out, *migration);
+        }
+        Record::Reclaimed {
+            migration,
+            generation,
+            ..
+        } => {
+            put_migration(&mut out, *migration);
+            put_number(&mut out, *generation);
+        }
+        Record::Voided { migration, by, .. } => {
+            put_migration(&mut out, *migration);
+            put_node(&mut out, *by);
+        }
+        Record::Forgotten { .. } => {}
+    }
+    out
+}
+
+fn tag(record: &Record) -> u8 {
+    match record {
+        Record::Boot { .. } => 1,
+        Record::Placed { .. } => 2,
+        Record::Moved { .. } => 3,
+        Record::Aborted { .. } => 4,
+        Record::Settled { .. } => 5,
+        Record::Claimed { .. } => 6,
+        Record::Reclaimed { .. } => 7,
+        Record::Voided { .. } => 8,
+        Record::Forgotten { .. } => 9,
+    }
+}
+
+pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, BadBytes> {
+    let mut r = Reader::new(bytes);
+    version(&mut r)?;
+    let record = match r.byte("the tag")? {
+        1 => Record::Boot {
+            node: node(&mut r)?,
+            boot: r.number("the boot counter")?,
+        },
+        2 => Record::Placed {
+            agent: agent(&mut r)?,
+            owner: node(&mut r)?,
+            generation: generation(&mut r)?,
+        },
+        3 => Record::Moved {
+            agent: agent(&mut r)?,
+            migration: migration(&mut r)?,
+            from: node(&mut r)?,
+            from_boot: r.number("the source's boot counter")?,
+            to: node(&mut r)?,
+            generation: generation(&mut r)?,
+        },
+        4 => Record::Aborted {
+            agent: agent(&mut r)?,
+            migration: migration(&mut r)?,
+            from: node(&mut r)?,
+            generation: generation(&mut r)?,
+        },
+        5 => Record::Settled {
+            agent: agent(&mut r)?,
+            migration: migration(&mut r)?,
+        },
+        6 => Record::Claimed {
+            agent: agent(&mut r)?,
+            migration: migration(&mut r)?,
+        },
+        7 => Record::Reclaimed {
+            agent: agent(&mut r)?,
+            migration: migration(&mut r)?,
+            generation: generation(&mut r)?,
+        },
+        8 => Record::Voided {
+            agent: agent(&mut r)?,
+            migration: migration(&mut r)?,
+            by: node(&mut r)?,
+        },
+        9 => Record::Forgotten {
+            agent: agent(&mut r)?,
+        },
+        _ => return Err(BadBytes::Value("the tag")),
+    };
+    r.end()?;
+    Ok(record)
+}
+
+pub(crate) fn encode_state(own: NodeId, state: &DirectoryState) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_node(&mut out, own);
+    put_number(&mut out, state.floor());
+    put_number(&mut out, state.nodes().count() as u64);
+    for (node, entry) in state.nodes() {
+        put_node(&mut out, node);
+        put_number(&mut out, entry.boot);
+    }
+    put_number(&mut out, state.entries().len() as u64);
+    for (agent, entry) in state.entries() {
+        put_bytes(&mut out, agent.as_str().as_bytes());
+        put_node(&mut out, entry.owner);
+        put_number(&mut out, entry.generation);
+        put_number(&mut out, entry.attempts.len() as u64);
+        for attempt in &entry.attempts {
+            put_migration(&mut out, attempt.migration);
+            put_node(&mut out, attempt.from);
+            put_number(&mut out, attempt.from_boot);
+            put_node(&mut out, attempt.to);
+            put_number(&mut out, attempt.generation);
+            out.push(phase_byte(attempt.phase));
+        }
+    }
+    put_number(&mut out, state.graves().count() as u64);
+    for (agent, grave) in state.graves() {
+        put_bytes(&mut out, agent.as_str().as_bytes());
+        put_node(&mut out, grave.owner);
+        put_number(&mut out, grave.generation);
+    }
+    out
+}
+
+pub(crate) fn decode_state(
+    bytes: &[u8],
+    own: NodeId,
+    limits: DirectoryLimits,
+) -> Result<DirectoryState, BadBytes> {
+    let mut r = Reader::new(bytes);
+    version(&mut r)?;
+    if node(&mut r)? != own {
+        return Err(BadBytes::Value("the node whose directory this is"));
+    }
+    let mut state = DirectoryState::new(own, limits);
+    state.load_floor(r.number("the floor")?);
+    for _ in 0..r.number("the number of nodes")? {
+        let id = node(&mut r)?;
+        state.load_node(id, r.number("the boot counter")?);
+    }
+    for _ in 0..r.number("the number of entries")? {
+        let agent = agent(&mut r)?;
+        let mut entry = Entry {
+            owner: node(&mut r)?,
+            generation: generation(&mut r)?,
+            attempts: Vec::new(),
+        };
+        for _ in 0..r.number("the number of attempts")? {
+            entry.attempts.push(Attempt {
+                migration: migration(&mut r)?,
+                from: node(&mut r)?,
+                from_boot: r.number("the source's boot counter")?,
+                to: node(&mut r)?,
+                generation: generation(&mut r)?,
+                phase: phase(r.byte("the phase")?)?,
+            });
+        }
+        state.load_entry(agent, entry);
+    }
+    for _ in 0..r.number("the number of stopped agents")? {
+        let agent = agent(&mut r)?;
+        let grave = Grave {
+            owner: node(&mut r)?,
+            generation: generation(&mut r)?,
+        };
+        state.load_grave(agent, grave);
+    }
+    r.end()?;
+    Ok(state)
+}
+
+fn version(r: &mut Reader<'_>) -> Result<(), BadBytes> {
+    match r.byte("the version")? {
+        VERSION => Ok(()),
+        _ => Err(BadBytes::Value("the version")),
+    }
+}
+
+fn put_node(out: &mut Vec<u8>, node: NodeId) {
+    put_number(out, node.0.into());
+}
+
+fn node(r: &mut Reader<'_>) -> Result<NodeId, BadBytes> {
+    let number = r.number("a node")?;
+    let number = u32::try_from(number).map_err(|_| BadBytes::Range("a node"))?;
+    Ok(NodeId(number))
+}
+
+fn put_migration(out: &mut Vec<u8>, migration: MigrationId) {
+    out.extend_from_slice(&migration.0.to_le_bytes());
+}
+
+fn migration(r: &mut Reader<'_>) -> Result<MigrationId, BadBytes> {
+    let bytes = r.array("a migration")?;
+    Ok(MigrationId(u128::from_le_bytes(bytes)))
+}
+
+fn agent(r: &mut Reader<'_>) -> Result<AgentId, BadBytes> {
+    let text = std::str::from_utf8(r.bytes("an agent")?).ok();
+    text.and_then(|text| AgentId::new(text).ok())
+        .ok_or(BadBytes::Value("an agent"))
+}
+
+fn generation(r: &mut Reader<'_>) -> Result<u64, BadBytes> {
+    r.number("a generation")
+}
+
+fn phase_byte(phase: Phase) -> u8 {
+    match phase {
+        Phase::Moved => 0,
+        Phase::Settled => 1,
+        Phase::Claimed => 2,
+        Phase::Reclaimed => 3,
+        Phase::Aborted => 4,
+        Phase::Voided => 5,
+    }
+}
+
+fn phase(byte: u8) -> Result<Phase, BadBytes> {
+    Ok(match byte {
+        0 => Phase::Moved,
+        1 => Phase::Settled,
+        2 => Phase::Claimed,
+        3 => Phase::Reclaimed,
+        4 => Phase::Aborted,
+        5 => Phase::Voided,
+        _ => return Err(BadBytes::Value("a phase")),
+    })
+}
