@@ -1,0 +1,213 @@
+//! Our side: nodes in this process, spoken to through their control port.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use phoenix_core::control::{Control, ControlError, Request, Response};
+use phoenix_core::{
+    AgentId, ClientId, ContentType, KindName, KindPolicy, Millis, NodeId, Payload, Reply,
+};
+use phoenix_node::{Node, NodeConfig};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+
+/// Longest anything here may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Requests under way at a time.
+const WINDOW: usize = 256;
+
+/// A node and its data directory.
+pub(crate) struct Ours {
+    control: Arc<dyn Control>,
+    node: Node,
+    client: ClientId,
+    _dir: TempDir,
+}
+
+impl Ours {
+    /// A node by itself, with one worker.
+    pub(crate) fn alone() -> anyhow::Result<Self> {
+        Self::start(|config| config)
+    }
+
+    /// A node by itself, with one worker and `max_resident` agents in memory at most.
+    pub(crate) fn crowded(max_resident: u32) -> anyhow::Result<Self> {
+        Self::start(|config| NodeConfig {
+            max_resident: Some(max_resident),
+            ..config
+        })
+    }
+
+    /// Two nodes of one cluster, joined over QUIC on loopback, with one worker each.
+    pub(crate) fn pair() -> anyhow::Result<[Self; 2]> {
+        let first = Self::start(|config| NodeConfig {
+            listen: Some("127.0.0.1:0".to_owned()),
+            ..config
+        })?;
+        let valid_for = Millis(60_000);
+        let Response::JoinToken(token) = first.request(Request::JoinToken { valid_for })? else {
+            bail!("no join token came");
+        };
+        let second = Self::start(|config| NodeConfig {
+            listen: Some("127.0.0.1:0".to_owned()),
+            join: Some(token.clone()),
+            ..config
+        })?;
+        let pair = [first, second];
+        let until = Instant::now() + PATIENCE;
+        while pair.iter().any(|node| node.node.connected().is_empty()) {
+            anyhow::ensure!(Instant::now() < until, "the nodes do not connect");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(pair)
+    }
+
+    fn start(change: impl Fn(NodeConfig) -> NodeConfig) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let config = NodeConfig {
+            workers: Some(1),
+            ..NodeConfig::alone(dir.path())
+        };
+        let node = Node::start(change(config))?;
+        Ok(Self {
+            control: node.control(),
+            node,
+            client: ClientId::new("bench").context("not a client's name")?,
+            _dir: dir,
+        })
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> NodeId {
+        self.node.id()
+    }
+
+    /// Carries out one request.
+    pub(crate) fn request(&self, request: Request) -> anyhow::Result<Response> {
+        let (send, receive) = mpsc::channel();
+        self.submit(request, send);
+        Ok(receive.recv_timeout(PATIENCE)??)
+    }
+
+    fn submit(&self, request: Request, answer: mpsc::Sender<Result<Response, ControlError>>) {
+        self.control.submit(
+            request,
+            Box::new(move |end| {
+                // Nobody listens any more if the bench has given up.
+                let _ = answer.send(end);
+            }),
+        );
+    }
+
+    /// Carries out many, with some under way at any time.
+    pub(crate) fn requests(
+        &self,
+        requests: impl IntoIterator<Item = Request>,
+    ) -> anyhow::Result<()> {
+        let (send, receive) = mpsc::channel();
+        let mut under_way = 0;
+        let landed = || -> anyhow::Result<()> {
+            match receive.recv_timeout(PATIENCE)?? {
+                Response::Called(Reply::Ok(_)) | Response::Done | Response::Hibernated { .. } => {
+                    Ok(())
+                }
+                other => bail!("a request ended as {other:?}"),
+            }
+        };
+        for request in requests {
+            if under_way == WINDOW {
+                landed()?;
+                under_way -= 1;
+            }
+            self.submit(request, send.clone());
+            under_way += 1;
+        }
+        for _ in 0..under_way {
+            landed()?;
+        }
+        Ok(())
+    }
+
+    /// Makes `component` a kind with the default policy, except that its agents
+    /// hibernate after `idle_after` only.
+    pub(crate) fn deploy(
+        &self,
+        kind: &str,
+        component: &'static [u8],
+        idle_after: Duration,
+    ) -> anyhow::Result<()> {
+        let policy = KindPolicy {
+            idle_after: Millis(u64::try_from(idle_after.as_millis())?),
+            ..KindPolicy::default()
+        };
+        self.request(Request::Deploy {
+            kind: KindName::new(kind)?,
+            component: component.into(),
+            policy: Box::new(policy),
+        })?;
+        Ok(())
+    }
+
+    /// The request that asks an agent for `method`.
+    pub(crate) fn calling(
+        &self,
+        agent: &str,
+        method: &str,
+        arguments: &impl Serialize,
+    ) -> anyhow::Result<Request> {
+        Ok(Request::Call {
+            client: self.client.clone(),
+            agent: AgentId::new(agent)?,
+            method: method.into(),
+            payload: Payload {
+                content_type: ContentType::MessagePack,
+                bytes: rmp_serde::to_vec(arguments)?.into(),
+            },
+            timeout: Millis(u64::try_from(PATIENCE.as_millis())?),
+        })
+    }
+
+    /// Asks an agent and reads its answer.
+    pub(crate) fn call<R: DeserializeOwned>(
+        &self,
+        agent: &str,
+        method: &str,
+        arguments: &impl Serialize,
+    ) -> anyhow::Result<R> {
+        match self.request(self.calling(agent, method, arguments)?)? {
+            Response::Called(Reply::Ok(payload)) => Ok(rmp_serde::from_slice(&payload.bytes)?),
+            other => bail!("{agent} answered {method} with {other:?}"),
+        }
+    }
+
+    /// Puts an agent to sleep; the bytes it takes asleep.
+    pub(crate) fn hibernate(&self, agent: &str) -> anyhow::Result<u64> {
+        let agent = AgentId::new(agent)?;
+        match self.request(Request::Hibernate { agent })? {
+            Response::Hibernated { bytes } => Ok(bytes),
+            other => bail!("hibernating ended as {other:?}"),
+        }
+    }
+
+    /// Moves an agent; how long it was frozen, and the bytes shipped.
+    pub(crate) fn migrate(&self, agent: &str, to: NodeId) -> anyhow::Result<(Duration, u64)> {
+        let agent = AgentId::new(agent)?;
+        match self.request(Request::Migrate { agent, to })? {
+            Response::Migrated {
+                pause_us, bytes, ..
+            } => Ok((Duration::from_micros(pause_us), bytes)),
+            other => bail!("migrating ended as {other:?}"),
+        }
+    }
+
+    /// Agents asleep on this node.
+    pub(crate) fn hibernated(&self) -> anyhow::Result<u64> {
+        let Response::Nodes(nodes) = self.request(Request::Nodes)? else {
+            bail!("no list of nodes came");
+        };
+        Ok(nodes.iter().map(|node| node.hibernated).sum())
+    }
+}

@@ -1,0 +1,5 @@
+//! The other sides: what Phoenix is measured against.
+
+pub(crate) mod bare;
+pub(crate) mod erlang;
+pub(crate) mod quic;

@@ -1,0 +1,126 @@
+//! quinn alone: two endpoints on loopback, one connection that stands, and on it
+//! a transfer of so many bytes that wakes a bare instance at the other end.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig, VarInt};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::runtime::Runtime;
+
+use crate::peers::bare::Bare;
+
+/// Bytes that may be under way, so that flow control holds nothing up.
+const WINDOW: u32 = 16 << 20;
+/// Longest transfer, bytes.
+const MAX_TRANSFER: usize = 64 << 20;
+
+/// A standing connection and the instance at its other end.
+pub(crate) struct Quic {
+    runtime: Runtime,
+    connection: Connection,
+    bytes: Vec<u8>,
+    _client: Endpoint,
+}
+
+impl Quic {
+    /// Connects two endpoints. Whatever arrives wakes an instance of `component`
+    /// with a call of `method`.
+    pub(crate) fn new(component: &[u8], method: &'static str) -> anyhow::Result<Self> {
+        let bare = Arc::new(Bare::new(component)?);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let (server, client) = {
+            let _entered = runtime.enter();
+            endpoints()?
+        };
+        let address = server.local_addr()?;
+        runtime.spawn(serve(server, bare, method));
+        let connection = runtime.block_on(async {
+            client
+                .connect(address, "localhost")?
+                .await
+                .context("no connection")
+        })?;
+        Ok(Self {
+            runtime,
+            connection,
+            bytes: Vec::new(),
+            _client: client,
+        })
+    }
+
+    /// Sends `count` bytes and waits until the instance they woke has answered.
+    pub(crate) fn transfer(&mut self, count: usize) -> anyhow::Result<Duration> {
+        anyhow::ensure!(count <= MAX_TRANSFER, "{count} bytes are too many");
+        self.bytes.resize(count, 7);
+        let begun = Instant::now();
+        self.runtime.block_on(async {
+            let (mut send, mut receive) = self.connection.open_bi().await?;
+            send.write_all(&self.bytes).await?;
+            send.finish()?;
+            let answer = receive.read_to_end(1_024).await?;
+            anyhow::ensure!(!answer.is_empty(), "the other end did not wake");
+            Ok(())
+        })?;
+        Ok(begun.elapsed())
+    }
+}
+
+/// Takes transfers until the connection ends.
+async fn serve(endpoint: Endpoint, bare: Arc<Bare>, method: &'static str) -> anyhow::Result<()> {
+    let connection = endpoint.accept().await.context("closed")?.await?;
+    loop {
+        let (mut send, mut receive) = connection.accept_bi().await?;
+        receive.read_to_end(MAX_TRANSFER).await?;
+        let answer = bare
+            .instance("blob/a")?
+            .call(method, &rmp_serde::to_vec(&())?)?;
+        send.write_all(&answer).await?;
+        send.finish()?;
+    }
+}
+
+/// A server and a client on loopback, the client trusting the server's certificate alone.
+fn endpoints() -> anyhow::Result<(Endpoint, Endpoint)> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    let certificate = made.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut server = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())?;
+    server.alpn_protocols = vec![b"bench".to_vec()];
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate)?;
+    let mut client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![b"bench".to_vec()];
+
+    let mut transport = TransportConfig::default();
+    transport
+        .stream_receive_window(VarInt::from_u32(WINDOW))
+        .receive_window(VarInt::from_u32(WINDOW))
+        .send_window(u64::from(WINDOW))
+        .keep_alive_interval(Some(Duration::from_secs(1)));
+    let transport = Arc::new(transport);
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut server = ServerConfig::with_crypto(Arc::new(
+        quinn::crypto::rustls::QuicServerConfig::try_from(server)?,
+    ));
+    server.transport_config(transport.clone());
+    let mut client = ClientConfig::new(Arc::new(
+        quinn::crypto::rustls::QuicClientConfig::try_from(client)?,
+    ));
+    client.transport_config(transport);
+    let mut endpoint = Endpoint::client(anywhere)?;
+    endpoint.set_default_client_config(client);
+    Ok((Endpoint::server(server, anywhere)?, endpoint))
+}

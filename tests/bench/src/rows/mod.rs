@@ -1,0 +1,42 @@
+//! The rows, in the order they are printed.
+
+pub(crate) mod idle_memory;
+mod migration;
+mod one_way;
+mod request_reply;
+mod snapshot_bytes;
+mod spawn;
+mod wake;
+
+use std::time::Duration;
+
+use crate::measure::Row;
+
+/// Longer than any row: agents stay awake until they are put to sleep.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// Every row.
+pub(crate) fn all() -> Vec<Row> {
+    vec![
+        one_way::against_erlang(),
+        one_way::against_bare_calls(),
+        request_reply::row(),
+        spawn::row(),
+        wake::row(),
+        idle_memory::row(),
+        snapshot_bytes::row(),
+        migration::row_4k(),
+        migration::row_64k(),
+        migration::row_4m(),
+    ]
+}
+
+/// Nanoseconds each of `count` took of a span.
+fn each(span: Duration, count: u32) -> f64 {
+    span.as_secs_f64() * 1e9 / f64::from(count)
+}
+
+/// Microseconds each of `count` took of a span.
+fn each_micros(span: Duration, count: u32) -> f64 {
+    each(span, count) / 1e3
+}
