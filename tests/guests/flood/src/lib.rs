@@ -38,6 +38,28 @@ impl Flood {
         }
     }
 
+    /// Sends `to` so many messages, `a_turn` in a turn, and after each such turn
+    /// asks it how many it has heard. Answers with the last answer: then all of
+    /// them have been handled.
+    async fn stream(
+        &mut self,
+        ctx: &mut Context,
+        to: String,
+        count: u64,
+        a_turn: u64,
+    ) -> Result<u64, AskError> {
+        let mut left = count;
+        let mut heard = 0;
+        while left > 0 {
+            let now = left.min(a_turn.max(1));
+            self.burst(ctx, to.clone(), now);
+            left -= now;
+            let ask = Request::new("heard", ()).returns::<u64>();
+            heard = ctx.ask(&to, ask).await?;
+        }
+        Ok(heard)
+    }
+
     /// Messages sent so far.
     fn sent(&self) -> u64 {
         self.sent

@@ -27,6 +27,25 @@ impl Ping {
         Ok(right)
     }
 
+    /// Asks the agents of `kind` with the keys `from` up to `from + count`, exclusive,
+    /// for `ping`, one after the other, and answers with how many came back right.
+    async fn tour(
+        &mut self,
+        ctx: &mut Context,
+        kind: String,
+        from: u64,
+        count: u64,
+    ) -> Result<u64, AskError> {
+        let mut right = 0;
+        for n in from..from + count {
+            let to = format!("{kind}/{n}");
+            if ctx.ask(to, PingRequests::ping(n)).await? == n {
+                right += 1;
+            }
+        }
+        Ok(right)
+    }
+
     /// Pings answered.
     fn answered(&self) -> u64 {
         self.answered
