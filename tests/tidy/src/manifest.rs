@@ -27,6 +27,22 @@ pub fn lints(package: &Package, text: &str) -> Vec<Fault> {
     )]
 }
 
+/// Checks that the `clippy.toml` of a crate repeats the root's settings: clippy
+/// reads the nearest file only.
+pub fn clippy(file: &str, text: &str, root: &str) -> Vec<Fault> {
+    lines(root)
+        .filter(|(_, setting)| !setting.is_empty() && !setting.starts_with('#'))
+        .filter(|(_, setting)| !lines(text).any(|(_, line)| line == *setting))
+        .map(|(_, setting)| {
+            Fault::new(
+                file,
+                1,
+                format!("`{setting}` of the root's clippy.toml is not repeated: clippy reads the nearest file only, add the line"),
+            )
+        })
+        .collect()
+}
+
 /// The line on which a manifest names `dependency`; 1 if it cannot be found.
 pub fn line_of(text: &str, dependency: &str) -> usize {
     let mut section = "";
@@ -97,6 +113,15 @@ mod tests {
         ] {
             assert_eq!(lints(&package(), good), [], "{good}");
         }
+    }
+
+    #[test]
+    fn a_setting_of_the_root_that_is_not_repeated_is_found() {
+        let root = "# why\nallow-unwrap-in-tests = true\ntoo-many-lines-threshold = 100\n";
+        let faults = clippy("x/clippy.toml", "allow-unwrap-in-tests = true\n", root);
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].message.contains("too-many-lines-threshold"));
+        assert_eq!(clippy("x/clippy.toml", root, root), []);
     }
 
     #[test]

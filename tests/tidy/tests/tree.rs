@@ -83,6 +83,20 @@ fn every_package_takes_the_workspaces_lints() {
 }
 
 #[test]
+fn a_crates_own_clippy_settings_repeat_the_roots() {
+    let tree = tree();
+    let root = text(&tree, "clippy.toml");
+    assert_none(
+        tree.packages()
+            .iter()
+            .map(|package| format!("{}/clippy.toml", package.dir))
+            .filter(|file| tree.exists(file))
+            .flat_map(|file| manifest::clippy(&file, &text(&tree, &file), &root))
+            .collect(),
+    );
+}
+
+#[test]
 fn silenced_lints_have_reasons() {
     assert_none(
         rust_files(&tree())
