@@ -26,4 +26,5 @@ mod worker;
 
 pub use config::NodeConfig;
 pub use network::Network;
+pub use phoenix_host::compile_worker;
 pub use start::{Node, StartError};

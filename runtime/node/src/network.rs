@@ -1,9 +1,12 @@
 //! How a node reaches others: over QUIC, within the process, or not at all.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Duration;
 
 use phoenix_core::{NodeId, TransportEvents};
 use phoenix_net::memory::{MemoryNetwork, MemoryTransport};
+use phoenix_net::{Authority, Identity, JoinToken, QuicConfig, QuicTransport};
 
 use crate::config::NodeConfig;
 use crate::shared::Shared;
@@ -23,11 +26,21 @@ pub enum Network {
 pub(crate) enum Place {
     Alone,
     Memory(Arc<MemoryNetwork>, NodeId),
+    Quic(Box<QuicPlace>),
+}
+
+/// What a QUIC transport is bound with.
+pub(crate) struct QuicPlace {
+    listen: SocketAddr,
+    advertise: Option<String>,
+    identity: Identity,
+    authority: Option<Arc<Authority>>,
 }
 
 /// A connected transport, to be closed.
 pub(crate) enum Wire {
     Memory(Arc<MemoryTransport>),
+    Quic(Arc<QuicTransport>),
 }
 
 impl Network {
@@ -39,13 +52,97 @@ impl Network {
         }
     }
 
-    /// Finds the node's number, joining the cluster if it must.
-    pub(crate) fn place(self, _config: &NodeConfig) -> Result<Place, StartError> {
-        Ok(match self {
-            Self::Alone => Place::Alone,
-            Self::Memory(network, node) => Place::Memory(network, node),
-            Self::Quic => return Err(StartError::Listen("no QUIC yet".to_owned())),
+    /// Finds the node's number, creating or joining a cluster if it must.
+    pub(crate) fn place(self, config: &NodeConfig) -> Result<Place, StartError> {
+        match self {
+            Self::Alone => Ok(Place::Alone),
+            Self::Memory(network, node) => Ok(Place::Memory(network, node)),
+            Self::Quic => Ok(Place::Quic(Box::new(QuicPlace::find(config)?))),
+        }
+    }
+}
+
+impl QuicPlace {
+    fn find(config: &NodeConfig) -> Result<Self, StartError> {
+        let listen = config.listen.as_deref().unwrap_or("127.0.0.1:0");
+        let address = listen
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.next())
+            .ok_or_else(|| {
+                let why = format!("`{listen}` is no host:port, as in 127.0.0.1:7401");
+                StartError::Listen(why)
+            })?;
+        let failed = |error: &dyn std::fmt::Display| StartError::Join(error.to_string());
+        let known = Identity::open(&config.data_dir).map_err(|error| failed(&error))?;
+        let mut authority = None;
+        let identity = match (known, &config.join) {
+            // A token that was used before may still stand in the configuration.
+            (Some(identity), _) => identity,
+            (None, Some(token)) => {
+                let token = JoinToken::parse(token).map_err(|error| failed(&error))?;
+                let reach = config.advertise.as_deref().unwrap_or(listen);
+                phoenix_net::join(&token, &config.data_dir, reach)
+                    .map_err(|error| failed(&error))?
+            }
+            (None, None) => {
+                let created =
+                    Authority::create(&config.data_dir).map_err(|error| failed(&error))?;
+                authority = Some(created);
+                Identity::open(&config.data_dir)
+                    .map_err(|error| failed(&error))?
+                    .ok_or_else(|| failed(&"the new cluster's first node has no identity"))?
+            }
+        };
+        if authority.is_none() {
+            authority = Authority::open(&config.data_dir).map_err(|error| failed(&error))?;
+        }
+        Ok(Self {
+            listen: address,
+            advertise: config.advertise.clone(),
+            identity,
+            authority: authority.map(Arc::new),
         })
+    }
+
+    fn connect(
+        self,
+        boot: u64,
+        events: Arc<dyn TransportEvents>,
+        shared: &Arc<Shared>,
+    ) -> Result<Wire, StartError> {
+        let mut config = QuicConfig::new(self.listen, self.identity.clone(), boot);
+        config.advertise = self.advertise;
+        config.authority = self.authority.clone();
+        let learned = Arc::downgrade(shared);
+        config.on_member = Some(Arc::new(move |member| {
+            if let Some(shared) = learned.upgrade() {
+                shared.learn(member);
+                shared.announce_members();
+            }
+        }));
+        let transport = QuicTransport::bind(config, events)
+            .map_err(|error| StartError::Listen(error.to_string()))?;
+        for member in self.identity.members() {
+            shared.learn(member);
+        }
+        let own = transport.member().address;
+        attach(shared, transport.clone(), own.clone());
+        let identity = self.identity;
+        shared.remember_members(Box::new(move |members| {
+            if let Err(error) = identity.set_members(members) {
+                tracing::warn!(%error, "the cluster's members could not be kept for the next start");
+            }
+        }));
+        if let Some(authority) = self.authority {
+            *shared.tokens.write() = Some(Box::new(move |valid_for| {
+                authority
+                    .issue_token(&own, Duration::from_millis(valid_for.0))
+                    .map(|token| token.to_string())
+                    .map_err(|error| error.to_string())
+            }));
+        }
+        Ok(Wire::Quic(transport))
     }
 }
 
@@ -55,6 +152,7 @@ impl Place {
         match self {
             Self::Alone => NodeId(1),
             Self::Memory(_, node) => *node,
+            Self::Quic(place) => place.identity.node(),
         }
     }
 
@@ -73,6 +171,7 @@ impl Place {
                 attach(shared, transport.clone(), address);
                 Ok(Some(Wire::Memory(transport)))
             }
+            Self::Quic(place) => place.connect(boot, events, shared).map(Some),
         }
     }
 }
@@ -82,6 +181,7 @@ impl Wire {
     pub(crate) fn close(self) {
         match self {
             Self::Memory(transport) => transport.close(),
+            Self::Quic(transport) => transport.close(),
         }
     }
 }

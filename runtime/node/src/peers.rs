@@ -186,13 +186,7 @@ impl Shared {
 
     /// Tells a node that connected who is here and what is deployed.
     fn introduce(&self, peer: NodeId) {
-        let members = self.members();
-        let _ = self.send(peer, PeerMessage::Members(members.clone()));
-        for other in self.connected() {
-            if other != peer {
-                let _ = self.send(other, PeerMessage::Members(members.clone()));
-            }
-        }
+        self.announce_members();
         for info in self.kinds.list() {
             let _ = self.send(peer, PeerMessage::Kind(info));
         }

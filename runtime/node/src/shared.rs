@@ -46,6 +46,9 @@ impl Peer {
     }
 }
 
+/// Keeps the members for the next start.
+pub(crate) type MemberKeeper = Box<dyn Fn(Vec<Member>) + Send + Sync>;
+
 /// Makes a join token that may be used for so long.
 pub(crate) type TokenIssuer = Box<dyn Fn(Millis) -> Result<String, String> + Send + Sync>;
 
@@ -70,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) address: RwLock<String>,
     /// What can hand out join tokens, on the node that holds the authority.
     pub(crate) tokens: RwLock<Option<TokenIssuer>>,
+    keeper: RwLock<Option<MemberKeeper>>,
     pub(crate) shutdown_wanted: AtomicBool,
     pub(crate) logs: Mutex<LogRing>,
     pub(crate) dead: Mutex<DeadLetters>,
@@ -113,6 +117,7 @@ impl Shared {
             kind_store,
             address: RwLock::default(),
             tokens: RwLock::new(None),
+            keeper: RwLock::new(None),
             shutdown_wanted: AtomicBool::new(false),
             logs: Mutex::new(LogRing::new(config.log_lines)),
             dead: Mutex::new(DeadLetters::new(config.dead_letters)),
@@ -295,6 +300,22 @@ impl Shared {
         }
         if let Some(transport) = self.transport.read().as_ref() {
             transport.learn(member);
+        }
+        if let Some(keep) = self.keeper.read().as_ref() {
+            keep(self.members());
+        }
+    }
+
+    /// Lets members be kept for the next start, those that are known already first.
+    pub(crate) fn remember_members(&self, keep: MemberKeeper) {
+        keep(self.members());
+        *self.keeper.write() = Some(keep);
+    }
+
+    /// Tells every connected node who is in the cluster.
+    pub(crate) fn announce_members(&self) {
+        if self.directory.node() == self.node {
+            self.broadcast(&PeerMessage::Members(self.members()));
         }
     }
 

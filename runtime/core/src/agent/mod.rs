@@ -261,6 +261,11 @@ impl Agent {
         self.stopped.as_ref()
     }
 
+    /// Ends it from outside: no turn runs any more.
+    pub fn stop(&mut self, why: &str) {
+        self.stopped.get_or_insert_with(|| why.into());
+    }
+
     /// The sender its effects go out under.
     pub fn sender(&self) -> Sender {
         Sender::Agent(self.id.clone(), self.incarnation)

@@ -4,7 +4,7 @@ use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, ControlError, Done, Request, Response,
 };
 use phoenix_core::directory::DirectoryCommand;
-use phoenix_core::{AgentId, DeadReason, KindName, NodeId, snapshot};
+use phoenix_core::{AgentId, KindName, NodeId, snapshot};
 
 use crate::worker::slot::Slot;
 use crate::worker::{Event, Worker};
@@ -184,7 +184,10 @@ impl Worker {
             done(Err(ControlError::Conflict(text)));
             return;
         }
-        self.end(slot, &DeadReason::Stopped);
+        if let Some(awake) = self.awake_mut(slot) {
+            awake.agent.stop("by an operator");
+        }
+        self.end_if_stopped(slot);
         done(Ok(Response::Done));
     }
 

@@ -300,6 +300,9 @@ impl Worker {
         if awake.agent.begun() && awake.agent.unacknowledged() > 0 {
             return;
         }
+        if awake.running {
+            return;
+        }
         let reason = if awake.agent.begun() {
             self.shared.log(
                 Some(awake.agent.id()),

@@ -1,0 +1,245 @@
+//! Both frames, written and read back; and any bytes, read without a panic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use phoenix_wit::{
+    AnswerReader, AnswerWriter, ContentType, Delivery, Effect, Failure, FrameError, FrameReader,
+    FrameWriter, Input, Level, Outcome, Payload, Reply, Turn,
+};
+use proptest::prelude::*;
+
+fn payload(bytes: &[u8]) -> Payload<'_> {
+    Payload {
+        content_type: ContentType::Json,
+        bytes,
+    }
+}
+
+fn inputs() -> Vec<Input<'static>> {
+    let failure = Failure {
+        code: "not-found",
+        message: "nobody",
+        details: payload(b"{}"),
+    };
+    vec![
+        Input::Init {
+            config: payload(b"1"),
+        },
+        Input::Describe,
+        Input::Message {
+            source: "counter/ä",
+            method: "add",
+            payload: payload(b"2"),
+            request: true,
+        },
+        Input::Timer {
+            id: 9,
+            method: "tick",
+            payload: Payload::NONE,
+        },
+        Input::Reply {
+            ask: 1,
+            reply: Reply::Ok(payload(b"3")),
+        },
+        Input::Reply {
+            ask: 2,
+            reply: Reply::Failed(failure),
+        },
+        Input::Reply {
+            ask: 3,
+            reply: Reply::Timeout,
+        },
+        Input::Reply {
+            ask: 4,
+            reply: Reply::Bounced("full"),
+        },
+        Input::Reply {
+            ask: 5,
+            reply: Reply::Deadlock,
+        },
+        Input::Reply {
+            ask: 6,
+            reply: Reply::Unavailable("split"),
+        },
+    ]
+}
+
+fn effects() -> Vec<Effect<'static>> {
+    let failure = Failure {
+        code: "c",
+        message: "m",
+        details: payload(b"d"),
+    };
+    vec![
+        Effect::Send {
+            to: "a/b",
+            method: "m",
+            payload: payload(b"p"),
+            delivery: Delivery::AtMostOnce,
+        },
+        Effect::Ask {
+            ask: 7,
+            to: "a/b",
+            method: "m",
+            payload: payload(b"p"),
+            deadline_ms: 5_000,
+        },
+        Effect::Reply {
+            request: 8,
+            answer: Ok(payload(b"p")),
+        },
+        Effect::Reply {
+            request: 8,
+            answer: Err(failure),
+        },
+        Effect::Publish {
+            topic: "a.b",
+            payload: payload(b"p"),
+        },
+        Effect::Subscribe { pattern: "a.>" },
+        Effect::Unsubscribe { pattern: "a.>" },
+        Effect::SetTimer {
+            id: 1,
+            delay_ms: 2,
+            period_ms: 3,
+            method: "tick",
+            payload: Payload::NONE,
+        },
+        Effect::CancelTimer { id: 1 },
+        Effect::Spawn {
+            agent: "a/b",
+            config: payload(b"c"),
+        },
+        Effect::Stop { reason: "done" },
+        Effect::Log {
+            level: Level::Warn,
+            text: "hm",
+        },
+    ]
+}
+
+fn frame() -> Vec<u8> {
+    let mut writer = FrameWriter::new(Vec::new(), "counter/alice", 42);
+    for (number, input) in (5u64..).zip(inputs()) {
+        writer.push(&Turn {
+            number,
+            now: 1_000 + number,
+            input,
+        });
+    }
+    writer.finish()
+}
+
+fn answer() -> Vec<u8> {
+    let mut writer = AnswerWriter::new(vec![1, 2, 3]);
+    for effect in effects() {
+        writer.effect(&effect);
+    }
+    writer.outcome(&Outcome::Ok(payload(b"o")), 0);
+    writer.outcome(
+        &Outcome::Failed(Failure {
+            code: "c",
+            message: "m",
+            details: payload(b"d"),
+        }),
+        2,
+    );
+    writer.outcome(&Outcome::Pending, 3);
+    writer.outcome(&Outcome::Deferred, 3);
+    writer.finish()
+}
+
+#[test]
+fn an_input_frame_reads_as_it_was_written() {
+    let frame = frame();
+    let mut reader = FrameReader::new(&frame).unwrap();
+    assert_eq!((reader.id(), reader.seed()), ("counter/alice", 42));
+    for (number, input) in (5u64..).zip(inputs()) {
+        let turn = reader.next_turn().unwrap().unwrap();
+        assert_eq!((turn.number, turn.now), (number, 1_000 + number));
+        assert_eq!(turn.input, input);
+    }
+    assert_eq!(reader.next_turn(), Ok(None));
+}
+
+#[test]
+fn an_answer_frame_reads_as_it_was_written() {
+    let answer = answer();
+    let mut reader = AnswerReader::new(&answer, 4).unwrap();
+    let mut first = reader.next_answer().unwrap().unwrap();
+    assert_eq!((first.outcome, first.pending), (Outcome::Ok(payload(b"o")), 0));
+    for effect in effects() {
+        assert_eq!(first.effects.next_effect().unwrap(), Some(effect));
+    }
+    assert_eq!(first.effects.next_effect(), Ok(None));
+    let second = reader.next_answer().unwrap().unwrap();
+    assert!(matches!(second.outcome, Outcome::Failed(f) if f.details == payload(b"d")));
+    let third = reader.next_answer().unwrap().unwrap();
+    assert_eq!((third.outcome, third.pending), (Outcome::Pending, 3));
+    let fourth = reader.next_answer().unwrap().unwrap();
+    assert_eq!(fourth.outcome, Outcome::Deferred);
+    assert!(reader.next_answer().unwrap().is_none());
+}
+
+#[test]
+fn a_wrong_number_of_turns_or_version_is_an_error() {
+    let answer = answer();
+    assert!(matches!(
+        AnswerReader::new(&answer, 3),
+        Err(FrameError::Count { found: 4, .. })
+    ));
+    let mut other = frame();
+    other[0] = 2;
+    assert!(matches!(
+        FrameReader::new(&other),
+        Err(FrameError::Version { found: 2, .. })
+    ));
+}
+
+#[test]
+fn a_frame_cut_anywhere_is_an_error() {
+    let frame = frame();
+    for length in 0..frame.len() {
+        assert!(read_all(&frame[..length]).is_err(), "cut at {length}");
+    }
+    let answer = answer();
+    for length in 0..answer.len() {
+        assert!(answer_all(&answer[..length], 4).is_err(), "cut at {length}");
+    }
+}
+
+fn read_all(frame: &[u8]) -> Result<(), FrameError> {
+    let mut reader = FrameReader::new(frame)?;
+    while reader.next_turn()?.is_some() {}
+    Ok(())
+}
+
+fn answer_all(frame: &[u8], turns: u32) -> Result<(), FrameError> {
+    let mut reader = AnswerReader::new(frame, turns)?;
+    while let Some(mut answer) = reader.next_answer()? {
+        while answer.effects.next_effect()?.is_some() {}
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), turns in 0u32..5) {
+        let _ = read_all(&bytes);
+        let _ = answer_all(&bytes, turns);
+    }
+
+    #[test]
+    fn no_flipped_byte_makes_a_reader_panic(at in 0usize..2_000, to in any::<u8>()) {
+        for mut frame in [frame(), answer()] {
+            let at = at % frame.len();
+            frame[at] = to;
+            let _ = read_all(&frame);
+            let _ = answer_all(&frame, 4);
+        }
+    }
+}
