@@ -313,8 +313,11 @@ fn an_owner_without_a_copy_waits_for_the_source_to_take_it_back() {
     );
     // The source starts anew, too: the memory is gone, and a new life may begin.
     it.up(TWO, 20);
-    assert!(matches!(it.ask(THREE, &place(None)), (Owned(_), true)));
+    let (answer, recorded) = it.ask(THREE, &place(None));
+    assert!(matches!(answer, Owned(here) if here.epoch.generation == 3) && recorded);
+    assert!(matches!(it.ask(THREE, &place(None)), (Owned(_), false)));
     assert!(matches!(it.ask(TWO, &reclaim(7, TWO)), (Lost(_), false)));
+    assert!(matches!(it.ask(THREE, &claim(7, THREE)), (Lost(_), false)));
 }
 
 #[test]

@@ -14,7 +14,9 @@ use proptest::prelude::*;
 fn fill(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(99);
         (state >> 56) as u8
     };
     std::iter::repeat_with(next).take(length).collect()
@@ -104,7 +106,11 @@ fn a_hundred_thousand_cost_two_percent_and_sixteen_bytes_each() {
         arena.insert(&bytes).unwrap();
     }
     let allowed = arena.payload() / 50 + 16 * 100_000;
-    assert!(overhead(&arena) <= allowed, "{} of {allowed}", overhead(&arena));
+    assert!(
+        overhead(&arena) <= allowed,
+        "{} of {allowed}",
+        overhead(&arena)
+    );
 }
 
 #[test]
@@ -119,7 +125,11 @@ fn sleeping_and_waking_for_long_does_not_let_it_grow() {
         handles[index] = arena.insert(&[1; 320][..250 + round % 70]).unwrap();
     }
     let bound = arena.payload() * 3 / 2 + (4 << 20);
-    assert!(arena.footprint() <= bound, "{} of {bound}", arena.footprint());
+    assert!(
+        arena.footprint() <= bound,
+        "{} of {bound}",
+        arena.footprint()
+    );
 }
 
 #[test]
@@ -135,7 +145,11 @@ fn memory_is_given_back_when_agents_wake() {
             arena.remove(*handle);
         }
     }
-    assert!(arena.footprint() < full / 5, "{} of {full}", arena.footprint());
+    assert!(
+        arena.footprint() < full / 5,
+        "{} of {full}",
+        arena.footprint()
+    );
     for handle in handles.iter().step_by(100) {
         assert_eq!(arena.get(*handle), Some(&[1; 300][..]));
         arena.remove(*handle);

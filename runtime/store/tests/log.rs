@@ -55,7 +55,10 @@ fn records_come_back_in_order() {
     assert_eq!((recovered.snapshot, recovered.torn), (None, None));
     log.commit([b"one".as_slice(), b"", b"two"]).unwrap();
     let (_, recovered) = open(&disk).unwrap();
-    assert_eq!(recovered.records[20..], [b"one".to_vec(), Vec::new(), b"two".to_vec()]);
+    assert_eq!(
+        recovered.records[20..],
+        [b"one".to_vec(), Vec::new(), b"two".to_vec()]
+    );
 }
 
 #[test]
@@ -159,14 +162,23 @@ fn blocks_that_changed_places_are_noticed() {
     let log = disk.get(LOG);
     let block = |n: usize| &log[ends[n]..ends[n + 1]];
     let header = &log[..ends[0]];
-    for order in [vec![1, 0, 2], vec![0, 2], vec![1, 2], vec![0, 0, 1, 2], vec![0, 1, 2, 2]] {
+    for order in [
+        vec![1, 0, 2],
+        vec![0, 2],
+        vec![1, 2],
+        vec![0, 0, 1, 2],
+        vec![0, 1, 2, 2],
+    ] {
         let mut mixed = header.to_vec();
         for n in &order {
             mixed.extend_from_slice(block(*n));
         }
         let result = open(&with(&disk, LOG, &mixed)).map(|(_, recovered)| recovered);
         let error = result.unwrap_err();
-        assert!(matches!(error, LogError::Damaged { .. }), "{order:?}: {error}");
+        assert!(
+            matches!(error, LogError::Damaged { .. }),
+            "{order:?}: {error}"
+        );
     }
 }
 
@@ -235,10 +247,15 @@ fn a_damaged_or_missing_snapshot_is_an_error_and_never_an_older_state() {
         let mut damaged = snapshot.clone();
         damaged[byte] ^= 0x10;
         let error = open(&with(&disk, name, &damaged)).map(|_| ()).unwrap_err();
-        assert!(matches!(&error, LogError::Damaged { file, .. } if file == name), "{error}");
+        assert!(
+            matches!(&error, LogError::Damaged { file, .. } if file == name),
+            "{error}"
+        );
     }
     for length in 0..snapshot.len() {
-        open(&with(&disk, name, &snapshot[..length])).map(|_| ()).unwrap_err();
+        open(&with(&disk, name, &snapshot[..length]))
+            .map(|_| ())
+            .unwrap_err();
     }
     let lost = FaultyDisk::default();
     lost.put("test-0000000001.log", &disk.get("test-0000000001.log"));
@@ -247,7 +264,10 @@ fn a_damaged_or_missing_snapshot_is_an_error_and_never_an_older_state() {
     // Beside an older log, too.
     lost.put(LOG, &written(2).get(LOG));
     let error = open(&lost).map(|_| ()).unwrap_err();
-    assert!(matches!(&error, LogError::Missing { file, .. } if file == name), "{error}");
+    assert!(
+        matches!(&error, LogError::Missing { file, .. } if file == name),
+        "{error}"
+    );
     let lost = FaultyDisk::default();
     lost.put(name, &snapshot);
     let error = open(&lost).map(|_| ()).unwrap_err();

@@ -84,17 +84,23 @@ impl DirectoryState {
             // An owner that asks has no copy, or it would claim the one it has.
             // As long as the source may take its copy back the owner must not
             // begin a new life beside it; once the source has started anew that
-            // copy is gone, and with it the last of the agent's memory.
+            // copy is gone, and with it the last of the agent's memory. The new
+            // life has a generation of its own: a copy that is there after all
+            // can then not be claimed beside it.
             if origin.node == entry.owner
                 && let Some(attempt) = entry.unsettled()
             {
-                if self.nodes.boot(attempt.from) == attempt.from_boot {
+                let renewed = entry.generation.checked_add(1);
+                let source_lives = self.nodes.boot(attempt.from) == attempt.from_boot;
+                let Some(generation) = renewed.filter(|_| !source_lives) else {
                     return in_doubt(format!("{agent} is on its way from {}", attempt.from));
-                }
-                let record = Record::Claimed {
+                };
+                let record = Record::Renewed {
                     agent: agent.clone(),
                     migration: attempt.migration,
+                    generation,
                 };
+                let here = self.owned(entry.owner, generation);
                 return (DirectoryAnswer::Owned(here), Change::Record(record));
             }
             return won(here);

@@ -80,6 +80,15 @@ pub enum Record {
         /// The target.
         by: NodeId,
     },
+    /// The owner begins a new life of the agent: what the migration moved is lost.
+    Renewed {
+        /// Which agent.
+        agent: AgentId,
+        /// Which attempt.
+        migration: MigrationId,
+        /// The owner's generation from now on.
+        generation: u64,
+    },
     /// The agent stopped.
     Forgotten {
         /// Which agent.
@@ -105,6 +114,7 @@ impl Record {
             | Self::Claimed { agent, .. }
             | Self::Reclaimed { agent, .. }
             | Self::Voided { agent, .. }
+            | Self::Renewed { agent, .. }
             | Self::Forgotten { agent } => Some(agent),
         }
     }

@@ -71,9 +71,10 @@ pub enum TargetAction {
         /// The epoch.
         epoch: Epoch,
     },
-    /// Run its turns.
+    /// Run the turns of the copy that was activated.
     Run,
-    /// Delete the copy, if there is one. What waits for it is to be looked up anew.
+    /// Delete this migration's copy, staged or activated, and nobody else's. What
+    /// waits for it is to be looked up anew.
     Drop,
     /// Ask the directory.
     Submit {
@@ -485,9 +486,16 @@ impl TargetMigration {
         self.drop_copy(reason, out);
     }
 
+    /// Ends without the agent, and without the copy if there is one.
     fn drop_copy(&mut self, reason: String, out: &mut Vec<TargetAction>) {
+        let copied = !matches!(
+            self.state,
+            State::Preparing { .. } | State::Collecting { .. }
+        );
         self.state = State::Done;
-        out.push(TargetAction::Drop);
+        if copied {
+            out.push(TargetAction::Drop);
+        }
         out.push(TargetAction::Finished(TargetOutcome::Dropped { reason }));
     }
 }

@@ -127,6 +127,15 @@ fn many(seeds: u64) {
 }
 
 #[test]
+fn nodes_that_look_for_what_they_have_never_make_two_run() {
+    for seed in 0..1_500 {
+        let mut plan = Plan::random(seed);
+        plan.careless = true;
+        World::new(plan).run();
+    }
+}
+
+#[test]
 fn messages_to_an_earlier_life_of_a_node_never_make_two_run() {
     // Beyond what the transport promises: late messages reach later lives. A
     // copy may then be older than it should be, but two never run.

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) loss: u64,
     /// One in so many random doings is a crash, and one a cut.
     pub(crate) calmness: u64,
+    /// Nodes ask for the agent's place although they have a copy that is staged.
+    pub(crate) careless: bool,
     /// Late messages may reach a later life of their receiver.
     pub(crate) across_lives: bool,
 }
@@ -61,6 +63,7 @@ impl Plan {
             loss: 0,
             calmness: 0,
             across_lives: false,
+            careless: false,
         }
     }
 
@@ -490,9 +493,11 @@ impl World {
                     return;
                 };
                 let life = self.lives + 1;
+                let careless = self.plan.careless;
                 let it = self.node(node);
                 let stale = owner.epoch.generation < it.generation;
-                if stale || owner.owner != node || it.copy.is_some() || !it.staged.is_empty() {
+                let waits = !it.staged.is_empty() && (!careless || !it.activated.is_empty());
+                if stale || owner.owner != node || it.copy.is_some() || waits {
                     return;
                 }
                 it.generation = owner.epoch.generation;
@@ -502,7 +507,8 @@ impl World {
                     epoch: owner.epoch,
                     frozen: None,
                 });
-                if self.lives > 0 && !self.owner_crashed && !self.plan.across_lives {
+                let excused = self.owner_crashed || self.plan.across_lives || careless;
+                if self.lives > 0 && !excused {
                     self.broken = Some(format!("{node} begins a new life beside the old one"));
                 }
                 self.lives = life;
@@ -517,6 +523,7 @@ impl World {
         if !self.nodes[&node].alive {
             return;
         }
+        let careless = self.plan.careless;
         let it = self.node(node);
         match &mut it.copy {
             Some(copy) if copy.frozen.is_none() => {
@@ -525,7 +532,7 @@ impl World {
                 self.latest = memory;
             }
             Some(_) => {}
-            None if it.staged.is_empty() => {
+            None if it.staged.is_empty() || (careless && it.activated.is_empty()) => {
                 let command = DirectoryCommand::Place {
                     agent: self.agent.clone(),
                     prefer: Some(node),

@@ -58,6 +58,11 @@ pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
             migration,
             generation,
             ..
+        }
+        | Record::Renewed {
+            migration,
+            generation,
+            ..
         } => {
             put_migration(&mut out, *migration);
             put_number(&mut out, *generation);
@@ -82,6 +87,7 @@ fn tag(record: &Record) -> u8 {
         Record::Reclaimed { .. } => 7,
         Record::Voided { .. } => 8,
         Record::Forgotten { .. } => 9,
+        Record::Renewed { .. } => 10,
     }
 }
 
@@ -132,6 +138,11 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, BadBytes> {
         },
         9 => Record::Forgotten {
             agent: agent(&mut r)?,
+        },
+        10 => Record::Renewed {
+            agent: agent(&mut r)?,
+            migration: migration(&mut r)?,
+            generation: generation(&mut r)?,
         },
         _ => return Err(BadBytes::Value("the tag")),
     };
@@ -276,4 +287,134 @@ fn phase(byte: u8) -> Result<Phase, BadBytes> {
         5 => Phase::Voided,
         _ => return Err(BadBytes::Value("a phase")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_record() -> Vec<Record> {
+        let agent = AgentId::new("counter/a").unwrap();
+        let migration = MigrationId(u128::MAX - 7);
+        let (from, to, generation) = (NodeId(1), NodeId(u32::MAX), 300);
+        let agent = || agent.clone();
+        vec![
+            Record::Boot {
+                node: to,
+                boot: u64::MAX,
+            },
+            Record::Placed {
+                agent: agent(),
+                owner: to,
+                generation,
+            },
+            Record::Moved {
+                agent: agent(),
+                migration,
+                from,
+                from_boot: 9,
+                to,
+                generation,
+            },
+            Record::Aborted {
+                agent: agent(),
+                migration,
+                from,
+                generation,
+            },
+            Record::Settled {
+                agent: agent(),
+                migration,
+            },
+            Record::Claimed {
+                agent: agent(),
+                migration,
+            },
+            Record::Reclaimed {
+                agent: agent(),
+                migration,
+                generation,
+            },
+            Record::Voided {
+                agent: agent(),
+                migration,
+                by: to,
+            },
+            Record::Renewed {
+                agent: agent(),
+                migration,
+                generation,
+            },
+            Record::Forgotten { agent: agent() },
+        ]
+    }
+
+    #[test]
+    fn records_come_back_and_parts_of_them_do_not() {
+        for record in every_record() {
+            let bytes = encode_record(&record);
+            assert_eq!(decode_record(&bytes), Ok(record.clone()));
+            for length in 0..bytes.len() {
+                decode_record(&bytes[..length]).unwrap_err();
+            }
+            let mut longer = bytes.clone();
+            longer.push(0);
+            decode_record(&longer).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_state_comes_back_whole() {
+        let own = NodeId(1);
+        let limits = DirectoryLimits::default();
+        let mut state = DirectoryState::new(own, limits);
+        state.load_floor(17);
+        state.load_node(NodeId(2), 30);
+        for (number, phase) in (0..6).filter_map(|byte| Some((byte, phase(byte).ok()?))) {
+            let entry = Entry {
+                owner: NodeId(number.into()),
+                generation: 5,
+                attempts: vec![Attempt {
+                    migration: MigrationId(number.into()),
+                    from: NodeId(7),
+                    from_boot: 8,
+                    to: NodeId(9),
+                    generation: 10,
+                    phase,
+                }],
+            };
+            state.load_entry(AgentId::new(&format!("counter/{number}")).unwrap(), entry);
+        }
+        for key in ["z", "y", "x"] {
+            let grave = Grave {
+                owner: NodeId(2),
+                generation: 40,
+            };
+            state.load_grave(AgentId::new(&format!("counter/{key}")).unwrap(), grave);
+        }
+        let bytes = encode_state(own, &state);
+        let back = decode_state(&bytes, own, limits).unwrap();
+        let sorted = |state: &DirectoryState| {
+            let mut all: Vec<_> = state
+                .entries()
+                .map(|(agent, entry)| (agent.clone(), entry.clone()))
+                .collect();
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+            all
+        };
+        assert_eq!(sorted(&back), sorted(&state));
+        let order: Vec<_> = back
+            .graves()
+            .map(|(agent, _)| agent.key().to_owned())
+            .collect();
+        assert_eq!(order, ["z", "y", "x"]);
+        assert_eq!((back.floor(), back.nodes().count()), (17, 1));
+        decode_state(&bytes, NodeId(2), limits).unwrap_err();
+        for length in 0..bytes.len() {
+            assert!(
+                decode_state(&bytes[..length], own, limits).is_err(),
+                "cut to {length}"
+            );
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use phoenix_cluster::directory::NodeRefused;
-use phoenix_cluster::{DirectoryLimits, DirectoryState, Origin};
+use phoenix_cluster::{DirectoryLimits, DirectoryState, Origin, Record};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::{AgentId, Directory, NodeId};
 
@@ -118,6 +118,11 @@ impl DirectoryStore {
             let number = index + 1;
             let record = format::decode_record(bytes)
                 .map_err(|error| content(format!("record {number} of its log: {error}")))?;
+            // The first thing a directory ever learns is that its own node is up.
+            let begins = recovered.snapshot.is_none() && index == 0;
+            if begins && !matches!(record, Record::Boot { node, .. } if node == own) {
+                return Err(content(format!("it is not the directory of {own}")));
+            }
             state
                 .replay(&record)
                 .map_err(|error| content(format!("record {number} of its log: {error}")))?;

@@ -238,9 +238,14 @@ impl DiskFile for FaultyFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.disk.inner.lock();
         inner.operate()?;
-        let named = inner.names.values().map(|id| inner.inodes[*id].content.len());
+        let named = inner
+            .names
+            .values()
+            .map(|id| inner.inodes[*id].content.len());
         let taken: usize = named.sum();
-        let room = inner.capacity.map_or(usize::MAX, |all| all.saturating_sub(taken));
+        let room = inner
+            .capacity
+            .map_or(usize::MAX, |all| all.saturating_sub(taken));
         let fits = bytes.len().min(room);
         let content = &mut inner.inodes[self.id].content;
         content.extend_from_slice(&bytes[..fits]);
