@@ -1,0 +1,428 @@
+//! From the bytes of a component to something agents are made of.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use phoenix_core::{Digest, KindPolicy};
+use wasmparser::component_types::{ComponentDefinedType, ComponentEntityType, ComponentValType};
+use wasmparser::types::{Types, TypesRef};
+use wasmparser::{Encoding, Parser, Payload, PrimitiveValType};
+use wasmtime::component::{Component as WasmComponent, Linker};
+
+use crate::access::AccessorExports;
+use crate::base::BaseImage;
+use crate::component::{Component, Movable, World};
+use crate::describe::{self, Description};
+use crate::engine::Shared;
+use crate::error::{AdmitError, Fault, InstanceError};
+use crate::instrument::{self, Failure, Instrumented, Plan, Surface};
+use crate::limits;
+use crate::reading::Stack;
+use crate::state::State;
+use crate::typed::bindings::AgentPre;
+use crate::wasi::denied;
+
+/// The interfaces agents may import, besides files and sockets, which are denied.
+const INTERFACES: [&str; 24] = [
+    "phoenix:agent/types",
+    "phoenix:agent/messaging",
+    "phoenix:agent/pubsub",
+    "phoenix:agent/timers",
+    "phoenix:agent/context",
+    "phoenix:agent/log",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/stderr",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/terminal-stderr",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:random/random",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+];
+
+pub(crate) fn admit(
+    shared: &Arc<Shared>,
+    bytes: &[u8],
+    policy: &KindPolicy,
+) -> Result<Arc<Component>, AdmitError> {
+    let limit = shared.admission.component_bytes;
+    if bytes.len() as u64 > limit {
+        return Err(AdmitError::TooLarge {
+            found: bytes.len() as u64,
+            limit,
+        });
+    }
+    let digest = Digest::of(bytes);
+    let known = (digest, policy.movable);
+    if let Some(component) = shared.admitted.lock().get(&known).and_then(Weak::upgrade) {
+        return Ok(component);
+    }
+    let prepared = prepare(bytes, policy)?;
+    let code = compiled(shared, &prepared)?;
+    check_needs(&code, policy, shared)?;
+    let component = first_run(shared, digest, &prepared, &code, policy)?;
+    let mut admitted = shared.admitted.lock();
+    admitted.retain(|_, component| component.strong_count() > 0);
+    admitted.insert(known, Arc::downgrade(&component));
+    Ok(component)
+}
+
+/// A component that has passed every check before compiling.
+struct Prepared {
+    bytes: Vec<u8>,
+    /// What is saved of it, or why it is not instrumented.
+    plan: Result<Plan, String>,
+    framed: bool,
+}
+
+fn prepare(bytes: &[u8], policy: &KindPolicy) -> Result<Prepared, AdmitError> {
+    check_header(bytes)?;
+    let types = instrument::validate(bytes).map_err(|error| invalid(bytes, &error))?;
+    let surface = Surface::of(bytes).map_err(|error| invalid(bytes, &error))?;
+    check_imports(&surface)?;
+    let framed = check_world(&surface, &types)?;
+    let instrumented = match instrument::instrument(bytes, &types) {
+        Ok(instrumented) => Ok(instrumented),
+        Err(Failure::Broken(reason)) => return Err(AdmitError::Invalid(reason)),
+        Err(Failure::Refused(refusal)) if policy.movable => return Err(refusal.into()),
+        Err(Failure::Refused(refusal)) => Err(refusal.to_string()),
+    };
+    Ok(match instrumented {
+        Ok(Instrumented { bytes, plan }) if policy.movable => Prepared {
+            bytes,
+            plan: Ok(plan),
+            framed,
+        },
+        Ok(_) => Prepared {
+            bytes: bytes.to_vec(),
+            plan: Err("its kind is deployed with movable = false".to_owned()),
+            framed,
+        },
+        Err(reason) => Prepared {
+            bytes: bytes.to_vec(),
+            plan: Err(reason),
+            framed,
+        },
+    })
+}
+
+fn check_header(bytes: &[u8]) -> Result<(), AdmitError> {
+    if !bytes.starts_with(b"\0asm") {
+        let found = bytes
+            .iter()
+            .take(8)
+            .flat_map(|byte| std::ascii::escape_default(*byte))
+            .map(char::from)
+            .collect::<String>();
+        return Err(AdmitError::NotWasm {
+            found: if found.is_empty() {
+                "nothing".to_owned()
+            } else {
+                found
+            },
+        });
+    }
+    match Parser::new(0).parse_all(bytes).next() {
+        Some(Ok(Payload::Version {
+            encoding: Encoding::Module,
+            ..
+        })) => Err(AdmitError::CoreModule),
+        Some(Err(error)) => Err(invalid(bytes, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// A component that ends too early fails at its very end, or says so.
+fn invalid(bytes: &[u8], error: &wasmparser::BinaryReaderError) -> AdmitError {
+    let end = bytes.len() as u64;
+    if error.offset() >= end || error.message().contains("unexpected end") {
+        return AdmitError::Truncated {
+            at: end,
+            reason: error.message().to_owned(),
+        };
+    }
+    AdmitError::Invalid(error.to_string())
+}
+
+fn check_imports(surface: &Surface) -> Result<(), AdmitError> {
+    let known = |name: &str| {
+        let interface = name
+            .split_once('@')
+            .map_or(name, |(interface, _)| interface);
+        INTERFACES.contains(&interface) || denied::is_denied(name)
+    };
+    match surface.imports.iter().find(|name| !known(name)) {
+        // Reserved names are refused by the instrumentation, which knows why.
+        Some(name) if !name.starts_with(instrument::COMPONENT_PREFIX) => {
+            Err(AdmitError::Import { name: name.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the component exports `agent-framed`; otherwise it exports `agent`.
+fn check_world(surface: &Surface, types: &Types) -> Result<bool, AdmitError> {
+    let types = types.as_ref();
+    let wrong = |problem: &str| AdmitError::World {
+        found: if surface.exports.is_empty() {
+            "none".to_owned()
+        } else {
+            surface.exports.join(", ")
+        },
+        problem: problem.to_owned(),
+    };
+    if let Some(item) = types.component_item_for_export("turns") {
+        return if is_turns(types, item.ty) {
+            Ok(true)
+        } else {
+            Err(wrong("its `turns` is of another type; "))
+        };
+    }
+    let is_handler = |name: &&String| name.starts_with("phoenix:agent/handler@0.1.");
+    if let Some(name) = surface.exports.iter().find(is_handler) {
+        let item = types.component_item_for_export(name);
+        return match item.map(|item| item.ty) {
+            Some(ComponentEntityType::Instance(_)) => Ok(false),
+            _ => Err(wrong("its `handler` is no instance; ")),
+        };
+    }
+    Err(wrong(""))
+}
+
+fn is_turns(types: TypesRef<'_>, item: ComponentEntityType) -> bool {
+    let ComponentEntityType::Func(id) = item else {
+        return false;
+    };
+    let Some(function) = types.get(id) else {
+        return false;
+    };
+    let is_bytes = |ty: &ComponentValType| {
+        let ComponentValType::Type(id) = ty else {
+            return false;
+        };
+        matches!(
+            types.get(*id),
+            Some(ComponentDefinedType::List {
+                element: ComponentValType::Primitive(PrimitiveValType::U8),
+                ..
+            })
+        )
+    };
+    match (&*function.params, &function.result) {
+        ([(_, param)], Some(result)) => is_bytes(param) && is_bytes(result),
+        _ => false,
+    }
+}
+
+/// Loads the code from the cache, or compiles it and keeps it there.
+fn compiled(shared: &Shared, prepared: &Prepared) -> Result<WasmComponent, AdmitError> {
+    let entry = shared
+        .cache
+        .as_ref()
+        .map(|cache| (cache, cache.entry(&Digest::of(&prepared.bytes))));
+    if let Some((cache, entry)) = &entry
+        && let Some(code) = cache.load(entry)
+    {
+        match load(shared, &code) {
+            Ok(component) => return Ok(component),
+            Err(error) => tracing::warn!(%error, "cached code does not fit, it is compiled anew"),
+        }
+    }
+    let code = shared
+        .compiler
+        .compile(&shared.engine, prepared.bytes.clone())?;
+    if let Some((cache, entry)) = &entry
+        && let Err(error) = cache.store(entry, &code)
+    {
+        tracing::warn!(%error, "compiled code cannot be cached");
+    }
+    load(shared, &code).map_err(|error| AdmitError::Host(format!("{error:#}")))
+}
+
+fn load(shared: &Shared, code: &[u8]) -> wasmtime::Result<WasmComponent> {
+    // SAFETY: the bytes are what `Engine::precompile_component` gave this node:
+    // either just now, from its own thread or its own compiler program, or
+    // earlier, and then a MAC under the node's private key vouches that they are
+    // unchanged. They are copied, so nothing can change them later. wasmtime
+    // itself checks that its version and the engine's settings fit.
+    unsafe { WasmComponent::deserialize(&shared.engine, code) }
+}
+
+/// What the component needs from its beginning must be there.
+fn check_needs(
+    component: &WasmComponent,
+    policy: &KindPolicy,
+    shared: &Shared,
+) -> Result<(), AdmitError> {
+    let Some(needs) = component.resources_required() else {
+        return Ok(());
+    };
+    let advice = |field: &str| format!(": raise {field} in the kind's policy");
+    let memory = needs.max_initial_memory_size.unwrap_or(0);
+    let memory_limit = policy.memory_bytes.min(shared.max_memory_bytes);
+    let table = needs.max_initial_table_size.unwrap_or(0);
+    let table_limit = u64::from(policy.table_elements.min(shared.max_table_elements));
+    let checks = [
+        (
+            "bytes of memory",
+            memory,
+            memory_limit,
+            advice("memory-bytes"),
+        ),
+        (
+            "table elements",
+            table,
+            table_limit,
+            advice("table-elements"),
+        ),
+        (
+            "memories",
+            needs.num_memories.into(),
+            limits::MAX_MEMORIES as u64,
+            String::new(),
+        ),
+        (
+            "tables",
+            needs.num_tables.into(),
+            limits::MAX_TABLES as u64,
+            String::new(),
+        ),
+    ];
+    for (what, needed, limit, advice) in checks {
+        if needed > limit {
+            return Err(AdmitError::Needs {
+                what,
+                needed,
+                limit,
+                advice,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Links the component, begins a first instance, reads the base image from it
+/// and asks it to describe itself.
+fn first_run(
+    shared: &Arc<Shared>,
+    digest: Digest,
+    prepared: &Prepared,
+    code: &WasmComponent,
+    policy: &KindPolicy,
+) -> Result<Arc<Component>, AdmitError> {
+    let exports = match &prepared.plan {
+        Ok(plan) => Ok((
+            AccessorExports::find(code, plan.globals)
+                .ok_or_else(|| AdmitError::Host("the accessor is not there".to_owned()))?,
+            plan,
+        )),
+        Err(reason) => Err(reason.clone()),
+    };
+    let trial = Arc::new(Component {
+        host: Arc::clone(shared),
+        digest,
+        handlers: Vec::new(),
+        world: link(shared, prepared, code)?,
+        movable: Err("it is being admitted".to_owned()),
+    });
+    let (base, description) = try_out(&trial, policy, exports.as_ref().ok())?;
+    // The instance is gone, and with it the only other reference.
+    let mut component = Arc::into_inner(trial)
+        .ok_or_else(|| AdmitError::Host("the first instance is still there".to_owned()))?;
+    component.handlers = description.handlers;
+    component.movable = match (exports, base) {
+        (Ok((exports, plan)), Some(base)) => Ok(Movable {
+            exports,
+            stack: description
+                .stack
+                .and_then(|stack| find_stack(stack, plan, &base)),
+            base: Arc::new(base),
+        }),
+        (Ok(_), None) => Err("its base image was not read".to_owned()),
+        (Err(reason), _) => Err(reason),
+    };
+    Ok(Arc::new(component))
+}
+
+fn link(shared: &Shared, prepared: &Prepared, code: &WasmComponent) -> Result<World, AdmitError> {
+    let refused = |error: wasmtime::Error| AdmitError::Import {
+        name: format!("{error:#}"),
+    };
+    let mut linker: Linker<State> = shared.linker.clone();
+    denied::add_to_linker(&mut linker, &shared.engine, code).map_err(refused)?;
+    let pre = linker.instantiate_pre(code).map_err(refused)?;
+    if prepared.framed {
+        let turns = code
+            .get_export_index(None, "turns")
+            .ok_or_else(|| AdmitError::Host("`turns` is gone".to_owned()))?;
+        return Ok(World::Framed { pre, turns });
+    }
+    AgentPre::new(pre)
+        .map(World::Typed)
+        .map_err(|error| AdmitError::World {
+            found: "phoenix:agent/handler".to_owned(),
+            problem: format!("its `handler` is of another type ({error:#}); "),
+        })
+}
+
+/// Begins a first instance, reads the base image from it and asks it to describe itself.
+fn try_out(
+    trial: &Arc<Component>,
+    policy: &KindPolicy,
+    exports: Option<&(AccessorExports, &Plan)>,
+) -> Result<(Option<BaseImage>, Description), AdmitError> {
+    let failed = |step, fault: Fault| AdmitError::FirstRun {
+        step,
+        message: fault.to_string(),
+        backtrace: fault.backtrace,
+    };
+    let mut instance = trial.instantiate(policy).map_err(|error| match error {
+        InstanceError::Full { .. } => AdmitError::Full,
+        InstanceError::Fault(fault) => failed("began", *fault),
+    })?;
+    let base = match exports {
+        Some((exports, plan)) => Some(
+            instance
+                .read_base(exports, plan.globals)
+                .map_err(|error| failed("showed its memory", Fault::of(&error)))?,
+        ),
+        None => None,
+    };
+    if !trial.framed() {
+        return Ok((base, Description::default()));
+    }
+    let deadline = Duration::from_millis(policy.turn_deadline.0);
+    let answer = instance
+        .turns(&describe::frame(), Some(deadline))
+        .map_err(|fault| failed("described itself", fault))?;
+    let description = describe::read(&answer.frame).map_err(AdmitError::Description)?;
+    Ok((base, description))
+}
+
+/// Which global is the stack pointer of a stack between these addresses.
+///
+/// At rest it points to the stack's high end, as it does in the base. One that
+/// is named so is believed; otherwise exactly one global must have that value.
+fn find_stack((low, high): (u32, u32), plan: &Plan, base: &BaseImage) -> Option<Stack> {
+    let fits = low < high && u64::from(high) <= u64::from(base.wasm_pages) << 16;
+    let at_rest = |global: &&usize| base.globals.get(**global) == Some(&u64::from(high));
+    let mut candidates = plan.stack_pointers.iter().filter(at_rest);
+    match (candidates.next(), candidates.next()) {
+        (Some(pointer), None) if fits => Some(Stack {
+            low,
+            high,
+            pointer: *pointer,
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,136 @@
+//! An admitted component, from which instances are made.
+
+use std::sync::Arc;
+
+use phoenix_core::control::HandlerInfo;
+use phoenix_core::{Digest, KindPolicy};
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+
+use crate::access::AccessorExports;
+use crate::base::BaseImage;
+use crate::engine::Shared;
+use crate::error::{InstanceError, RestoreError, hex, short};
+use crate::image::{self, ImageLimits};
+use crate::instance::Instance;
+use crate::reading::Stack;
+use crate::state::State;
+use crate::typed::bindings::AgentPre;
+
+/// An admitted component. Cheap to instantiate, shared by all agents of its kinds.
+pub struct Component {
+    pub(crate) host: Arc<Shared>,
+    pub(crate) digest: Digest,
+    pub(crate) handlers: Vec<HandlerInfo>,
+    pub(crate) world: World,
+    /// How its memory is reached, or why it is not.
+    pub(crate) movable: Result<Movable, String>,
+}
+
+/// Which world a component exports, ready to be instantiated.
+pub(crate) enum World {
+    Framed {
+        pre: InstancePre<State>,
+        turns: ComponentExportIndex,
+    },
+    Typed(AgentPre<State>),
+}
+
+/// What snapshots of an instrumented component need.
+pub(crate) struct Movable {
+    pub(crate) exports: AccessorExports,
+    pub(crate) base: Arc<BaseImage>,
+    pub(crate) stack: Option<Stack>,
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Component")
+            .field("digest", &self.digest)
+            .field("framed", &self.framed())
+            .field("movable", &self.movable())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Component {
+    /// The digest of the component's bytes as they were deployed.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Whether it exports `agent-framed`, not `agent`.
+    pub fn framed(&self) -> bool {
+        matches!(self.world, World::Framed { .. })
+    }
+
+    /// Its handlers, where it describes itself.
+    pub fn handlers(&self) -> &[HandlerInfo] {
+        &self.handlers
+    }
+
+    /// Whether its agents can be put into snapshots.
+    pub fn movable(&self) -> bool {
+        self.movable.is_ok()
+    }
+
+    /// The hash of the memory its instances begin with; zeros if it is not movable.
+    pub fn base_hash(&self) -> Digest {
+        self.movable
+            .as_ref()
+            .map_or(Digest([0; 32]), |movable| movable.base.hash)
+    }
+
+    /// Makes a new instance. Takes a place for it first, so that a full host costs nothing.
+    pub fn instantiate(self: &Arc<Self>, policy: &KindPolicy) -> Result<Instance, InstanceError> {
+        let Some(permit) = self.host.permits.take() else {
+            return Err(InstanceError::Full {
+                limit: self.host.permits.limit(),
+            });
+        };
+        Instance::begin(Arc::clone(self), policy, permit)
+            .map_err(|fault| InstanceError::Fault(Box::new(fault)))
+    }
+
+    /// Makes an instance that goes on where an image was taken. The image is
+    /// checked whole before anything is made.
+    pub fn restore(
+        self: &Arc<Self>,
+        policy: &KindPolicy,
+        image: &[u8],
+    ) -> Result<Instance, RestoreError> {
+        let movable = match &self.movable {
+            Ok(movable) => movable,
+            Err(reason) => return Err(RestoreError::Unmovable(reason.clone())),
+        };
+        let limits = ImageLimits {
+            memory_bytes: self.host.max_memory_bytes,
+            globals: movable.base.globals.len(),
+        };
+        let image = image::decode(image, &limits)?;
+        let expected = short(&movable.base.hash);
+        if image.base != expected || image.wasm_pages < movable.base.wasm_pages {
+            return Err(RestoreError::Base {
+                found: hex(&image.base),
+                expected: hex(&expected),
+            });
+        }
+        let needed = u64::from(image.wasm_pages) << 16;
+        if needed > policy.memory_bytes {
+            return Err(RestoreError::Memory {
+                needed,
+                limit: policy.memory_bytes,
+            });
+        }
+        let Some(permit) = self.host.permits.take() else {
+            return Err(RestoreError::Full {
+                limit: self.host.permits.limit(),
+            });
+        };
+        let mut instance = Instance::begin(Arc::clone(self), policy, permit)
+            .map_err(|fault| RestoreError::Fault(Box::new(fault)))?;
+        instance
+            .load(&image)
+            .map_err(|fault| RestoreError::Fault(Box::new(fault)))?;
+        Ok(instance)
+    }
+}

@@ -1,0 +1,158 @@
+//! Writing an image.
+
+use std::cell::RefCell;
+
+use super::{COMPRESS_FROM, IMAGE_VERSION};
+use crate::base::BaseImage;
+use crate::instrument::INSTRUMENTATION_VERSION;
+use crate::pages::PAGE;
+
+/// Fewer zeros than this within changed bytes are written out: a new pair costs as much.
+const MIN_GAP: u64 = 4;
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Collects the changed pages of one image. Reusable.
+#[derive(Debug, Default)]
+pub(crate) struct Encoder {
+    runs: Vec<(usize, usize)>,
+    changes: Vec<u8>,
+    /// Bytes of the pair being collected.
+    literal: Vec<u8>,
+    /// Zeros before it.
+    skipped: u64,
+    /// Zeros since its last byte.
+    zeros: u64,
+}
+
+impl Encoder {
+    /// Forgets what was collected; its room is kept.
+    pub(crate) fn clear(&mut self) {
+        self.runs.clear();
+        self.changes.clear();
+        self.literal.clear();
+        self.skipped = 0;
+        self.zeros = 0;
+    }
+
+    /// Adds a page that differs from `base`. Pages come in ascending order.
+    pub(crate) fn page(&mut self, index: usize, now: &[u8; PAGE], base: &[u8; PAGE]) {
+        match self.runs.last_mut() {
+            Some((first, count)) if *first + *count == index => *count += 1,
+            _ => self.runs.push((index, 1)),
+        }
+        let (now, _) = now.as_chunks::<8>();
+        let (base, _) = base.as_chunks::<8>();
+        for (now, base) in now.iter().zip(base) {
+            let word = u64::from_le_bytes(*now) ^ u64::from_le_bytes(*base);
+            if word == 0 {
+                self.zeros += 8;
+            } else {
+                self.word(word.to_le_bytes());
+            }
+        }
+    }
+
+    fn word(&mut self, bytes: [u8; 8]) {
+        if self.zeros == 0 && !bytes.contains(&0) {
+            self.literal.extend_from_slice(&bytes);
+            return;
+        }
+        for byte in bytes {
+            if byte == 0 {
+                self.zeros += 1;
+                continue;
+            }
+            if self.literal.is_empty() || self.zeros >= MIN_GAP {
+                self.pair();
+                self.skipped = self.zeros;
+            } else {
+                let zeros = usize::try_from(self.zeros).unwrap_or(0);
+                self.literal.resize(self.literal.len() + zeros, 0);
+            }
+            self.zeros = 0;
+            self.literal.push(byte);
+        }
+    }
+
+    fn pair(&mut self) {
+        if self.literal.is_empty() {
+            return;
+        }
+        varint(&mut self.changes, self.skipped);
+        varint(&mut self.changes, self.literal.len() as u64);
+        self.changes.append(&mut self.literal);
+    }
+
+    /// Appends the image to `out`.
+    pub(crate) fn finish(
+        &mut self,
+        out: &mut Vec<u8>,
+        base: &BaseImage,
+        wasm_pages: u32,
+        pending: u16,
+        globals: &[u64],
+    ) {
+        self.pair();
+        out.extend_from_slice(&[IMAGE_VERSION, INSTRUMENTATION_VERSION]);
+        out.extend_from_slice(&crate::error::short(&base.hash));
+        varint(out, u64::from(wasm_pages));
+        varint(out, u64::from(pending));
+        changed_globals(out, globals, &base.globals);
+        varint(out, self.runs.len() as u64);
+        let mut end = 0;
+        for (first, count) in &self.runs {
+            varint(out, (first - end) as u64);
+            varint(out, *count as u64);
+            end = first + count;
+        }
+        let compressed = (self.changes.len() >= COMPRESS_FROM)
+            .then(|| compress(&self.changes))
+            .flatten()
+            .filter(|compressed| compressed.len() < self.changes.len());
+        varint(
+            out,
+            ((self.changes.len() as u64) << 1) | u64::from(compressed.is_some()),
+        );
+        out.extend_from_slice(compressed.as_deref().unwrap_or(&self.changes));
+    }
+}
+
+fn changed_globals(out: &mut Vec<u8>, now: &[u64], base: &[u64]) {
+    let changed = || {
+        now.iter()
+            .zip(base)
+            .enumerate()
+            .filter(|(_, (now, base))| now != base)
+    };
+    varint(out, changed().count() as u64);
+    let mut next = 0;
+    for (index, (now, base)) in changed() {
+        varint(out, (index - next) as u64);
+        varint(out, now ^ base);
+        next = index + 1;
+    }
+}
+
+/// zstd at level 1, without anything in its frame that the image has already.
+fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            let mut made = zstd::bulk::Compressor::new(1).ok()?;
+            made.include_contentsize(false).ok()?;
+            made.include_checksum(false).ok()?;
+            *slot = Some(made);
+        }
+        slot.as_mut()?.compress(bytes).ok()
+    })
+}
+
+pub(super) fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push((value & 0x7f) as u8);
+}

@@ -1,0 +1,39 @@
+//! The format of a memory image: what of an agent differs from its base.
+//!
+//! An image is canonical: the same memory gives the same bytes, on every node
+//! and however changed pages were found. All numbers are LEB128 varints unless
+//! a width is given.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | version of this format, now 1 |
+//! | 1 | version of the instrumentation |
+//! | 16 | first half of the base image's hash |
+//! | … | size of the memory, pages of 64 KiB |
+//! | … | handlers pending in a typed agent |
+//! | … | number of changed globals, then for each: globals skipped, value XOR base value |
+//! | … | number of runs of changed pages (4 KiB), then for each: pages skipped, pages in the run |
+//! | … | bytes of the changes, times 2, plus 1 if compressed |
+//! | … | the changes, to the end; zstd if compressed |
+//!
+//! The *changes* are the changed pages, one after the other, each XORed with its
+//! page of the base, as pairs: zero bytes skipped, bytes that follow, those
+//! bytes. Zeros at the end are left out.
+
+mod decode;
+mod encode;
+
+pub use decode::{Image, ImageError, ImageLimits, decode};
+pub(crate) use encode::Encoder;
+
+/// Version of the format that this host writes, and the only one it reads.
+pub const IMAGE_VERSION: u8 = 1;
+
+/// 4-KiB pages in a Wasm page.
+const PAGES_PER_WASM_PAGE: u64 = 16;
+
+/// Changes shorter than this are not worth compressing.
+const COMPRESS_FROM: usize = 256;
+
+#[cfg(test)]
+mod tests;

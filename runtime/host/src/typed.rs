@@ -1,0 +1,386 @@
+//! The typed world: a call a turn, effects recorded as they are imported.
+
+use phoenix_wit::{
+    AnswerWriter, ContentType, Delivery, Effect, Failure, FrameReader, Input, Level, Outcome,
+    Payload, Reply, Turn,
+};
+use wasmtime::{Result, Store};
+
+use crate::error::GuestLimit;
+use crate::state::State;
+
+#[allow(
+    missing_docs,
+    reason = "generated from WIT, whose comments it carries over only in part"
+)]
+#[allow(clippy::all, reason = "generated")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "phoenix:agent/agent",
+        imports: { default: trappable },
+    });
+}
+
+use bindings::exports::phoenix::agent::handler::Guest;
+use bindings::phoenix::agent::types as wit;
+use bindings::phoenix::agent::{context, log, messaging, pubsub, timers};
+
+/// Bits of an ask's number that count the asks of one turn; the rest is the turn.
+const ASK_BITS: u32 = 20;
+
+/// Bytes an effect takes in an answer frame besides its texts and payload, at most.
+const EFFECT_BYTES: usize = 40;
+
+/// The state of a typed agent's batch.
+#[derive(Default)]
+pub(crate) struct TypedTurn {
+    /// Handlers that have begun and not finished. Part of the agent's state.
+    pub(crate) pending: u16,
+    /// Effects one turn may have.
+    max_effects: u32,
+    /// Bytes one batch's answer may have.
+    max_answer: u32,
+    writer: Option<AnswerWriter>,
+    written: usize,
+    effects: u32,
+    asks: u64,
+    id: String,
+    seed: u64,
+    turn: u64,
+    now: u64,
+    random: Option<blake3::OutputReader>,
+}
+
+impl TypedTurn {
+    pub(crate) fn new(max_effects: u32, max_answer: u32) -> Self {
+        Self {
+            max_effects,
+            max_answer,
+            ..Self::default()
+        }
+    }
+
+    fn record(&mut self, size: usize, effect: &Effect<'_>) -> Result<()> {
+        if self.effects >= self.max_effects {
+            return Err(GuestLimit::Effects(self.max_effects).into());
+        }
+        self.effects += 1;
+        self.grow(size)?;
+        if let Some(writer) = &mut self.writer {
+            writer.effect(effect);
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, size: usize) -> Result<()> {
+        self.written = self.written.saturating_add(size + EFFECT_BYTES);
+        if self.written > self.max_answer as usize {
+            return Err(GuestLimit::Answer(self.max_answer).into());
+        }
+        Ok(())
+    }
+}
+
+/// Runs the turns of a frame one after the other and gives the answer frame.
+pub(crate) fn turns(store: &mut Store<State>, guest: &Guest, frame: &[u8]) -> Result<Vec<u8>> {
+    let mut reader = FrameReader::new(frame)?;
+    let typed = &mut store.data_mut().typed;
+    typed.id.clear();
+    typed.id.push_str(reader.id());
+    typed.seed = reader.seed();
+    typed.writer = Some(AnswerWriter::new(Vec::new()));
+    typed.written = 0;
+    while let Some(turn) = reader.next_turn()? {
+        one(store, guest, &turn)?;
+    }
+    let writer = store.data_mut().typed.writer.take();
+    Ok(writer.map(AnswerWriter::finish).unwrap_or_default())
+}
+
+fn one(store: &mut Store<State>, guest: &Guest, turn: &Turn<'_>) -> Result<()> {
+    let typed = &mut store.data_mut().typed;
+    typed.turn = turn.number;
+    typed.now = turn.now;
+    typed.effects = 0;
+    typed.asks = 0;
+    typed.random = None;
+    let outcome = match body(turn) {
+        Called::Init(config) => match guest.call_init(&mut *store, &config)? {
+            Ok(()) => wit::Outcome::Ok(owned(Payload::NONE)),
+            Err(message) => wit::Outcome::Failed(wit::Failure {
+                code: "init".to_owned(),
+                message,
+                details: owned(Payload::NONE),
+            }),
+        },
+        Called::Handle(body) => guest.call_handle(&mut *store, &body)?,
+        // Typed agents have no way to describe themselves.
+        Called::Describe => wit::Outcome::Ok(owned(Payload::NONE)),
+    };
+    let typed = &mut store.data_mut().typed;
+    if matches!(outcome, wit::Outcome::Pending) {
+        typed.pending = typed.pending.saturating_add(1);
+    }
+    let (size, outcome) = match &outcome {
+        wit::Outcome::Ok(payload) => (payload.bytes.len(), Outcome::Ok(lent(payload))),
+        wit::Outcome::Failed(f) => (
+            f.code.len() + f.message.len() + f.details.bytes.len(),
+            Outcome::Failed(failure(f)),
+        ),
+        wit::Outcome::Pending => (0, Outcome::Pending),
+        wit::Outcome::Deferred => (0, Outcome::Deferred),
+    };
+    typed.grow(size)?;
+    if let Some(writer) = &mut typed.writer {
+        writer.outcome(&outcome, typed.pending);
+    }
+    Ok(())
+}
+
+enum Called {
+    Init(wit::Payload),
+    Handle(wit::Body),
+    Describe,
+}
+
+fn body(turn: &Turn<'_>) -> Called {
+    Called::Handle(match turn.input {
+        Input::Init { config } => return Called::Init(owned(config)),
+        Input::Describe => return Called::Describe,
+        Input::Message {
+            source,
+            method,
+            payload,
+            request,
+        } => wit::Body::Message(wit::Message {
+            source: source.to_owned(),
+            method: method.to_owned(),
+            payload: owned(payload),
+            request: request.then_some(turn.number),
+        }),
+        Input::Reply { ask, reply } => wit::Body::Reply(wit::Reply {
+            ask,
+            answer: match reply {
+                Reply::Ok(payload) => wit::Answer::Ok(owned(payload)),
+                Reply::Failed(f) => wit::Answer::Failed(wit::Failure {
+                    code: f.code.to_owned(),
+                    message: f.message.to_owned(),
+                    details: owned(f.details),
+                }),
+                Reply::Timeout => wit::Answer::Timeout,
+                Reply::Bounced(why) => wit::Answer::Bounced(why.to_owned()),
+                Reply::Deadlock => wit::Answer::Deadlock,
+                Reply::Unavailable(why) => wit::Answer::Unavailable(why.to_owned()),
+            },
+        }),
+        Input::Timer {
+            id,
+            method,
+            payload,
+        } => wit::Body::Timer(wit::Timer {
+            id,
+            method: method.to_owned(),
+            payload: owned(payload),
+        }),
+    })
+}
+
+fn owned(payload: Payload<'_>) -> wit::Payload {
+    wit::Payload {
+        content_type: match payload.content_type {
+            ContentType::None => wit::ContentType::None,
+            ContentType::MessagePack => wit::ContentType::MessagePack,
+            ContentType::Json => wit::ContentType::Json,
+            ContentType::Binary => wit::ContentType::Binary,
+        },
+        bytes: payload.bytes.to_vec(),
+    }
+}
+
+fn lent(payload: &wit::Payload) -> Payload<'_> {
+    Payload {
+        content_type: match payload.content_type {
+            wit::ContentType::None => ContentType::None,
+            wit::ContentType::MessagePack => ContentType::MessagePack,
+            wit::ContentType::Json => ContentType::Json,
+            wit::ContentType::Binary => ContentType::Binary,
+        },
+        bytes: &payload.bytes,
+    }
+}
+
+fn failure(failure: &wit::Failure) -> Failure<'_> {
+    Failure {
+        code: &failure.code,
+        message: &failure.message,
+        details: lent(&failure.details),
+    }
+}
+
+impl wit::Host for State {}
+
+impl messaging::Host for State {
+    fn send(
+        &mut self,
+        to: String,
+        method: String,
+        payload: wit::Payload,
+        delivery: wit::Delivery,
+    ) -> Result<()> {
+        let size = to.len() + method.len() + payload.bytes.len();
+        self.typed.record(
+            size,
+            &Effect::Send {
+                to: &to,
+                method: &method,
+                payload: lent(&payload),
+                delivery: match delivery {
+                    wit::Delivery::AtMostOnce => Delivery::AtMostOnce,
+                    wit::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
+                },
+            },
+        )
+    }
+
+    fn ask(
+        &mut self,
+        to: String,
+        method: String,
+        payload: wit::Payload,
+        deadline_ms: u32,
+    ) -> Result<u64> {
+        let ask = (self.typed.turn << ASK_BITS) | self.typed.asks;
+        self.typed.asks += 1;
+        let size = to.len() + method.len() + payload.bytes.len();
+        self.typed.record(
+            size,
+            &Effect::Ask {
+                ask,
+                to: &to,
+                method: &method,
+                payload: lent(&payload),
+                deadline_ms,
+            },
+        )?;
+        Ok(ask)
+    }
+
+    fn reply(
+        &mut self,
+        request: u64,
+        answer: std::result::Result<wit::Payload, wit::Failure>,
+    ) -> Result<()> {
+        let (size, answer) = match &answer {
+            Ok(payload) => (payload.bytes.len(), Ok(lent(payload))),
+            Err(f) => (
+                f.code.len() + f.message.len() + f.details.bytes.len(),
+                Err(failure(f)),
+            ),
+        };
+        self.typed.record(size, &Effect::Reply { request, answer })
+    }
+
+    fn spawn(&mut self, id: String, config: wit::Payload) -> Result<()> {
+        self.typed.record(
+            id.len() + config.bytes.len(),
+            &Effect::Spawn {
+                agent: &id,
+                config: lent(&config),
+            },
+        )
+    }
+
+    fn stop(&mut self, reason: String) -> Result<()> {
+        self.typed
+            .record(reason.len(), &Effect::Stop { reason: &reason })
+    }
+}
+
+impl pubsub::Host for State {
+    fn publish(&mut self, topic: String, payload: wit::Payload) -> Result<()> {
+        self.typed.record(
+            topic.len() + payload.bytes.len(),
+            &Effect::Publish {
+                topic: &topic,
+                payload: lent(&payload),
+            },
+        )
+    }
+
+    fn subscribe(&mut self, pattern: String) -> Result<()> {
+        self.typed
+            .record(pattern.len(), &Effect::Subscribe { pattern: &pattern })
+    }
+
+    fn unsubscribe(&mut self, pattern: String) -> Result<()> {
+        self.typed
+            .record(pattern.len(), &Effect::Unsubscribe { pattern: &pattern })
+    }
+}
+
+impl timers::Host for State {
+    fn set(
+        &mut self,
+        id: u64,
+        delay_ms: u64,
+        period_ms: u64,
+        method: String,
+        payload: wit::Payload,
+    ) -> Result<()> {
+        self.typed.record(
+            method.len() + payload.bytes.len(),
+            &Effect::SetTimer {
+                id,
+                delay_ms,
+                period_ms,
+                method: &method,
+                payload: lent(&payload),
+            },
+        )
+    }
+
+    fn cancel(&mut self, id: u64) -> Result<()> {
+        self.typed.record(0, &Effect::CancelTimer { id })
+    }
+}
+
+impl context::Host for State {
+    fn id(&mut self) -> Result<String> {
+        Ok(self.typed.id.clone())
+    }
+    fn now(&mut self) -> Result<u64> {
+        Ok(self.typed.now)
+    }
+    fn random(&mut self) -> Result<u64> {
+        let (seed, turn) = (self.typed.seed, self.typed.turn);
+        let generator = self
+            .typed
+            .random
+            .get_or_insert_with(|| crate::wasi::generator("phoenix 2025 agent random", seed, turn));
+        let mut bytes = [0; 8];
+        generator.fill(&mut bytes);
+        Ok(u64::from_le_bytes(bytes))
+    }
+    fn turn(&mut self) -> Result<u64> {
+        Ok(self.typed.turn)
+    }
+    fn finished(&mut self) -> Result<()> {
+        self.typed.pending = self.typed.pending.saturating_sub(1);
+        Ok(())
+    }
+}
+
+impl log::Host for State {
+    fn write(&mut self, level: wit::Level, text: String) -> Result<()> {
+        let level = match level {
+            wit::Level::Error => Level::Error,
+            wit::Level::Warn => Level::Warn,
+            wit::Level::Info => Level::Info,
+            wit::Level::Debug => Level::Debug,
+            wit::Level::Trace => Level::Trace,
+        };
+        self.wasi.log.line(level, &text);
+        Ok(())
+    }
+}
