@@ -171,7 +171,7 @@ fn arm(agent: &Agent, handler: &Handler) -> TokenStream {
 
 fn immediate(agent: &Agent, handler: &Handler) -> TokenStream {
     let this = format_ident!("this", span = Span::mixed_site());
-    let value = format_ident!("value", span = Span::mixed_site());
+    let value = value_of(handler);
     let (take, lent) = match handler.access {
         Access::Write => (
             quote!(let Some(mut #this) = call.write(HANDLER)),
@@ -198,7 +198,7 @@ fn immediate(agent: &Agent, handler: &Handler) -> TokenStream {
 fn waiting(agent: &Agent, handler: &Handler) -> TokenStream {
     let ty = &agent.ty;
     let this = format_ident!("this", span = Span::mixed_site());
-    let value = format_ident!("value", span = Span::mixed_site());
+    let value = value_of(handler);
     let context = format_ident!("context", span = Span::mixed_site());
     let state = format_ident!("state", span = Span::mixed_site());
     let ending = format_ident!("ending", span = Span::mixed_site());
@@ -240,6 +240,13 @@ fn result_span(handler: &Handler) -> Span {
         syn::ReturnType::Default => handler.ident.span(),
         syn::ReturnType::Type(_, ty) => ty.span(),
     }
+}
+
+/// The variable for what a handler returned. It stands where the type does, so that
+/// an error about the one points at the other.
+fn value_of(handler: &Handler) -> Ident {
+    let span = Span::mixed_site().located_at(result_span(handler));
+    Ident::new("value", span)
 }
 
 fn invoke(

@@ -362,11 +362,7 @@ fn parameter(input: &PatType) -> syn::Result<Parameter> {
     if is_context_reference(&input.ty) {
         return Ok(Parameter::Context);
     }
-    let context = match strip(&input.ty) {
-        Type::Reference(reference) => is_named(&reference.elem, "Context"),
-        ty => is_named(ty, "Context"),
-    };
-    if context {
+    if is_named(&input.ty, "Context") {
         return Err(syn::Error::new_spanned(
             &input.ty,
             "a handler's context is `&mut Context`",

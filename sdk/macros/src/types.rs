@@ -21,12 +21,10 @@ pub(crate) fn strip(ty: &Type) -> &Type {
     }
 }
 
-/// Whether it is `&mut Context`.
+/// Whether it is `&mut Context` or `&Context`.
 pub(crate) fn is_context_reference(ty: &Type) -> bool {
     match strip(ty) {
-        Type::Reference(reference) => {
-            reference.mutability.is_some() && is_named(&reference.elem, "Context")
-        }
+        Type::Reference(reference) => is_named(&reference.elem, "Context"),
         _ => false,
     }
 }

@@ -21,10 +21,10 @@ pub const MAX_DEADLINE: Duration = Duration::from_secs(3_600);
 
 /// A handler's view of its turn and its way to act.
 ///
-/// A handler that wants one takes `ctx: &mut Context`. Everything it does here
-/// is an *effect*: recorded now, acted on once the turn is committed, gone if
-/// the turn traps. Nothing here waits, but what [`ask`](Self::ask) returns can
-/// be awaited.
+/// A handler that wants one takes `ctx: &mut Context` (or `&Context`, which can do
+/// as much). Everything it does here is an *effect*: recorded now, acted on once
+/// the turn is committed, gone if the turn traps. Nothing here waits, but what
+/// [`ask`](Self::ask) returns can be awaited.
 pub struct Context {
     shared: Rc<Shared>,
     source: String,
@@ -79,14 +79,14 @@ impl Context {
     }
 
     /// A random number, the same one in a replay of this turn. Not for secrets.
-    pub fn random(&mut self) -> u64 {
+    pub fn random(&self) -> u64 {
         let draw = self.shared.draws.get();
         self.shared.draws.set(draw + 1);
         rng::of_turn(self.shared.seed.get(), self.shared.turn.get(), draw)
     }
 
     /// A generator for more than one number, seeded by [`random`](Self::random).
-    pub fn rng(&mut self) -> Rng {
+    pub fn rng(&self) -> Rng {
         Rng::new(self.random())
     }
 
@@ -102,16 +102,12 @@ impl Context {
     ///
     /// # Panics
     /// If an argument's `Serialize` fails; so do all methods that take values.
-    pub fn send<A: Serialize, R>(&mut self, to: impl AsRef<str>, request: Request<A, R>) {
+    pub fn send<A: Serialize, R>(&self, to: impl AsRef<str>, request: Request<A, R>) {
         self.deliver(to.as_ref(), &request, Delivery::ExactlyOnce);
     }
 
     /// Sends a message once, for what may be lost: it is never resent.
-    pub fn send_at_most_once<A: Serialize, R>(
-        &mut self,
-        to: impl AsRef<str>,
-        request: Request<A, R>,
-    ) {
+    pub fn send_at_most_once<A: Serialize, R>(&self, to: impl AsRef<str>, request: Request<A, R>) {
         self.deliver(to.as_ref(), &request, Delivery::AtMostOnce);
     }
 
@@ -139,7 +135,7 @@ impl Context {
     /// # Ok(()) }
     /// ```
     pub fn ask<A: Serialize, R: Answer>(
-        &mut self,
+        &self,
         to: impl AsRef<str>,
         request: Request<A, R>,
     ) -> Ask<R> {
@@ -149,7 +145,7 @@ impl Context {
     /// Asks another agent; `deadline` is from 1 ms to [an hour](MAX_DEADLINE), and
     /// brought into that range if it is not.
     pub fn ask_with_deadline<A: Serialize, R: Answer>(
-        &mut self,
+        &self,
         to: impl AsRef<str>,
         request: Request<A, R>,
         deadline: Duration,
@@ -171,7 +167,7 @@ impl Context {
     }
 
     /// Publishes `event` on a dotted topic, such as `orders.eu.created`.
-    pub fn publish<T: Serialize + ?Sized>(&mut self, topic: impl AsRef<str>, event: &T) {
+    pub fn publish<T: Serialize + ?Sized>(&self, topic: impl AsRef<str>, event: &T) {
         let topic = topic.as_ref();
         self.record(topic, event, |payload| {
             self.shared.effect(&Effect::Publish { topic, payload });
@@ -179,13 +175,13 @@ impl Context {
     }
 
     /// Subscribes this agent to a pattern of topics: `*` is one token, `>` the rest.
-    pub fn subscribe(&mut self, pattern: impl AsRef<str>) {
+    pub fn subscribe(&self, pattern: impl AsRef<str>) {
         let pattern = pattern.as_ref();
         self.shared.effect(&Effect::Subscribe { pattern });
     }
 
     /// Ends a subscription.
-    pub fn unsubscribe(&mut self, pattern: impl AsRef<str>) {
+    pub fn unsubscribe(&self, pattern: impl AsRef<str>) {
         let pattern = pattern.as_ref();
         self.shared.effect(&Effect::Unsubscribe { pattern });
     }
@@ -202,7 +198,7 @@ impl Context {
     /// # }
     /// ```
     pub fn timer<A: Serialize, R>(
-        &mut self,
+        &self,
         id: impl Into<TimerId>,
         delay: Duration,
         request: Request<A, R>,
@@ -213,7 +209,7 @@ impl Context {
     /// Calls one of this agent's own handlers after `delay`, and then every `period`
     /// (1 ms at least) until the timer is cancelled.
     pub fn timer_every<A: Serialize, R>(
-        &mut self,
+        &self,
         id: impl Into<TimerId>,
         delay: Duration,
         period: Duration,
@@ -242,13 +238,13 @@ impl Context {
     }
 
     /// Cancels a timer. Harmless if there is none of that name.
-    pub fn cancel_timer(&mut self, id: impl Into<TimerId>) {
+    pub fn cancel_timer(&self, id: impl Into<TimerId>) {
         self.shared.effect(&Effect::CancelTimer { id: id.into().0 });
     }
 
     /// Creates another agent with what its `#[init]` takes, `&()` if nothing.
     /// Harmless if it lives already.
-    pub fn spawn<T: Serialize + ?Sized>(&mut self, agent: impl AsRef<str>, config: &T) {
+    pub fn spawn<T: Serialize + ?Sized>(&self, agent: impl AsRef<str>, config: &T) {
         let agent = agent.as_ref();
         self.record(agent, config, |config| {
             self.shared.effect(&Effect::Spawn { agent, config });
@@ -257,13 +253,13 @@ impl Context {
 
     /// Ends this agent after the turn. Its struct is gone; the next message to its
     /// address starts a new one.
-    pub fn stop(&mut self, reason: impl AsRef<str>) {
+    pub fn stop(&self, reason: impl AsRef<str>) {
         let reason = reason.as_ref();
         self.shared.effect(&Effect::Stop { reason });
     }
 
     /// Writes a line to the agent's log.
-    pub fn log(&mut self, level: Level, text: impl Display) {
+    pub fn log(&self, level: Level, text: impl Display) {
         let mut line = String::new();
         // Writing to a string fails only if a `Display` does; what it wrote so far stands.
         let _ = write!(line, "{text}");
@@ -271,27 +267,27 @@ impl Context {
     }
 
     /// Logs that something failed.
-    pub fn error(&mut self, text: impl Display) {
+    pub fn error(&self, text: impl Display) {
         self.log(Level::Error, text);
     }
 
     /// Logs that something looks wrong.
-    pub fn warn(&mut self, text: impl Display) {
+    pub fn warn(&self, text: impl Display) {
         self.log(Level::Warn, text);
     }
 
     /// Logs something worth knowing.
-    pub fn info(&mut self, text: impl Display) {
+    pub fn info(&self, text: impl Display) {
         self.log(Level::Info, text);
     }
 
     /// Logs something for whoever debugs the agent.
-    pub fn debug(&mut self, text: impl Display) {
+    pub fn debug(&self, text: impl Display) {
         self.log(Level::Debug, text);
     }
 
     /// Logs everything else.
-    pub fn trace(&mut self, text: impl Display) {
+    pub fn trace(&self, text: impl Display) {
         self.log(Level::Trace, text);
     }
 

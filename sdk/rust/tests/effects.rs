@@ -19,9 +19,10 @@ impl Busy {
     fn tell(&self, ctx: &mut Context, to: String) {
         ctx.send(&to, Request::new("hit", ("a", 1_u8)));
         ctx.send_at_most_once(to, Request::new("seen", ()));
+        ctx.send(ctx.source(), Request::new("told", ctx.key()));
     }
 
-    fn topics(&self, ctx: &mut Context) {
+    fn topics(&self, ctx: &Context) {
         ctx.subscribe("orders.>");
         ctx.subscribe("alerts.*");
         ctx.unsubscribe("orders.>");
@@ -107,6 +108,7 @@ fn sends_say_how_they_are_delivered() {
     assert_eq!(sent[0].delivery, Delivery::ExactlyOnce);
     assert_eq!(sent[1].delivery, Delivery::AtMostOnce);
     assert_eq!(sent[1].payload, Payload::none());
+    assert!(sent[2].is("client/test", &Request::new("told", "bee")));
     assert_eq!(test.take_sent(), []);
 }
 
@@ -266,7 +268,7 @@ fn effects_of_a_batch_belong_to_their_turns() {
         },
     ]);
     let counts: Vec<usize> = answers.iter().map(|answer| answer.effects.len()).collect();
-    assert_eq!(counts, [2, 0, 3]);
+    assert_eq!(counts, [3, 0, 3]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
     dead_code,
     unreachable_pub,
     missing_docs,
-    reason = "every test file uses its own part of this"
+    clippy::unwrap_used,
+    reason = "every test file uses its own part of this, and a test fails by panicking"
 )]
 
 use phoenix_sdk::__private::Runtime;
