@@ -39,7 +39,8 @@ pub(super) enum Code {
 }
 
 impl Code {
-    pub(super) const ALL: [Self; 17] = [
+    #[cfg(test)]
+    const ALL: [Self; 17] = [
         Self::Invalid,
         Self::Unauthorized,
         Self::Forbidden,
@@ -240,5 +241,20 @@ impl IntoResponse for Fault {
             _ => None,
         };
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_documented_as_it_is() {
+        let text = include_str!("../../../../docs/api.md");
+        for code in Code::ALL {
+            let (word, status, title) = code.describe();
+            let row = format!("| `{word}` | {} | {title} |", status.as_u16());
+            assert!(text.contains(&row), "docs/api.md lacks: {row}");
+        }
     }
 }

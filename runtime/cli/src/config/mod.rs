@@ -1,0 +1,162 @@
+//! A node's configuration: `phoenix.toml`, then `PHOENIX_*`, then flags.
+//!
+//! Each source is read into named texts that remember where they were found
+//! ([`sources`]); the last source that names a key wins; the winners are
+//! checked once, by the table in [`keys`], and become a [`Config`]. So every
+//! message can say where the value stands, what it is and what it may be.
+//!
+//! `docs/config.md` lists the keys.
+
+mod error;
+pub mod keys;
+mod sources;
+pub mod toml_file;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use phoenix_gateway::Limits;
+
+pub use error::ConfigError;
+pub use sources::{ConfigFile, Origin, Surroundings};
+
+use sources::{Found, gather};
+
+/// A validated configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything the node keeps lies.
+    pub data: PathBuf,
+    /// Where the transport listens for other nodes, `host:port`; `None` for a
+    /// node that stays alone.
+    pub listen: Option<String>,
+    /// The address other nodes are told, where it differs from `listen`.
+    pub advertise: Option<String>,
+    /// The API's address, on loopback.
+    pub api: std::net::SocketAddr,
+    /// A token to join a cluster with.
+    pub join: Option<Secret>,
+    /// Worker threads; `None` for one a core.
+    pub workers: Option<usize>,
+    /// Agents in Wasm memory at once; `None` for what the machine holds.
+    pub max_resident: Option<u32>,
+    /// Largest linear memory any kind may allow, bytes.
+    pub max_agent_memory: u64,
+    /// Lines of log kept in memory.
+    pub log_lines: usize,
+    /// Dead letters kept in memory.
+    pub dead_letters: usize,
+    /// How long a migration may take.
+    pub migration_timeout: Duration,
+    /// Bytes one moving agent may be.
+    pub max_shipment: u64,
+    /// How long a draining node takes to move its agents away.
+    pub drain_timeout: Duration,
+    /// Which log lines are written, in tracing's directives.
+    pub log: String,
+    /// How they are written.
+    pub log_format: LogFormat,
+    /// The API's bounds.
+    pub api_limits: Limits,
+}
+
+/// How a node writes its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people.
+    Human,
+    /// A JSON object a line.
+    Json,
+}
+
+/// A text that stays out of logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("phoenix-data"),
+            listen: Some("127.0.0.1:7401".to_owned()),
+            advertise: None,
+            api: phoenix_gateway::DEFAULT_API,
+            join: None,
+            workers: None,
+            max_resident: None,
+            max_agent_memory: 1 << 30,
+            log_lines: 10_000,
+            dead_letters: 1_000,
+            migration_timeout: Duration::from_secs(10),
+            max_shipment: 256 << 20,
+            drain_timeout: Duration::from_secs(30),
+            log: "info".to_owned(),
+            log_format: LogFormat::Human,
+            api_limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks everything. `flags` are key and value in the order given.
+    pub fn load(
+        surroundings: &Surroundings,
+        flags: &[(&'static str, String)],
+    ) -> Result<Self, ConfigError> {
+        let found = gather(surroundings, flags)?;
+        let mut config = Self::default();
+        for (key, found) in &found {
+            apply(&mut config, key, found)?;
+        }
+        config.check_together(&found)?;
+        Ok(config)
+    }
+
+    /// What one value alone cannot show to be wrong.
+    fn check_together(&self, found: &[(&'static keys::Key, Found)]) -> Result<(), ConfigError> {
+        let unspecified = self
+            .listen
+            .as_deref()
+            .and_then(|listen| listen.parse::<std::net::SocketAddr>().ok())
+            .is_some_and(|address| address.ip().is_unspecified());
+        if unspecified && self.advertise.is_none() {
+            let of_listen = found.iter().find(|(key, _)| key.name == "listen");
+            if let Some((key, found)) = of_listen {
+                return Err(ConfigError::value(key, found, "an address others can dial")
+                    .help("keep it and set `advertise` to the address other nodes reach"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The data directory alone, for verbs that operate a node.
+pub fn data_dir(surroundings: &Surroundings, flag: Option<&str>) -> Result<PathBuf, ConfigError> {
+    let flags: Vec<_> = flag
+        .map(|dir| ("data", dir.to_owned()))
+        .into_iter()
+        .collect();
+    let mut config = Config::default();
+    for (key, found) in &gather(surroundings, &flags)? {
+        if key.name == "data" {
+            apply(&mut config, key, found)?;
+        }
+    }
+    Ok(config.data)
+}
+
+fn apply(config: &mut Config, key: &'static keys::Key, found: &Found) -> Result<(), ConfigError> {
+    let set = found
+        .text
+        .as_deref()
+        .and_then(|text| (key.set)(config, text));
+    set.ok_or_else(|| ConfigError::value(key, found, key.accepted))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Better advice for what went wrong, from what the node knows.
+//!
+//! Asking it takes another request, so it is done for failures only, and a
+//! failure of that request changes nothing.
+
+use phoenix_core::{AgentId, NodeId};
+use phoenix_gateway::api::Kind;
+use phoenix_gateway::client::ClientError;
+use phoenix_gateway::suggest::did_you_mean;
+
+use crate::error::CliError;
+use crate::session::Session;
+
+/// For a request about an agent.
+pub(super) async fn about_agent(
+    error: ClientError,
+    agent: &AgentId,
+    node: &mut Session,
+) -> CliError {
+    if !is_about_what_is_missing(&error) {
+        return error.into();
+    }
+    let Ok(list) = node.client.kinds().await else {
+        return error.into();
+    };
+    CliError::from(error).help_if(kind_advice(agent, &list.kinds))
+}
+
+/// For a call of a handler.
+pub(super) async fn about_method(
+    error: ClientError,
+    agent: &AgentId,
+    method: &str,
+    node: &mut Session,
+) -> CliError {
+    let unknown_method = matches!(&error, ClientError::Refused(problem)
+        if problem.failure.as_ref().is_some_and(|failure| failure.code == "unknown-method"));
+    if !unknown_method {
+        return about_agent(error, agent, node).await;
+    }
+    let Ok(list) = node.client.kinds().await else {
+        return error.into();
+    };
+    let kind = list.kinds.iter().find(|kind| kind.kind == agent.kind());
+    let help = kind.and_then(|kind| {
+        let names = || kind.handlers.iter().map(|handler| handler.name.as_str());
+        let all: Vec<_> = names().collect();
+        did_you_mean(method, names()).or_else(|| {
+            (!all.is_empty())
+                .then(|| format!("the handlers of `{}` are {}", agent.kind(), all.join(", ")))
+        })
+    });
+    CliError::from(error).help_if(help)
+}
+
+/// For a migration.
+pub(super) async fn about_move(
+    error: ClientError,
+    agent: &AgentId,
+    to: NodeId,
+    node: &mut Session,
+) -> CliError {
+    if !is_about_what_is_missing(&error) {
+        return error.into();
+    }
+    let Ok(list) = node.client.nodes().await else {
+        return error.into();
+    };
+    let to = to.to_string();
+    if list.nodes.iter().any(|node| node.node == to) {
+        return about_agent(error, agent, node).await;
+    }
+    let names: Vec<_> = list.nodes.into_iter().map(|node| node.node).collect();
+    CliError::from(error).help(format!("the nodes are {}", names.join(", ")))
+}
+
+fn is_about_what_is_missing(error: &ClientError) -> bool {
+    matches!(error.code(), Some("not-found" | "bounced" | "invalid"))
+}
+
+/// Whether the agent's kind may have been misspelt.
+fn kind_advice(agent: &AgentId, kinds: &[Kind]) -> Option<String> {
+    if kinds.iter().any(|kind| kind.kind == agent.kind()) {
+        return None;
+    }
+    let names = || kinds.iter().map(|kind| kind.kind.as_str());
+    let all: Vec<_> = names().collect();
+    did_you_mean(agent.kind(), names()).or_else(|| {
+        Some(if all.is_empty() {
+            "no kind is deployed: `phoenix deploy FILE --kind NAME` makes one".to_owned()
+        } else {
+            format!("the kinds are {}", all.join(", "))
+        })
+    })
+}

@@ -1,0 +1,179 @@
+//! A node's life: start, serve, drain, stop.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use phoenix_gateway::{BindError, Gateway, GatewayConfig};
+use phoenix_node::{Node, NodeConfig, StartError};
+use tokio::task::spawn_blocking;
+use tracing_subscriber::EnvFilter;
+
+use super::signals::Signals;
+use crate::config::{Config, LogFormat};
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+
+/// How often the node is asked whether an operator wants it to stop.
+const SHUTDOWN_POLL: Duration = Duration::from_millis(100);
+/// How long requests under way may take to end once agents are away.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// Threads that serve the API. Agents have workers of their own.
+const API_THREADS: usize = 2;
+
+pub(super) fn run(config: Config, json: bool) -> Result<ExitCode, CliError> {
+    start_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(API_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(live(config, json))
+}
+
+fn start_log(config: &Config) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(&config.log).map_err(CliError::usage)?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    let started = match config.log_format {
+        LogFormat::Human => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    started.map_err(CliError::failed)
+}
+
+async fn live(config: Config, json: bool) -> Result<ExitCode, CliError> {
+    let failed = |error: io::Error| CliError::failed(format!("cannot listen to signals: {error}"));
+    let mut signals = Signals::new().map_err(failed)?;
+    let gateway_config = GatewayConfig {
+        listen: config.api,
+        data_dir: config.data.clone(),
+        limits: config.api_limits.clone(),
+    };
+    let drain_timeout = config.drain_timeout;
+    // Starting compiles, and joining speaks to another node: both wait.
+    let node = spawn_blocking(move || Node::start(config.into()))
+        .await
+        .map_err(CliError::failed)?
+        .map_err(cannot_start)?;
+    let node = Arc::new(node);
+    let gateway = Gateway::bind(gateway_config, node.control())
+        .await
+        .map_err(cannot_bind)?;
+    say_ready(&node, &gateway, json)?;
+    tokio::select! {
+        signal = signals.next() => tracing::info!(signal, "stopping: agents move away or sleep"),
+        () = shutdown_wanted(&node) => tracing::info!("stopping, as an operator asked"),
+    }
+    tokio::select! {
+        () = stop(node, gateway, drain_timeout) => Ok(Exit::Ok.into()),
+        signal = signals.next() => {
+            tracing::warn!(signal, "ended at once");
+            // Nothing is waited for, threads least of all.
+            std::process::exit(Exit::Failed as i32)
+        }
+    }
+}
+
+/// Says where the node is, on standard output, once it can be used.
+fn say_ready(node: &Node, gateway: &Gateway, json: bool) -> Result<(), CliError> {
+    let mut out = Output::new();
+    let (name, api, address) = (node.id().to_string(), gateway.address(), node.address());
+    if json {
+        out.json(&serde_json::json!({
+            "node": name, "api": api.to_string(), "address": address,
+        }))?;
+    } else {
+        let others = if address.is_empty() {
+            "alone".to_owned()
+        } else {
+            format!("other nodes at {address}")
+        };
+        out.line(&format!("{name} is ready: API at http://{api}, {others}"))?;
+    }
+    match out.flush() {
+        // A node that nobody listens to runs on.
+        Err(error) if error.exit() != Exit::Ok => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn shutdown_wanted(node: &Node) {
+    while !node.shutdown_wanted() {
+        tokio::time::sleep(SHUTDOWN_POLL).await;
+    }
+}
+
+/// Drains while the API still answers, so that clients are told; then closes it.
+async fn stop(node: Arc<Node>, gateway: Gateway, drain_timeout: Duration) {
+    let draining = Arc::clone(&node);
+    let drained = spawn_blocking(move || draining.drain(drain_timeout)).await;
+    if !matches!(drained, Ok(true)) {
+        tracing::warn!("the time to drain is over; agents that are left are lost with the node");
+    }
+    if !gateway.close(CLOSE_GRACE).await {
+        tracing::warn!("requests that did not end were cut");
+    }
+    let stopped = spawn_blocking(move || {
+        if let Some(node) = Arc::into_inner(node) {
+            node.stop();
+        }
+    });
+    if stopped.await.is_err() {
+        tracing::error!("the node did not stop in order");
+    }
+}
+
+impl From<Config> for NodeConfig {
+    fn from(config: Config) -> Self {
+        Self {
+            listen: config.listen,
+            advertise: config.advertise,
+            join: config.join.map(|token| token.0),
+            workers: config.workers,
+            max_resident: config.max_resident,
+            max_memory_bytes: config.max_agent_memory,
+            // Components are compiled by this program, in a process of its own.
+            compiler: std::env::current_exe()
+                .ok()
+                .map(|program| (program, vec![super::COMPILE_VERB.to_owned()])),
+            log_lines: config.log_lines,
+            dead_letters: config.dead_letters,
+            migration_timeout: config.migration_timeout,
+            max_shipment: config.max_shipment,
+            ..Self::alone(config.data)
+        }
+    }
+}
+
+fn cannot_start(error: StartError) -> CliError {
+    let help = match &error {
+        StartError::Data { .. } => {
+            "is another node running there? Choose another directory with `--data DIR`"
+        }
+        StartError::Join(_) => {
+            "a token works once and not for long: get a new one with `phoenix token` on a running \
+             node, and see that its address can be reached from here"
+        }
+        StartError::Listen(_) => {
+            "choose another address with `--listen HOST:PORT`; port 0 takes a free one"
+        }
+        StartError::Kind { .. } => "deploy it again, or start with another data directory",
+        StartError::Host(_) | StartError::Thread(_) => {
+            "the machine may be short of memory or threads"
+        }
+    };
+    CliError::failed(error).help(help)
+}
+
+fn cannot_bind(error: BindError) -> CliError {
+    let suggestion = error.suggestion();
+    let message = match std::error::Error::source(&error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    CliError::failed(message).help(suggestion)
+}

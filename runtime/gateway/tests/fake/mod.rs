@@ -1,0 +1,270 @@
+//! A node that is none: it answers every request from a script, and remembers
+//! what it was asked.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use phoenix_core::control::{
+    AgentDetail, AgentInfo, AgentStatus, Control, ControlError, DeadLetter, Done, HandlerInfo,
+    KindInfo, LogLine, NodeInfo, Request, Response, Verdict,
+};
+use phoenix_core::{
+    AgentId, ContentType, Digest, Failure, Incarnation, KindName, KindPolicy, Level, MigrationId,
+    Millis, NodeId, Payload, Reply,
+};
+
+type Answer = Box<dyn Fn(&Request) -> Option<Result<Response, ControlError>> + Send + Sync>;
+
+/// The pretended node.
+#[derive(Default)]
+pub struct FakeControl {
+    /// What it was asked, in order.
+    pub asked: Mutex<Vec<Request>>,
+    /// Asked first; `None` falls back to [`usual`].
+    pub script: Mutex<Option<Answer>>,
+    /// Requests it keeps without answering, if it was told to.
+    pub held: Mutex<Option<Vec<Done>>>,
+}
+
+impl FakeControl {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// From now on `answer` comes first.
+    pub fn script(
+        &self,
+        answer: impl Fn(&Request) -> Option<Result<Response, ControlError>> + Send + Sync + 'static,
+    ) {
+        *self.script.lock().unwrap() = Some(Box::new(answer));
+    }
+
+    /// From now on it fails with this.
+    pub fn fail(&self, error: ControlError) {
+        self.script(move |_| Some(Err(error.clone())));
+    }
+
+    /// From now on calls end like this.
+    pub fn reply(&self, reply: Reply) {
+        self.script(move |_| Some(Ok(Response::Called(reply.clone()))));
+    }
+
+    /// From now on requests are kept.
+    pub fn hold(&self) {
+        *self.held.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// How many are kept.
+    pub fn holding(&self) -> usize {
+        self.held.lock().unwrap().as_ref().map_or(0, Vec::len)
+    }
+
+    /// Answers or drops what is kept, and keeps no more.
+    pub fn release(&self, answer: Option<Response>) {
+        for done in self.held.lock().unwrap().take().unwrap_or_default() {
+            if let Some(answer) = &answer {
+                done(Ok(answer.clone()));
+            }
+        }
+    }
+
+    /// The last thing it was asked.
+    pub fn last(&self) -> Request {
+        self.asked.lock().unwrap().last().cloned().unwrap()
+    }
+
+    /// How often it was asked anything.
+    pub fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+impl Control for FakeControl {
+    fn submit(&self, request: Request, done: Done) {
+        self.asked.lock().unwrap().push(request.clone());
+        if let Some(held) = self.held.lock().unwrap().as_mut() {
+            held.push(done);
+            return;
+        }
+        let scripted = {
+            let script = self.script.lock().unwrap();
+            script.as_ref().and_then(|script| script(&request))
+        };
+        done(scripted.unwrap_or_else(|| usual(request)));
+    }
+}
+
+/// What a healthy node with one kind, one agent and two nodes says.
+pub fn usual(request: Request) -> Result<Response, ControlError> {
+    Ok(match request {
+        Request::Deploy {
+            kind,
+            component,
+            policy,
+        } => Response::Deployed(KindInfo {
+            component: Digest::of(&component),
+            component_bytes: component.len() as u64,
+            policy,
+            kind,
+            ..counter()
+        }),
+        Request::Kinds => Response::Kinds(vec![counter()]),
+        Request::Spawn { on, .. } => Response::Spawned {
+            node: on.unwrap_or(NodeId(1)),
+        },
+        Request::Send { messages, .. } => {
+            Response::Sent(messages.iter().map(|_| Verdict::Applied).collect())
+        }
+        // Answers with what it was given.
+        Request::Call { payload, .. } => Response::Called(Reply::Ok(payload)),
+        Request::Agents { after, limit, .. } => Response::Agents(
+            (0..250)
+                .map(|key| alice(&format!("counter/{key:03}")))
+                .filter(|info| after.as_ref().is_none_or(|after| info.agent > *after))
+                .take(limit as usize)
+                .collect(),
+        ),
+        Request::Inspect { agent } => Response::Agent(Box::new(detail(agent.as_str()))),
+        Request::Migrate { to, .. } => Response::Migrated {
+            migration: MigrationId(7),
+            from: NodeId(1),
+            to,
+            pause_us: 180,
+            bytes: 2_048,
+        },
+        Request::Hibernate { .. } => Response::Hibernated { bytes: 301 },
+        Request::Stop { .. } | Request::Shutdown => Response::Done,
+        Request::Logs { after, .. } => Response::Logs(
+            log()
+                .into_iter()
+                .filter(|line| after.is_none_or(|after| line.number > after))
+                .collect(),
+        ),
+        Request::Nodes => Response::Nodes(vec![node(1), node(2)]),
+        Request::DeadLetters { .. } => Response::DeadLetters(vec![dead_letter()]),
+        Request::JoinToken { .. } => Response::JoinToken("phx1-secret".to_owned()),
+        Request::Counters => Response::Counters(vec![
+            ("mailbox.rejected".to_owned(), 0),
+            ("turns".to_owned(), 42),
+        ]),
+    })
+}
+
+pub fn counter() -> KindInfo {
+    KindInfo {
+        kind: KindName::new("counter").unwrap(),
+        component: Digest([0xab; 32]),
+        component_bytes: 65_536,
+        framed: true,
+        handlers: vec![
+            HandlerInfo {
+                name: "add".into(),
+                interleave: false,
+            },
+            HandlerInfo {
+                name: "total".into(),
+                interleave: true,
+            },
+        ],
+        policy: Box::new(KindPolicy::default()),
+    }
+}
+
+pub fn alice(id: &str) -> AgentInfo {
+    AgentInfo {
+        agent: AgentId::new(id).unwrap(),
+        node: NodeId(1),
+        status: AgentStatus::Resident,
+        turns: 3,
+        mailbox: 0,
+        bytes: 1 << 20,
+    }
+}
+
+pub fn detail(id: &str) -> AgentDetail {
+    AgentDetail {
+        info: alice(id),
+        component: Digest([0xab; 32]),
+        incarnation: Incarnation {
+            generation: 1,
+            boot: 2,
+            count: 3,
+        },
+        generation: 4,
+        pending: 5,
+        open_asks: 6,
+        outbox: 7,
+        timers: 8,
+        streams_in: 9,
+        streams_out: 10,
+        traps: 1,
+        last_trap: Some("unreachable\u{1b}[31m executed".into()),
+        unmovable: None,
+        counters: vec![("expired".to_owned(), 11)],
+    }
+}
+
+pub fn log() -> Vec<LogLine> {
+    vec![
+        LogLine {
+            number: 1,
+            at: Millis(1_700_000_000_000),
+            level: Level::Info,
+            agent: None,
+            text: "ready".into(),
+        },
+        LogLine {
+            number: 2,
+            at: Millis(1_700_000_000_001),
+            level: Level::Warn,
+            agent: Some(AgentId::new("counter/alice").unwrap()),
+            text: "odd\u{9b}31m".into(),
+        },
+    ]
+}
+
+pub fn node(number: u32) -> NodeInfo {
+    NodeInfo {
+        node: NodeId(number),
+        address: format!("127.0.0.1:740{number}"),
+        connected: number == 1,
+        directory: number == 1,
+        boot: (number == 1).then_some(3),
+        version: if number == 1 { "0.1.0" } else { "" }.to_owned(),
+        resident: 10,
+        hibernated: 20,
+        uptime: Millis(61_000),
+    }
+}
+
+pub fn dead_letter() -> DeadLetter {
+    DeadLetter {
+        node: NodeId(1),
+        number: 9,
+        at: Millis(1_700_000_000_000),
+        from: "client/x".into(),
+        to: AgentId::new("counter/alice").unwrap(),
+        method: "add".into(),
+        payload: json("5"),
+        reason: "trapped".into(),
+        detail: "wasm trap: unreachable\n  at add".into(),
+        attempts: 3,
+    }
+}
+
+pub fn json(text: &str) -> Payload {
+    Payload {
+        content_type: ContentType::Json,
+        bytes: Bytes::copy_from_slice(text.as_bytes()),
+    }
+}
+
+pub fn failure(code: &str, message: &str) -> Reply {
+    Reply::Failed(Failure {
+        code: code.into(),
+        message: message.into(),
+        details: json("{\"have\":3}"),
+    })
+}

@@ -1,0 +1,567 @@
+//! Every route: what it asks the node, and what it answers.
+
+#![allow(missing_docs, reason = "a test")]
+
+mod fake;
+#[path = "fake/http.rs"]
+mod http;
+
+use fake::{FakeControl, failure, json};
+use http::serve;
+use phoenix_core::control::{ControlError, Request, Response, Verdict};
+use phoenix_core::{AgentId, ContentType, KindPolicy, Millis, NodeId, Payload, Reply, SpawnPolicy};
+use phoenix_gateway::Limits;
+use serde_json::{Value, json as value};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const WASM: (&str, &str) = ("content-type", "application/wasm");
+
+fn agent(text: &str) -> AgentId {
+    AgentId::new(text).unwrap()
+}
+
+async fn served() -> (std::sync::Arc<FakeControl>, http::Served) {
+    let control = FakeControl::new();
+    let served = serve(control.clone(), Limits::default()).await;
+    (control, served)
+}
+
+fn parsed(reply: &http::Reply) -> Value {
+    serde_json::from_slice(&reply.body).unwrap()
+}
+
+#[tokio::test]
+async fn deploy_takes_a_component_and_a_policy() {
+    let (control, served) = served().await;
+    let policy = (
+        "phoenix-policy",
+        "{\"memory-bytes\": \"2MiB\", \"spawn\": \"explicit\"}",
+    );
+    let reply = served
+        .ask("PUT /v1/kinds/order-book", &[WASM, policy], b"\0asm")
+        .await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let Request::Deploy {
+        kind,
+        component,
+        policy,
+    } = control.last()
+    else {
+        panic!("{:?}", control.last());
+    };
+    assert_eq!(
+        (kind.as_str(), &component[..]),
+        ("order-book", &b"\0asm"[..])
+    );
+    let expected = KindPolicy {
+        memory_bytes: 2 << 20,
+        spawn: SpawnPolicy::Explicit,
+        ..KindPolicy::default()
+    };
+    assert_eq!(*policy, expected);
+    let kind = parsed(&reply);
+    assert_eq!(kind["kind"], "order-book");
+    assert_eq!(kind["component_bytes"], 4);
+    assert_eq!(kind["policy"]["memory-bytes"], 2 << 20);
+    assert_eq!(kind["policy"]["spawn"], "explicit");
+    assert_eq!(kind["policy"]["idle-after"], 30_000);
+}
+
+#[tokio::test]
+async fn a_wrong_deployment_is_refused_before_the_node_is_asked() {
+    let (control, served) = served().await;
+    let bad_policies = [
+        ("{\"memory-byte\": 1}", "did you mean `memory-bytes`?"),
+        ("{\"memory-bytes\": \"lots\"}", "memory-bytes"),
+        ("{\"turn-deadline\": 0}", "turn-deadline"),
+        ("[]", "JSON object"),
+        ("{", "JSON object"),
+    ];
+    for (policy, help) in bad_policies {
+        let headers = [WASM, ("phoenix-policy", policy)];
+        let reply = served
+            .ask("PUT /v1/kinds/counter", &headers, b"\0asm")
+            .await;
+        let problem = reply.problem();
+        assert_eq!(
+            (reply.status, problem.code.as_str()),
+            (400, "invalid"),
+            "{policy}"
+        );
+        assert!(problem.suggestion.unwrap().contains(help), "{policy}");
+    }
+    let reply = served.ask("PUT /v1/kinds/counter", &[JSON], b"{}").await;
+    assert_eq!(
+        (reply.status, reply.problem().code.as_str()),
+        (415, "unsupported-type")
+    );
+    for kind in ["Counter", "1a", "%FF", "a%2Fb", "-"] {
+        let reply = served
+            .ask(&format!("PUT /v1/kinds/{kind}"), &[WASM], b"x")
+            .await;
+        assert_eq!(reply.problem().code, "invalid", "{kind}");
+    }
+    assert_eq!(control.count(), 0);
+}
+
+#[tokio::test]
+async fn kinds_describe_themselves() {
+    let (_, served) = served().await;
+    let list = parsed(&served.ask("GET /v1/kinds", &[], b"").await);
+    let kind = &list["kinds"][0];
+    assert_eq!(kind["kind"], "counter");
+    assert_eq!(kind["world"], "agent-framed");
+    assert_eq!(kind["component"].as_str().unwrap().len(), 64);
+    assert_eq!(
+        kind["handlers"][1],
+        value!({"name": "total", "interleave": true})
+    );
+    assert_eq!(kind["policy"].as_object().unwrap().len(), 24);
+}
+
+#[tokio::test]
+async fn agents_are_listed_in_pages() {
+    let (control, served) = served().await;
+    let target = "GET /v1/agents?kind=counter&node=node-2&after=counter%2F010&limit=2";
+    let page = parsed(&served.ask(target, &[], b"").await);
+    assert_eq!(page["agents"][0]["agent"], "counter/011");
+    assert_eq!(page["agents"][0]["status"], "resident");
+    assert_eq!(page["next"], "counter/012");
+    let Request::Agents {
+        kind, node, limit, ..
+    } = control.last()
+    else {
+        panic!("{:?}", control.last());
+    };
+    assert_eq!(kind.unwrap().as_str(), "counter");
+    assert_eq!((node, limit), (Some(NodeId(2)), 2));
+    let last = parsed(&served.ask("GET /v1/agents?limit=1000", &[], b"").await);
+    assert_eq!(last["agents"].as_array().unwrap().len(), 250);
+    assert_eq!(last.get("next"), None);
+}
+
+#[tokio::test]
+async fn queries_are_checked() {
+    let (control, served) = served().await;
+    for query in [
+        "/v1/agents?limit=0",
+        "/v1/agents?limit=99999999",
+        "/v1/agents?limit=many",
+        "/v1/agents?knid=counter",
+        "/v1/agents?node=two",
+        "/v1/agents?after=nobody",
+        "/v1/agents?kind=A",
+        "/v1/logs?after=-1",
+        "/v1/dead-letters?node=",
+    ] {
+        let reply = served.ask(&format!("GET {query}"), &[], b"").await;
+        assert_eq!(
+            (reply.status, reply.problem().code.as_str()),
+            (400, "invalid"),
+            "{query}"
+        );
+    }
+    let migrate = served.ask("POST /v1/agents/a/b/migrate", &[], b"").await;
+    assert!(migrate.problem().detail.contains("`to`"));
+    for valid_for in ["0", "5", "31d", "soon"] {
+        let target = format!("POST /v1/join-tokens?valid_for={valid_for}");
+        assert_eq!(
+            served.ask(&target, &[], b"").await.status,
+            400,
+            "{valid_for}"
+        );
+    }
+    assert_eq!(control.count(), 0);
+}
+
+#[tokio::test]
+async fn keys_of_every_kind_arrive_whole() {
+    let (control, served) = served().await;
+    for (path, id) in [
+        ("visitor/2001:db8::1", "visitor/2001:db8::1"),
+        ("visitor/2001%3Adb8%3A%3A1", "visitor/2001:db8::1"),
+        ("file/a%2Fb%2F..%2Fc", "file/a/b/../c"),
+        ("file/%2E%2E", "file/.."),
+        ("name/Zo%C3%AB%20%26%3F%23", "name/Zoë &?#"),
+        ("name/a+b", "name/a+b"),
+        ("name/100%25", "name/100%"),
+    ] {
+        let reply = served
+            .ask(&format!("GET /v1/agents/{path}"), &[], b"")
+            .await;
+        assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        assert_eq!(control.last(), Request::Inspect { agent: agent(id) });
+        assert_eq!(parsed(&reply)["agent"], id);
+    }
+    // Our own client says the same.
+    for id in [
+        "file/a/b",
+        "visitor/::1",
+        "name/ä?&=%2F#",
+        "name/..",
+        "name/ ",
+    ] {
+        served.client().inspect(&agent(id)).await.unwrap();
+        assert_eq!(control.last(), Request::Inspect { agent: agent(id) });
+    }
+    for bad in ["visitor/%FF", "visitor/%00", "visitor/a%0Ab", "VISITOR/a"] {
+        let reply = served.ask(&format!("GET /v1/agents/{bad}"), &[], b"").await;
+        assert_eq!(reply.problem().code, "invalid", "{bad}");
+    }
+    let slash = served.ask("GET /v1/agents/file/a/b", &[], b"").await;
+    assert_eq!(slash.problem().code, "no-such-route");
+    assert!(slash.problem().suggestion.unwrap().contains("%2F"));
+}
+
+#[tokio::test]
+async fn inspect_tells_all() {
+    let (_, served) = served().await;
+    let detail = parsed(&served.ask("GET /v1/agents/counter/alice", &[], b"").await);
+    assert_eq!(
+        detail["incarnation"],
+        value!({"generation": 1, "boot": 2, "count": 3})
+    );
+    assert_eq!(detail["counters"]["expired"], 11);
+    assert_eq!(detail.get("unmovable"), None);
+    assert_eq!(detail["turns"], 3);
+}
+
+#[tokio::test]
+async fn agents_are_spawned_moved_put_to_sleep_and_stopped() {
+    let (control, served) = served().await;
+    let reply = served
+        .ask(
+            "POST /v1/agents/counter/alice?on=2",
+            &[JSON],
+            b"{\"from\": 5}",
+        )
+        .await;
+    assert_eq!(
+        parsed(&reply),
+        value!({"agent": "counter/alice", "node": "node-2"})
+    );
+    assert_eq!(
+        control.last(),
+        Request::Spawn {
+            agent: agent("counter/alice"),
+            config: json("{\"from\": 5}"),
+            on: Some(NodeId(2)),
+        }
+    );
+    let reply = served
+        .ask("POST /v1/agents/counter/alice/migrate?to=node-2", &[], b"")
+        .await;
+    assert_eq!(
+        parsed(&reply),
+        value!({
+            "migration": "00000000000000000000000000000007",
+            "from": "node-1", "to": "node-2", "pause_us": 180, "bytes": 2048,
+        })
+    );
+    let reply = served
+        .ask("POST /v1/agents/counter/alice/hibernate", &[], b"")
+        .await;
+    assert_eq!(parsed(&reply), value!({"bytes": 301}));
+    let reply = served
+        .ask("DELETE /v1/agents/counter/alice", &[], b"")
+        .await;
+    assert_eq!((reply.status, reply.body.len()), (204, 0));
+    assert_eq!(
+        control.last(),
+        Request::Stop {
+            agent: agent("counter/alice")
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_call_is_answered_in_kind() {
+    let (control, served) = served().await;
+    let target = "POST /v1/agents/counter/alice/call/add?timeout=2s&client=me";
+    let reply = served.ask(target, &[JSON], b"[1, {\"a\": null}]").await;
+    assert_eq!(reply.text(), "[1, {\"a\": null}]");
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    let Request::Call {
+        client,
+        agent,
+        method,
+        payload,
+        timeout,
+    } = control.last()
+    else {
+        panic!("{:?}", control.last());
+    };
+    assert_eq!(
+        (client.as_str(), agent.as_str(), &*method),
+        ("me", "counter/alice", "add")
+    );
+    assert_eq!(
+        (payload.content_type, timeout),
+        (ContentType::Json, Millis(2_000))
+    );
+
+    let packed = rmp_serde::to_vec(&("x", 1)).unwrap();
+    for media_type in [
+        "application/vnd.msgpack",
+        "application/msgpack",
+        "application/x-msgpack",
+    ] {
+        let headers = [("content-type", media_type)];
+        let reply = served.ask(target, &headers, &packed).await;
+        assert_eq!(reply.body, packed);
+        assert_eq!(
+            reply.header("content-type"),
+            Some("application/vnd.msgpack")
+        );
+    }
+    let headers = [("content-type", "application/octet-stream")];
+    let reply = served.ask(target, &headers, &[0xff, 0]).await;
+    assert_eq!(reply.body, [0xff, 0]);
+}
+
+#[tokio::test]
+async fn whoever_sends_nothing_gets_json() {
+    let (control, served) = served().await;
+    let target = "POST /v1/agents/counter/alice/call/total";
+    let packed = rmp_serde::to_vec(&std::collections::BTreeMap::from([("total", 7)])).unwrap();
+    control.reply(Reply::Ok(Payload {
+        content_type: ContentType::MessagePack,
+        bytes: packed.clone().into(),
+    }));
+    let reply = served.ask(target, &[], b"").await;
+    assert_eq!(parsed(&reply), value!({"total": 7}));
+    let headers = [("accept", "application/msgpack")];
+    assert_eq!(served.ask(target, &headers, b"").await.body, packed);
+    let Request::Call {
+        payload, client, ..
+    } = control.last()
+    else {
+        panic!("{:?}", control.last());
+    };
+    assert_eq!(payload, Payload::default());
+    assert_eq!(client.as_str().len(), 32, "a random name");
+    // An answer of nothing.
+    control.reply(Reply::Ok(Payload::default()));
+    assert_eq!(served.ask(target, &[], b"").await.status, 204);
+}
+
+#[tokio::test]
+async fn calls_end_in_problems_that_say_what_happened() {
+    let (control, served) = served().await;
+    let target = "POST /v1/agents/counter/alice/call/add";
+    for (reply, status, code) in [
+        (
+            failure("too-few", "only three are left"),
+            422,
+            "agent-failed",
+        ),
+        (Reply::Timeout, 504, "unknown"),
+        (Reply::Bounced("no such kind".into()), 409, "bounced"),
+        (Reply::Deadlock, 409, "deadlock"),
+        (Reply::Unavailable("moving".into()), 503, "unavailable"),
+    ] {
+        control.reply(reply);
+        let reply = served.ask(target, &[JSON], b"5").await;
+        assert_eq!(
+            (reply.status, reply.problem().code.as_str()),
+            (status, code)
+        );
+    }
+    control.reply(failure("too-few", "only three are left"));
+    let problem = served.ask(target, &[JSON], b"5").await.problem();
+    assert_eq!(problem.detail, "too-few: only three are left");
+    let failure = problem.failure.unwrap();
+    assert_eq!(failure.code, "too-few");
+    assert_eq!(failure.details.json, Some(value!({"have": 3})));
+}
+
+#[tokio::test]
+async fn bodies_are_checked() {
+    let (control, served) = served().await;
+    let target = "POST /v1/agents/counter/alice/call/add";
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    for (headers, body, status, code) in [
+        (vec![JSON], &b"{by: 5}"[..], 400, "invalid"),
+        (vec![JSON], b"\xff", 400, "invalid"),
+        (vec![form], b"5", 415, "unsupported-type"),
+        (vec![], b"5", 415, "unsupported-type"),
+    ] {
+        let reply = served.ask(target, &headers, body).await;
+        assert_eq!(
+            (reply.status, reply.problem().code.as_str()),
+            (status, code)
+        );
+    }
+    for query in [
+        "timeout=5",
+        "timeout=0s",
+        "timeout=2h",
+        "timeout=",
+        "client=a%20b",
+        "client=",
+    ] {
+        let reply = served
+            .ask(&format!("{target}?{query}"), &[JSON], b"5")
+            .await;
+        assert_eq!(reply.problem().code, "invalid", "{query}");
+    }
+    let long = format!("POST /v1/agents/counter/alice/call/{}", "m".repeat(256));
+    assert_eq!(
+        served.ask(&long, &[JSON], b"5").await.problem().code,
+        "invalid"
+    );
+    assert_eq!(control.count(), 0);
+}
+
+#[tokio::test]
+async fn a_send_has_a_verdict() {
+    let (control, served) = served().await;
+    let target = "POST /v1/agents/counter/alice/send/add?client=me&sequence=3";
+    let reply = served.ask(target, &[JSON], b"5").await;
+    assert_eq!(parsed(&reply), value!({"verdict": "applied"}));
+    let Request::Send {
+        client, messages, ..
+    } = control.last()
+    else {
+        panic!("{:?}", control.last());
+    };
+    assert_eq!(client.as_str(), "me");
+    assert_eq!((messages.len(), messages[0].sequence), (1, Some(3)));
+    for (verdict, shown) in [
+        (
+            Verdict::Dead {
+                code: "trapped".into(),
+                detail: "".into(),
+            },
+            value!({"verdict": "dead", "code": "trapped", "detail": ""}),
+        ),
+        (
+            Verdict::Refused {
+                expected: Some(4),
+                reason: "mailbox-full".into(),
+            },
+            value!({"verdict": "refused", "expected": 4, "reason": "mailbox-full"}),
+        ),
+        (Verdict::Unknown, value!({"verdict": "unknown"})),
+    ] {
+        control.script(move |_| Some(Ok(Response::Sent(vec![verdict.clone()]))));
+        assert_eq!(parsed(&served.ask(target, &[JSON], b"5").await), shown);
+    }
+    for query in ["sequence=3", "client=me&sequence=0"] {
+        let target = format!("POST /v1/agents/counter/alice/send/add?{query}");
+        assert_eq!(
+            served.ask(&target, &[JSON], b"5").await.status,
+            400,
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn logs_nodes_letters_tokens_and_counters() {
+    let (control, served) = served().await;
+    let page = parsed(
+        &served
+            .ask("GET /v1/logs?agent=counter%2Falice&after=1", &[], b"")
+            .await,
+    );
+    assert_eq!(page["lines"][0]["level"], "warn");
+    assert_eq!(
+        (&page["lines"][0]["number"], &page["next"]),
+        (&value!(2), &value!(2))
+    );
+    let page = parsed(&served.ask("GET /v1/logs?after=2", &[], b"").await);
+    assert_eq!(page, value!({"lines": [], "next": 2}));
+    let nodes = parsed(&served.ask("GET /v1/nodes", &[], b"").await);
+    assert_eq!(nodes["nodes"][0]["node"], "node-1");
+    assert_eq!(nodes["nodes"][1].get("boot"), None);
+    let letters = parsed(
+        &served
+            .ask("GET /v1/dead-letters?node=1&limit=5", &[], b"")
+            .await,
+    );
+    assert_eq!(letters["dead_letters"][0]["payload"]["json"], 5);
+    let token = parsed(
+        &served
+            .ask("POST /v1/join-tokens?valid_for=10m", &[], b"")
+            .await,
+    );
+    assert_eq!(
+        token,
+        value!({"token": "phx1-secret", "valid_for_ms": 600_000})
+    );
+    assert_eq!(
+        control.last(),
+        Request::JoinToken {
+            valid_for: Millis(600_000)
+        }
+    );
+    let counters = parsed(&served.ask("GET /v1/counters", &[], b"").await);
+    assert_eq!(counters["counters"]["turns"], 42);
+    let metrics = served.ask("GET /metrics", &[], b"").await;
+    assert!(metrics.text().contains("phoenix_mailbox_rejected 0\n"));
+    assert!(
+        metrics
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    assert_eq!(served.ask("POST /v1/shutdown", &[], b"").await.status, 202);
+    assert_eq!(control.last(), Request::Shutdown);
+}
+
+#[tokio::test]
+async fn the_nodes_errors_become_problems() {
+    let (control, served) = served().await;
+    for (error, status, code) in [
+        (ControlError::Invalid("i".into()), 400, "invalid"),
+        (ControlError::NotFound("n".into()), 404, "not-found"),
+        (ControlError::Conflict("c".into()), 409, "conflict"),
+        (ControlError::Unavailable("a".into()), 503, "unavailable"),
+        (ControlError::Unknown("u".into()), 504, "unknown"),
+        (ControlError::Internal("x".into()), 500, "internal"),
+    ] {
+        let text = error.to_string();
+        control.fail(error);
+        let reply = served.ask("GET /v1/kinds", &[], b"").await;
+        let problem = reply.problem();
+        assert_eq!((reply.status, problem.code.as_str()), (status, code));
+        assert_eq!(problem.detail, text);
+        assert_eq!(problem.kind, format!("urn:phoenix:problem:{code}"));
+    }
+    // An answer to another question.
+    control.script(|_| Some(Ok(Response::Done)));
+    assert_eq!(served.ask("GET /v1/kinds", &[], b"").await.status, 500);
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_problems() {
+    let (_, served) = served().await;
+    for (line, status) in [
+        ("GET /", 404),
+        ("GET /v2/kinds", 404),
+        ("GET /v1/agents/", 404),
+        ("POST /v1/kinds", 405),
+        ("PATCH /v1/agents/a/b", 405),
+    ] {
+        assert_eq!(
+            served.ask(line, &[], b"").await.problem().status,
+            status,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn every_route_is_documented_and_nothing_else() {
+    let text = include_str!("../../../docs/api.md");
+    let mut documented: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(ToOwned::to_owned)
+        .collect();
+    let mut served = phoenix_gateway::server::routes();
+    documented.sort();
+    served.sort();
+    assert_eq!(served, documented);
+}
