@@ -472,7 +472,7 @@ fn doing() -> impl Strategy<Value = Doing> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     /// Generations never fall, none ever has two owners, a command asked twice
     /// changes nothing the second time, and the log makes the same state again.

@@ -137,8 +137,16 @@ impl DirectoryState {
     fn holds(&self, agent: &AgentId, node: NodeId, generation: u64) -> bool {
         match self.entries.get(agent) {
             Some(entry) => entry.owner == node && entry.generation == generation,
-            None => node == self.own && generation == 0 && self.graves.get(agent).is_none(),
+            None => node == self.own && generation == 0 && self.may_be_implicit(agent),
         }
+    }
+
+    /// Whether an agent without an entry can live on the own node, under
+    /// generation 0. Once stopped agents have been forgotten only those can that
+    /// were placed there: of others an earlier life may have been above that.
+    fn may_be_implicit(&self, agent: &AgentId) -> bool {
+        let first = self.graves.floor() == 0 && self.graves.get(agent).is_none();
+        first || self.implicit.contains(agent)
     }
 
     fn remembered(&self, agent: &AgentId, migration: MigrationId) -> Option<&Attempt> {
@@ -244,11 +252,11 @@ impl DirectoryState {
     /// the move must lose: the source has the only copy, and must stay its owner.
     fn void(&self, agent: &AgentId, migration: MigrationId, by: NodeId) -> Decision {
         let last = self.ownership(agent);
-        // A stopped agent cannot move any more.
-        if self.graves.get(agent).is_some() {
+        let known = self.entries.contains_key(agent) || self.implicit.contains(agent);
+        // An agent that does not live cannot move.
+        if !known && !self.may_be_implicit(agent) {
             return lost(last);
         }
-        let known = self.entries.contains_key(agent) || self.implicit.contains(agent);
         if !known && self.entries.len() + self.implicit.len() >= self.limits.agents {
             return in_doubt("the directory is full".to_owned());
         }

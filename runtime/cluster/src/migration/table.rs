@@ -188,11 +188,7 @@ impl Migrations {
                 },
                 None,
             ) if self.finished.get(migration).is_none() => {
-                if self.targets.len() >= self.limits.active {
-                    let reason = format!(
-                        "{} migrations come to this node already, its bound",
-                        self.limits.active
-                    );
+                if let Some(reason) = self.refusal(&agent) {
                     return vec![
                         self.answer(from, MigrationMessage::Refused { migration, reason }),
                     ];
@@ -210,6 +206,24 @@ impl Migrations {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Why an agent cannot come here just now, if it cannot.
+    fn refusal(&self, agent: &AgentId) -> Option<String> {
+        // It comes back before this node has heard that it is gone. The old copy
+        // must go first, or its end would be taken for the new one's.
+        if let Some(plan) = self.leaving(agent) {
+            return Some(format!(
+                "{} still has a copy of it, of its departure to {}",
+                self.own, plan.target
+            ));
+        }
+        (self.targets.len() >= self.limits.active).then(|| {
+            format!(
+                "{} migrations come to {} already, its bound",
+                self.limits.active, self.own
+            )
+        })
     }
 
     /// A connection to `peer` stands.

@@ -11,6 +11,8 @@
 )]
 
 mod directory;
+mod driver;
+mod faults;
 mod invariants;
 mod node;
 mod rng;

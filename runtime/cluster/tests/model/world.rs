@@ -2,11 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use phoenix_cluster::Origin;
-use phoenix_cluster::migration::{
-    Action, SourceAction, SourceEvent, SourceOutcome, SourcePlan, Step, TargetAction, TargetEvent,
-};
+use phoenix_cluster::migration::{SourceEvent, SourcePlan, TargetEvent};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{AgentId, Digest, Epoch, MigrationId, Millis, NodeId};
@@ -16,7 +13,7 @@ use crate::node::{Copy, Memory, Node};
 use crate::rng::Rng;
 use crate::{NODES, invariants};
 
-const DIRECTORY: NodeId = NodeId(1);
+pub(crate) const DIRECTORY: NodeId = NodeId(1);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
@@ -80,7 +77,7 @@ impl Plan {
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+pub(crate) enum Event {
     Message(NodeId, NodeId, MigrationMessage),
     Ask(NodeId, Asker, DirectoryCommand),
     Answer(NodeId, Asker, DirectoryAnswer),
@@ -100,7 +97,7 @@ enum Event {
 
 /// Who waits for the directory's answer.
 #[derive(Clone, Copy, Debug)]
-enum Asker {
+pub(crate) enum Asker {
     Migration(MigrationId, u32),
     Place,
 }
@@ -137,21 +134,21 @@ pub(crate) struct World {
     pub(crate) latest: Memory,
     pub(crate) owner_crashed: bool,
     /// A node with a staged copy crashed since the agent last ran.
-    staged_lost: bool,
+    pub(crate) staged_lost: bool,
     pub(crate) epochs: BTreeMap<Epoch, BTreeSet<(NodeId, u64)>>,
     pub(crate) activations: BTreeSet<MigrationId>,
     pub(crate) steps: usize,
     pub(crate) tally: Tally,
     now: u64,
-    rng: Rng,
+    pub(crate) rng: Rng,
     queue: BTreeMap<(u64, u64), Ticket>,
     queued: u64,
-    cut: BTreeSet<(NodeId, NodeId)>,
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     /// Answers that wait for the log to be synced so far.
-    unsynced: Vec<(usize, NodeId, Asker, DirectoryAnswer)>,
+    pub(crate) unsynced: Vec<(usize, NodeId, Asker, DirectoryAnswer)>,
     migrations: u128,
     trace: Vec<String>,
-    broken: Option<String>,
+    pub(crate) broken: Option<String>,
     ended: bool,
     arrivals: BTreeMap<(NodeId, NodeId), u64>,
 }
@@ -262,7 +259,7 @@ impl World {
         [queued, tick].into_iter().flatten().min()
     }
 
-    fn wild(&self) -> bool {
+    pub(crate) fn wild(&self) -> bool {
         self.now < self.plan.wild_until + 1_000 && self.plan.wild_until > 0
     }
 
@@ -568,132 +565,8 @@ impl World {
         Some(copy.memory)
     }
 
-    fn perform(&mut self, node: NodeId, steps: Vec<Step>) {
-        let mut skip_parts = false;
-        for step in steps {
-            let (id, peer) = (step.migration, step.peer);
-            match step.action {
-                Action::Answer(message)
-                | Action::Source(_, SourceAction::Send(message))
-                | Action::Target(_, TargetAction::Send(message)) => {
-                    if let MigrationMessage::Ship { offset, .. } = &message {
-                        let full = self.wild() && self.rng.chance(5);
-                        if skip_parts || full || self.cut.contains(&pair(node, peer)) {
-                            if !skip_parts {
-                                let event = SourceEvent::NotSent { offset: *offset };
-                                self.own(node, 0, Event::Source(node, id, event));
-                            }
-                            skip_parts = true;
-                            continue;
-                        }
-                    }
-                    self.transmit(node, peer, Event::Message(node, peer, message));
-                }
-                Action::Source(_, SourceAction::Submit { request, command })
-                | Action::Target(_, TargetAction::Submit { request, command }) => {
-                    let asker = Asker::Migration(id, request);
-                    self.transmit(node, DIRECTORY, Event::Ask(node, asker, command));
-                }
-                Action::Source(_, action) => self.source_action(node, id, action),
-                Action::Target(_, action) => self.target_action(node, id, action),
-            }
-        }
-    }
-
-    fn source_action(&mut self, node: NodeId, id: MigrationId, action: SourceAction) {
-        match action {
-            SourceAction::Freeze => {
-                let delay = self.rng.below(20);
-                let event = SourceEvent::Frozen(Bytes::new());
-                self.own(node, delay, Event::Source(node, id, event));
-            }
-            SourceAction::Unfreeze { epoch } => {
-                let it = self.node(node);
-                it.generation = epoch.generation;
-                let Some(copy) = it.copy.as_mut().filter(|copy| copy.frozen == Some(id)) else {
-                    self.broken = Some(format!("{node} unfreezes what {id} did not freeze"));
-                    return;
-                };
-                copy.frozen = None;
-                copy.epoch = epoch;
-                self.runs(node);
-            }
-            SourceAction::Release { owner } => {
-                if let Err(why) = invariants::released_only_after_activation(self, id, node) {
-                    self.broken = Some(why);
-                }
-                let it = self.node(node);
-                it.generation = it.generation.max(owner.epoch.generation);
-                if it.copy.take().is_none_or(|copy| copy.frozen != Some(id)) {
-                    self.broken = Some(format!("{node} lets go of what {id} did not freeze"));
-                }
-            }
-            SourceAction::Finished(outcome) => match outcome {
-                SourceOutcome::Moved { .. } => self.tally.moved += 1,
-                SourceOutcome::Stayed { .. } => self.tally.stayed += 1,
-                SourceOutcome::Gone { .. } => self.tally.gone += 1,
-            },
-            SourceAction::Send(_) | SourceAction::Submit { .. } => {}
-        }
-    }
-
-    fn target_action(&mut self, node: NodeId, id: MigrationId, action: TargetAction) {
-        match action {
-            TargetAction::Prepare => {
-                let delay = self.rng.below(200);
-                let event = if self.wild() && self.rng.chance(3) {
-                    TargetEvent::PrepareFailed("no such component".to_owned())
-                } else {
-                    TargetEvent::Prepared
-                };
-                self.own(node, delay, Event::Target(node, id, event));
-            }
-            TargetAction::Stage { bytes } => {
-                let failed = self.wild() && self.rng.chance(3);
-                let delay = self.rng.below(20);
-                let event = if failed {
-                    TargetEvent::StageFailed("out of memory".to_owned())
-                } else {
-                    self.node(node).staged.insert(id, Memory::of(&bytes));
-                    TargetEvent::StageOk
-                };
-                self.own(node, delay, Event::Target(node, id, event));
-            }
-            TargetAction::Activate { epoch } => {
-                self.activations.insert(id);
-                self.node(node).activated.insert(id, epoch);
-                if !self.nodes[&node].staged.contains_key(&id) {
-                    self.broken = Some(format!("{node} activates {id} and has no copy"));
-                }
-            }
-            TargetAction::Run => {
-                let it = self.node(node);
-                let (Some(memory), Some(epoch)) = (it.staged.remove(&id), it.activated.remove(&id))
-                else {
-                    self.broken = Some(format!("{node} runs {id} and has no copy"));
-                    return;
-                };
-                it.generation = it.generation.max(epoch.generation);
-                let before = it.copy.replace(Copy {
-                    memory,
-                    epoch,
-                    frozen: None,
-                });
-                if before.is_some() {
-                    self.broken = Some(format!("{node} runs {id} over another copy"));
-                }
-                self.runs(node);
-            }
-            TargetAction::Drop => {
-                self.node(node).staged.remove(&id);
-                self.node(node).activated.remove(&id);
-            }
-            TargetAction::Finished(_) | TargetAction::Send(_) | TargetAction::Submit { .. } => {}
-        }
-    }
-
     /// The node's copy runs from now on.
-    fn runs(&mut self, node: NodeId) {
+    pub(crate) fn runs(&mut self, node: NodeId) {
         self.owner_crashed = false;
         self.staged_lost = false;
         let it = &self.nodes[&node];
@@ -703,70 +576,8 @@ impl World {
         }
     }
 
-    fn crash(&mut self, node: NodeId, back: u64) {
-        if !self.nodes[&node].alive {
-            return;
-        }
-        self.note(format!("{node} crashes for {back} ms"));
-        let owns =
-            |state: &phoenix_cluster::DirectoryState| state.ownership(&self.agent).owner == node;
-        self.owner_crashed |= owns(&self.directory.state) || owns(&self.directory.synced_state);
-        // A target that crashes before it is the owner, unnoticed by the source,
-        // leaves the source with the last copy: then both must not crash.
-        self.owner_crashed |= self.staged_lost;
-        self.staged_lost |= !self.nodes[&node].staged.is_empty();
-        let boot = self.nodes[&node].boot;
-        let mut corpse = Node::new(node, boot);
-        corpse.alive = false;
-        self.nodes.insert(node, corpse);
-        if node == DIRECTORY {
-            let kept = self.rng.below(self.directory.unsynced() as u64 + 1);
-            self.directory.recover(usize::try_from(kept).unwrap());
-            self.unsynced.clear();
-        }
-        for other in NODES {
-            if other != node {
-                self.own(other, 5, Event::Disconnected(other, node));
-            }
-        }
-        self.later(back.max(10), Event::Restart(node));
-    }
-
-    fn restart(&mut self, node: NodeId) {
-        if self.nodes[&node].alive {
-            return;
-        }
-        let boot = self.nodes[&node].boot + 1;
-        self.nodes.insert(node, Node::new(node, boot));
-        if node == DIRECTORY {
-            self.directory.node_up(node, boot);
-        }
-        for other in NODES {
-            self.connect(node, other);
-        }
-    }
-
-    fn connect(&mut self, a: NodeId, b: NodeId) {
-        if a != b && self.nodes[&a].alive && self.nodes[&b].alive {
-            for (x, y) in [(a, b), (b, a)] {
-                let delay = self.rng.below(10);
-                self.own(x, delay, Event::Connected(x, y));
-            }
-        }
-    }
-
-    fn cut(&mut self, a: NodeId, b: NodeId, back: u64) {
-        if a == b || !self.cut.insert(pair(a, b)) {
-            return;
-        }
-        self.note(format!("{a} and {b} are cut for {back} ms"));
-        self.own(a, 5, Event::Disconnected(a, b));
-        self.own(b, 5, Event::Disconnected(b, a));
-        self.later(back.max(10), Event::Mend(a, b));
-    }
-
     /// Sends something from node to node.
-    fn transmit(&mut self, from: NodeId, to: NodeId, event: Event) {
+    pub(crate) fn transmit(&mut self, from: NodeId, to: NodeId, event: Event) {
         let ticket = |world: &Self| {
             let life = |node: NodeId| Some((node, world.nodes[&node].boot));
             (event.clone(), life(from), life(to))
@@ -801,12 +612,12 @@ impl World {
     }
 
     /// Something that happens at a node, unless it crashes before.
-    fn own(&mut self, node: NodeId, delay: u64, event: Event) {
+    pub(crate) fn own(&mut self, node: NodeId, delay: u64, event: Event) {
         let life = Some((node, self.nodes[&node].boot));
         self.put(delay, (event, None, life));
     }
 
-    fn later(&mut self, delay: u64, event: Event) {
+    pub(crate) fn later(&mut self, delay: u64, event: Event) {
         self.put(delay, (event, None, None));
     }
 
@@ -815,7 +626,7 @@ impl World {
         self.queue.insert((self.now + delay, self.queued), ticket);
     }
 
-    fn note(&mut self, what: String) {
+    pub(crate) fn note(&mut self, what: String) {
         if self.trace.len() > 400 {
             self.trace.drain(..200);
         }
@@ -823,7 +634,7 @@ impl World {
         self.trace.push(line);
     }
 
-    fn node(&mut self, id: NodeId) -> &mut Node {
+    pub(crate) fn node(&mut self, id: NodeId) -> &mut Node {
         self.nodes.get_mut(&id).unwrap()
     }
 
@@ -832,6 +643,6 @@ impl World {
     }
 }
 
-fn pair(a: NodeId, b: NodeId) -> (NodeId, NodeId) {
+pub(crate) fn pair(a: NodeId, b: NodeId) -> (NodeId, NodeId) {
     (a.min(b), a.max(b))
 }

@@ -1,106 +1,16 @@
 //! The side the agent comes to.
 
+mod interface;
+
 use bytes::{Bytes, BytesMut};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 use phoenix_core::migration::MigrationMessage;
-use phoenix_core::{AgentId, Digest, Epoch, MigrationId, Millis, NodeId};
+use phoenix_core::{Epoch, Millis};
 
 use super::MigrationLimits;
 use super::timer::{Asking, Link};
 
-/// What is to come, and where from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetPlan {
-    /// Which attempt.
-    pub migration: MigrationId,
-    /// Which agent.
-    pub agent: AgentId,
-    /// Its component.
-    pub component: Digest,
-    /// Where it comes from.
-    pub source: NodeId,
-    /// This node.
-    pub target: NodeId,
-}
-
-/// What happens to the target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetEvent {
-    /// A message of the source's.
-    Message(MigrationMessage),
-    /// A connection to the source stands.
-    Connected,
-    /// The connection to the source is gone.
-    Disconnected,
-    /// The component is here and compiled.
-    Prepared,
-    /// It cannot be had, or there is no room for the agent.
-    PrepareFailed(String),
-    /// The copy is restored and stands still.
-    StageOk,
-    /// It cannot be restored.
-    StageFailed(String),
-    /// The directory's answer.
-    Answer {
-        /// The request's number.
-        request: u32,
-        /// The answer.
-        answer: DirectoryAnswer,
-    },
-    /// The deadline has come.
-    Tick,
-}
-
-/// What the target's driver is to do, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetAction {
-    /// Send this to the source. One that is not sent is sent again later.
-    Send(MigrationMessage),
-    /// Fetch and compile the component; answer with [`TargetEvent::Prepared`] or
-    /// [`TargetEvent::PrepareFailed`].
-    Prepare,
-    /// Check these bytes' hash and restore the agent from them, frozen. Answer with
-    /// [`TargetEvent::StageOk`] or [`TargetEvent::StageFailed`]. A copy belongs to
-    /// its migration: there may be an older one of the same agent that is yet to be dropped.
-    Stage {
-        /// The whole, as the source froze it.
-        bytes: Bytes,
-    },
-    /// The copy is the agent from now on, under this epoch. It takes messages and runs no turn yet.
-    Activate {
-        /// The epoch.
-        epoch: Epoch,
-    },
-    /// Run the turns of the copy that was activated.
-    Run,
-    /// Delete this migration's copy, staged or activated, and nobody else's. What
-    /// waits for it is to be looked up anew.
-    Drop,
-    /// Ask the directory.
-    Submit {
-        /// The number to answer with.
-        request: u32,
-        /// What to ask.
-        command: DirectoryCommand,
-    },
-    /// This is how it ended.
-    Finished(TargetOutcome),
-}
-
-/// How a migration ended for the target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetOutcome {
-    /// The agent runs here.
-    Running {
-        /// Under this epoch.
-        epoch: Epoch,
-    },
-    /// It does not, and there is no copy here.
-    Dropped {
-        /// Why.
-        reason: String,
-    },
-}
+pub use interface::{TargetAction, TargetEvent, TargetOutcome, TargetPlan};
 
 #[derive(Clone, Debug)]
 enum State {
@@ -166,7 +76,7 @@ impl TargetMigration {
         &self.plan
     }
 
-    /// Whether nothing is left to do. What still comes is for [`super::FinishedAttempts`].
+    /// Whether nothing is left to do. What still comes is for [`crate::migration::FinishedAttempts`].
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }

@@ -1,0 +1,111 @@
+//! What goes in and out of the source.
+
+use bytes::Bytes;
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
+use phoenix_core::migration::MigrationMessage;
+use phoenix_core::{AgentId, Digest, Epoch, MigrationId, NodeId};
+
+/// What is to be moved, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcePlan {
+    /// Which attempt: random.
+    pub migration: MigrationId,
+    /// Which agent.
+    pub agent: AgentId,
+    /// Its component.
+    pub component: Digest,
+    /// This node.
+    pub source: NodeId,
+    /// Where the agent goes.
+    pub target: NodeId,
+    /// The generation this node owns it under.
+    pub generation: u64,
+}
+
+/// What happens to the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceEvent {
+    /// A message of the target's.
+    Message(MigrationMessage),
+    /// A connection to the target stands.
+    Connected {
+        /// The target's boot counter.
+        boot: u64,
+    },
+    /// The connection to the target is gone.
+    Disconnected,
+    /// The agent stands still, and this is all of it: snapshot and mailbox.
+    Frozen(Bytes),
+    /// The agent cannot be frozen; it goes on.
+    FreezeFailed(String),
+    /// The transport refused the part that begins here. Neither it nor a later
+    /// one of the same list of actions may be sent.
+    NotSent {
+        /// Where the part begins.
+        offset: u64,
+    },
+    /// The directory's answer.
+    Answer {
+        /// The request's number.
+        request: u32,
+        /// The answer.
+        answer: DirectoryAnswer,
+    },
+    /// Somebody wants the migration to end. Without effect once it has won.
+    Cancel(String),
+    /// The deadline has come.
+    Tick,
+}
+
+/// What the source's driver is to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceAction {
+    /// Send this to the target. One that is not sent is sent again later; of
+    /// parts tell the machine by [`SourceEvent::NotSent`].
+    Send(MigrationMessage),
+    /// Freeze the agent at its next turn boundary; answer with
+    /// [`SourceEvent::Frozen`] or [`SourceEvent::FreezeFailed`].
+    Freeze,
+    /// Ask the directory.
+    Submit {
+        /// The number to answer with.
+        request: u32,
+        /// What to ask.
+        command: DirectoryCommand,
+    },
+    /// The agent stays: let it go on under this epoch.
+    Unfreeze {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Delete the copy. What waits in its mailbox goes to where the agent lives
+    /// now, as will all that still comes for it. Done before any later action.
+    Release {
+        /// Where it lives now. This node itself only if the agent was stopped.
+        owner: Ownership,
+    },
+    /// This is how it ended.
+    Finished(SourceOutcome),
+}
+
+/// How a migration ended for the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceOutcome {
+    /// The agent lives on the target.
+    Moved {
+        /// Its epoch there.
+        epoch: Epoch,
+    },
+    /// The agent stays here.
+    Stayed {
+        /// Its epoch from now on; `None` if it never stood still.
+        epoch: Option<Epoch>,
+        /// Why it did not move.
+        reason: String,
+    },
+    /// The directory says the agent is elsewhere, or stopped: the copy was not this node's to keep.
+    Gone {
+        /// What the directory says.
+        owner: Ownership,
+    },
+}

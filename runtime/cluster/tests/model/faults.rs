@@ -1,0 +1,71 @@
+//! Crashes, restarts and cut connections.
+
+use phoenix_core::NodeId;
+
+use crate::NODES;
+use crate::node::Node;
+use crate::world::{DIRECTORY, Event, World, pair};
+
+impl World {
+    pub(crate) fn crash(&mut self, node: NodeId, back: u64) {
+        if !self.nodes[&node].alive {
+            return;
+        }
+        self.note(format!("{node} crashes for {back} ms"));
+        let owns =
+            |state: &phoenix_cluster::DirectoryState| state.ownership(&self.agent).owner == node;
+        self.owner_crashed |= owns(&self.directory.state) || owns(&self.directory.synced_state);
+        // A target that crashes before it is the owner, unnoticed by the source,
+        // leaves the source with the last copy: then both must not crash.
+        self.owner_crashed |= self.staged_lost;
+        self.staged_lost |= !self.nodes[&node].staged.is_empty();
+        let boot = self.nodes[&node].boot;
+        let mut corpse = Node::new(node, boot);
+        corpse.alive = false;
+        self.nodes.insert(node, corpse);
+        if node == DIRECTORY {
+            let kept = self.rng.below(self.directory.unsynced() as u64 + 1);
+            self.directory.recover(usize::try_from(kept).unwrap());
+            self.unsynced.clear();
+        }
+        for other in NODES {
+            if other != node {
+                self.own(other, 5, Event::Disconnected(other, node));
+            }
+        }
+        self.later(back.max(10), Event::Restart(node));
+    }
+
+    pub(crate) fn restart(&mut self, node: NodeId) {
+        if self.nodes[&node].alive {
+            return;
+        }
+        let boot = self.nodes[&node].boot + 1;
+        self.nodes.insert(node, Node::new(node, boot));
+        if node == DIRECTORY {
+            self.directory.node_up(node, boot);
+        }
+        for other in NODES {
+            self.connect(node, other);
+        }
+    }
+
+    pub(crate) fn connect(&mut self, a: NodeId, b: NodeId) {
+        if a != b && self.nodes[&a].alive && self.nodes[&b].alive {
+            for (x, y) in [(a, b), (b, a)] {
+                let delay = self.rng.below(10);
+                self.own(x, delay, Event::Connected(x, y));
+            }
+        }
+    }
+
+    pub(crate) fn cut(&mut self, a: NodeId, b: NodeId, back: u64) {
+        if a == b || !self.cut.insert(pair(a, b)) {
+            return;
+        }
+        self.note(format!("{a} and {b} are cut for {back} ms"));
+        self.own(a, 5, Event::Disconnected(a, b));
+        self.own(b, 5, Event::Disconnected(b, a));
+        self.later(back.max(10), Event::Mend(a, b));
+    }
+}
