@@ -128,8 +128,10 @@ mod tests {
     use super::*;
     use tokio::task::LocalSet;
 
+    /// The clock stands still while the reader waits for a feeder, so a log
+    /// must fit into what is read ahead.
     async fn outcome(lines: u64, trouble: u64, breach: Breach) -> Result<Outcome, DriveError> {
-        let source = Source::Generated { seed: 11, lines };
+        let source = Source::Generated { seed: 12, lines };
         let counted = Rc::new(source.count().unwrap());
         let plan = Plan {
             source,
@@ -146,9 +148,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn all_is_counted_once_whatever_trouble_is_allowed() {
         for trouble in [0, 50, 4] {
-            let outcome = outcome(10_000, trouble, Breach::None).await.unwrap();
+            let outcome = outcome(6_000, trouble, Breach::None).await.unwrap();
             assert!(outcome.verified, "{:?}", outcome.problems);
-            assert_eq!((outcome.events, outcome.migrations), (10_000, 300));
+            assert_eq!((outcome.events, outcome.migrations), (6_000, 300));
             assert_eq!(
                 (outcome.lost, outcome.duplicated, outcome.reordered),
                 (0, 0, 0)

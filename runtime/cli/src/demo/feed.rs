@@ -34,7 +34,7 @@ const FEEDERS: usize = 4;
 const BATCH: usize = 64;
 
 /// Events read ahead for a feeder.
-const READ_AHEAD: usize = 1_024;
+const READ_AHEAD: usize = 4_096;
 
 /// Waits after a batch of which nothing was taken: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));

@@ -122,8 +122,8 @@ pub(crate) fn run(args: DemoArgs) -> miette::Result<ExitCode> {
 async fn demo(args: &DemoArgs) -> Result<Outcome, DemoError> {
     let progress = Progress::new();
     let plan = plan(args, &progress)?;
-    let mut nodes = Nodes::new(args.keep)?;
     let mut interrupts = Interrupts::new()?;
+    let mut nodes = Nodes::new(args.keep)?;
     let outcome = tokio::select! {
         outcome = perform(&mut nodes, args, plan, &progress) => outcome,
         () = interrupts.next() => Err(DemoError::Interrupted),
@@ -134,7 +134,6 @@ async fn demo(args: &DemoArgs) -> Result<Outcome, DemoError> {
         () = nodes.stop() => {}
         () = interrupts.next() => {}
     }
-    progress.clear();
     if let Some(directory) = nodes.leave() {
         progress.keep(&format!(
             "data and logs of the nodes are in {}",

@@ -9,9 +9,6 @@ use super::api::{Api, Endpoint};
 use super::error::DemoError;
 use super::process::{Process, ProcessError};
 
-/// What every node is started with: ports of the system's choice, on loopback only.
-const LISTEN: [&str; 4] = ["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"];
-
 /// The nodes, and the directory they live in, which goes when they do.
 #[derive(Debug)]
 pub(super) struct Nodes {
@@ -48,12 +45,8 @@ impl Nodes {
                 Some(first) => Some(first.join_token().await?),
                 None => None,
             };
-            let mut arguments = LISTEN.to_vec();
-            if let Some(token) = &token {
-                arguments.extend(["--join", token]);
-            }
             let directory = self.directory();
-            let process = Process::start(&program, &directory, number, &arguments)?;
+            let process = Process::start(&program, &directory, number, token.as_deref())?;
             self.processes.push(process);
             if let Some(process) = self.processes.last_mut() {
                 endpoints.push(process.ready(Endpoint::open).await?);

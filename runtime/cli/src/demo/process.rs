@@ -12,6 +12,17 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::output::escape::escape_lines;
 
+/// What every node is started with: ports of the system's choice, on loopback
+/// only, and no long farewell, for nothing it holds is needed afterwards.
+const ARGUMENTS: [&str; 6] = [
+    "--listen",
+    "127.0.0.1:0",
+    "--api",
+    "127.0.0.1:0",
+    "--drain-timeout",
+    "1s",
+];
+
 /// How long a node may take until it answers.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -72,12 +83,13 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program node …` with its data in `directory/node-NUMBER`.
+    /// Starts `program node …` with its data in `directory/node-NUMBER`. It
+    /// joins with `token` if there is one.
     pub(super) fn start(
         program: &Path,
         directory: &Path,
         number: usize,
-        arguments: &[&str],
+        token: Option<&str>,
     ) -> Result<Self, ProcessError> {
         let start = |source| ProcessError::Start { number, source };
         let output = directory.join(format!("node-{number}.log"));
@@ -89,7 +101,7 @@ impl Process {
             .arg("node")
             .arg("--data")
             .arg(&directory)
-            .args(arguments)
+            .args(ARGUMENTS)
             // What the user has set for nodes of their own is not for these.
             .current_dir(&directory)
             .stdin(Stdio::null())
@@ -102,6 +114,10 @@ impl Process {
             if name.to_string_lossy().starts_with("PHOENIX_") {
                 command.env_remove(name);
             }
+        }
+        if let Some(token) = token {
+            // Not as an argument, which every user of the machine may read.
+            command.env("PHOENIX_JOIN", token);
         }
         let child = command.spawn().map_err(start)?;
         Ok(Self {
@@ -209,11 +225,11 @@ mod tests {
     /// Starts a shell that stands in for `phoenix`: it takes `node` for the name
     /// of a script in its directory. (A script run by itself may be busy: a
     /// process that another test forks holds it open for a moment.)
-    fn start(directory: &Path, number: usize, script: &str, arguments: &[&str]) -> Process {
+    fn start(directory: &Path, number: usize, script: &str, token: Option<&str>) -> Process {
         let data = directory.join(format!("node-{number}"));
         std::fs::create_dir_all(&data).unwrap();
         std::fs::write(data.join("node"), script).unwrap();
-        Process::start(Path::new("/bin/sh"), directory, number, arguments).unwrap()
+        Process::start(Path::new("/bin/sh"), directory, number, token).unwrap()
     }
 
     async fn lines(path: &Path) -> Option<Vec<String>> {
@@ -225,14 +241,11 @@ mod tests {
     #[tokio::test]
     async fn a_node_gets_its_arguments_and_ends_when_asked() {
         let directory = tempfile::tempdir().unwrap();
-        let script = r#"printf '%s\n' "$@" end > ready; exec sleep 600"#;
-        let mut node = start(directory.path(), 1, script, &["--join", "token"]);
+        let script = r#"printf '%s\n' "$1" "$2" "$PHOENIX_JOIN" end > ready; exec sleep 600"#;
+        let mut node = start(directory.path(), 1, script, Some("a-token"));
         let seen = node.ready(lines).await.unwrap();
         let data = directory.path().join("node-1");
-        assert_eq!(
-            seen,
-            ["--data", data.to_str().unwrap(), "--join", "token", "end"]
-        );
+        assert_eq!(seen, ["--data", data.to_str().unwrap(), "a-token", "end"]);
         assert_eq!(node.directory(), data);
         node.stop().await;
         assert!(node.child.try_wait().unwrap().is_some());
@@ -242,7 +255,7 @@ mod tests {
     async fn a_node_that_ends_early_is_quoted() {
         let directory = tempfile::tempdir().unwrap();
         let script = "seq 1 2000 >&2; echo the port is taken >&2; exit 3";
-        let mut node = start(directory.path(), 2, script, &[]);
+        let mut node = start(directory.path(), 2, script, None);
         let error = node.ready(lines).await.unwrap_err().to_string();
         assert!(
             error.contains("node 2") && error.contains("exit status: 3"),
@@ -260,7 +273,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let script =
             r#"trap '' TERM; echo $$ > pid; echo end > ready; while :; do sleep 600; done"#;
-        let mut node = start(directory.path(), 1, script, &[]);
+        let mut node = start(directory.path(), 1, script, None);
         node.ready(lines).await.unwrap();
         let pid = std::fs::read_to_string(node.directory().join("pid")).unwrap();
         drop(node);
@@ -282,7 +295,7 @@ mod tests {
             .build()
             .unwrap();
         let _entered = runtime.enter();
-        let error = Process::start(&directory.path().join("none"), directory.path(), 1, &[]);
+        let error = Process::start(&directory.path().join("none"), directory.path(), 1, None);
         assert!(matches!(error, Err(ProcessError::Start { number: 1, .. })));
     }
 }

@@ -104,9 +104,11 @@ impl Progress {
             }
         }
     }
+}
 
-    /// Takes the live line away.
-    pub(super) fn clear(&self) {
+/// The live line goes, whatever the reason; what stays was said by `keep`.
+impl Drop for Progress {
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
