@@ -29,7 +29,7 @@ type Aliased<T> = std::result::Result<T, Failure>;
 
 #[agent]
 impl Shop {
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.items.len()
     }
 
@@ -105,9 +105,9 @@ fn item(name: &str, count: u32) -> Item {
 #[test]
 fn takes_no_one_and_several_arguments() {
     let mut test = shop();
-    assert_eq!(test.call(ShopRequests::len()), Ok(0));
+    assert_eq!(test.call(ShopRequests::count()), Ok(0));
     assert_eq!(test.call(ShopRequests::put(item("pen", 3))), Ok(()));
-    assert_eq!(test.call(ShopRequests::len()), Ok(1));
+    assert_eq!(test.call(ShopRequests::count()), Ok(1));
     assert_eq!(
         test.call(ShopRequests::join("ab", "c".to_owned(), 2)),
         Ok("abcabc".to_owned())
@@ -208,12 +208,12 @@ fn handlers_without_arguments_take_every_kind_of_nothing() {
     let mut test = shop();
     let nil = Payload::new(ContentType::MessagePack, vec![0xc0]);
     for nothing in [Payload::none(), nil, packed([0_u8; 0])] {
-        assert_eq!(test.call_raw("len", &nothing), Ok(packed(0_u8)));
+        assert_eq!(test.call_raw("count", &nothing), Ok(packed(0_u8)));
     }
     for nothing in ["null", " [ ] ", "{}", ""] {
-        assert_eq!(test.call_json("len", nothing), Ok("0".to_owned()));
+        assert_eq!(test.call_json("count", nothing), Ok("0".to_owned()));
     }
-    let failure = test.call_json("len", "[1]").unwrap_err();
+    let failure = test.call_json("count", "[1]").unwrap_err();
     assert_eq!(failure.code(), "bad-payload");
     assert!(
         failure.message().contains("takes no arguments"),
@@ -295,12 +295,12 @@ fn a_batch_is_answered_in_order() {
     let mut guest = Guest::<Shop>::new();
     let (pen, none) = (packed(item("pen", 1)), Payload::none());
     let answers = guest.batch(&[
-        request("len", &none),
+        request("count", &none),
         send("put", &pen),
-        request("len", &none),
+        request("count", &none),
         send("nothing", &none),
         request("put", &pen),
-        request("len", &none),
+        request("count", &none),
     ]);
     let ended: Vec<&Ended> = answers.iter().map(|answer| &answer.ended).collect();
     assert_eq!(ended[0], &Ended::Ok(packed(0_u8)));
@@ -315,7 +315,7 @@ fn a_batch_is_answered_in_order() {
 #[test]
 fn nobody_waiting_is_told_no_answer() {
     let mut guest = Guest::<Shop>::new();
-    let answer = guest.one(send("len", &Payload::none()));
+    let answer = guest.one(send("count", &Payload::none()));
     assert_eq!(answer.ended, Ended::Ok(Payload::none()));
 }
 
@@ -336,7 +336,7 @@ fn describes_itself() {
     };
     let description: Description = payload.decode().unwrap();
     let names: Vec<&str> = description.handlers.iter().map(|it| &*it.name).collect();
-    assert!(names.starts_with(&["len", "put", "greet"]), "{names:?}");
+    assert!(names.starts_with(&["count", "put", "greet"]), "{names:?}");
     assert!(names.contains(&"type"));
     assert!(!names.contains(&"hidden"));
     assert!(description.handlers.iter().all(|it| !it.interleave));
