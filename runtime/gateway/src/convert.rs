@@ -1,5 +1,7 @@
 //! From core's types to the API's, one function a type.
 
+use std::io::Cursor;
+
 use phoenix_core::{ContentType, Level, Payload, control};
 
 use crate::{api, policy};
@@ -168,11 +170,11 @@ fn as_json(payload: &Payload) -> Option<serde_json::Value> {
 pub(crate) fn message_pack_as_json(bytes: &[u8]) -> Option<serde_json::Value> {
     /// One less than serde_json reads by default.
     const MAX_DEPTH: usize = 127;
-    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    let mut reader = rmp_serde::Deserializer::new(Cursor::new(bytes));
     reader.set_max_depth(MAX_DEPTH);
     let value = serde::Deserialize::deserialize(&mut reader).ok()?;
     // What follows the value would be lost.
-    reader.get_ref().is_empty().then_some(value)
+    (reader.position() == bytes.len() as u64).then_some(value)
 }
 
 pub(crate) fn content_type(content_type: ContentType) -> api::ContentType {

@@ -272,7 +272,8 @@ impl Field {
         let value = (self.get)(policy);
         match self.form {
             Form::Flag => PolicyValue::Flag(value != 0),
-            Form::Spawn => PolicyValue::Text(SPAWN[usize::from(value != 0)].to_owned()),
+            Form::Spawn if value == 0 => PolicyValue::from(ON_MESSAGE),
+            Form::Spawn => PolicyValue::from(EXPLICIT),
             Form::Count | Form::Size | Form::Span => PolicyValue::Number(value),
         }
     }
@@ -294,7 +295,8 @@ impl Field {
     }
 }
 
-const SPAWN: [&str; 2] = ["on-message", "explicit"];
+const ON_MESSAGE: &str = "on-message";
+const EXPLICIT: &str = "explicit";
 
 impl Form {
     /// What a value may look like, for messages.
@@ -318,11 +320,11 @@ impl Form {
             (Self::Count, PolicyValue::Text(text)) => text.replace('_', "").parse().ok(),
             (Self::Size, PolicyValue::Text(text)) => parse_size(text),
             (Self::Span, PolicyValue::Text(text)) => parse_millis(text),
-            (Self::Spawn, PolicyValue::Text(text)) => SPAWN
-                .iter()
-                .zip(0..)
-                .find(|(name, _)| *name == text)
-                .map(|(_, number)| number),
+            (Self::Spawn, PolicyValue::Text(text)) => match text.as_str() {
+                ON_MESSAGE => Some(0),
+                EXPLICIT => Some(1),
+                _ => None,
+            },
             _ => None,
         }
     }

@@ -89,7 +89,7 @@ pub fn show_size(bytes: u64) -> String {
         if whole << shift == bytes {
             return format!("{whole}{unit}");
         }
-        let tenths = (bytes - (whole << shift)) * 10 >> shift;
+        let tenths = ((bytes - (whole << shift)) * 10) >> shift;
         return format!("{whole}.{tenths}{unit}");
     }
     format!("{bytes}B")

@@ -13,7 +13,7 @@ pub(super) struct Fault {
     code: Code,
     detail: String,
     suggestion: Option<String>,
-    failure: Option<AgentFailure>,
+    failure: Option<Box<AgentFailure>>,
 }
 
 /// The stable words for what can go wrong. `docs/api.md` lists them.
@@ -187,7 +187,7 @@ impl Fault {
             code: Code::AgentFailed,
             detail: format!("{}: {}", shown(&failure.code), failure.message),
             suggestion: None,
-            failure: Some(failure),
+            failure: Some(Box::new(failure)),
         }
     }
 
@@ -200,7 +200,7 @@ impl Fault {
             detail: self.detail,
             code: word.to_owned(),
             suggestion: self.suggestion,
-            failure: self.failure,
+            failure: self.failure.map(|failure| *failure),
         }
     }
 }

@@ -1,16 +1,10 @@
 //! Our own client against the server.
 
-#![allow(missing_docs, reason = "a test")]
-
-mod fake;
-#[path = "fake/http.rs"]
-mod http;
-
 use std::time::Duration;
 
+use crate::fake::FakeControl;
+use crate::http::serve;
 use bytes::Bytes;
-use fake::FakeControl;
-use http::serve;
 use phoenix_core::control::{Request, Response, Verdict as CoreVerdict};
 use phoenix_core::{AgentId, ClientId, KindName, NodeId};
 use phoenix_gateway::Limits;

@@ -1,7 +1,5 @@
 //! Raw HTTP/1.1, to say what no proper client would.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,13 +12,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A gateway on a free port with its data directory.
-pub struct Served {
-    pub gateway: Gateway,
-    pub dir: TempDir,
+pub(crate) struct Served {
+    pub(crate) gateway: Gateway,
+    pub(crate) dir: TempDir,
 }
 
 /// Serves `control` with limits of choice.
-pub async fn serve(control: Arc<dyn Control>, limits: Limits) -> Served {
+pub(crate) async fn serve(control: Arc<dyn Control>, limits: Limits) -> Served {
     let dir = tempfile::tempdir().unwrap();
     let config = GatewayConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -33,25 +31,25 @@ pub async fn serve(control: Arc<dyn Control>, limits: Limits) -> Served {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         assert!(self.head.contains("application/problem+json"), "{self:?}");
         let problem: Problem = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem.status, self.status);
         problem
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -60,21 +58,21 @@ impl Reply {
 }
 
 impl Served {
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.gateway.address()
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::of_data_dir(self.dir.path(), None).unwrap()
     }
 
-    pub fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let text = std::fs::read_to_string(self.dir.path().join(TOKEN_FILE)).unwrap();
         text.trim().to_owned()
     }
 
     /// Sends `METHOD /target` with the token, extra header lines and a body.
-    pub async fn ask(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    pub(crate) async fn ask(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
         let token = format!("Bearer {}", self.token());
         let mut all = vec![("authorization", token.as_str())];
         all.extend_from_slice(headers);
@@ -82,7 +80,7 @@ impl Served {
     }
 
     /// The same without the token.
-    pub async fn bare(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    pub(crate) async fn bare(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
         let mut head = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
         if !headers.iter().any(|(name, _)| *name == "host") {
             head.push_str(&format!("host: {}\r\n", self.address()));
@@ -98,7 +96,7 @@ impl Served {
     }
 
     /// Sends bytes as they are and reads to the end.
-    pub async fn raw(&self, bytes: &[u8]) -> Reply {
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Reply {
         let mut stream = TcpStream::connect(self.address()).await.unwrap();
         // The server may answer and close before it has read all of it.
         let _ = stream.write_all(bytes).await;
@@ -107,7 +105,7 @@ impl Served {
 }
 
 /// Reads a whole response from a connection that the server closes.
-pub async fn read(stream: &mut TcpStream) -> Reply {
+pub(crate) async fn read(stream: &mut TcpStream) -> Reply {
     let mut all = Vec::new();
     let _ = stream.read_to_end(&mut all).await;
     let end = all.windows(4).position(|four| four == b"\r\n\r\n");

@@ -1,13 +1,7 @@
 //! Every route: what it asks the node, and what it answers.
 
-#![allow(missing_docs, reason = "a test")]
-
-mod fake;
-#[path = "fake/http.rs"]
-mod http;
-
-use fake::{FakeControl, failure, json};
-use http::serve;
+use crate::fake::{FakeControl, failure, json};
+use crate::http::serve;
 use phoenix_core::control::{ControlError, Request, Response, Verdict};
 use phoenix_core::{AgentId, ContentType, KindPolicy, Millis, NodeId, Payload, Reply, SpawnPolicy};
 use phoenix_gateway::Limits;
@@ -20,13 +14,13 @@ fn agent(text: &str) -> AgentId {
     AgentId::new(text).unwrap()
 }
 
-async fn served() -> (std::sync::Arc<FakeControl>, http::Served) {
+async fn served() -> (std::sync::Arc<FakeControl>, crate::http::Served) {
     let control = FakeControl::new();
     let served = serve(control.clone(), Limits::default()).await;
     (control, served)
 }
 
-fn parsed(reply: &http::Reply) -> Value {
+fn parsed(reply: &crate::http::Reply) -> Value {
     serde_json::from_slice(&reply.body).unwrap()
 }
 
@@ -554,7 +548,7 @@ async fn other_paths_and_methods_are_problems() {
 
 #[test]
 fn every_route_is_documented_and_nothing_else() {
-    let text = include_str!("../../../docs/api.md");
+    let text = include_str!("../../../../docs/api.md");
     let mut documented: Vec<String> = text
         .lines()
         .filter_map(|line| line.strip_prefix("### "))

@@ -1,8 +1,6 @@
 //! A node that is none: it answers every request from a script, and remembers
 //! what it was asked.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -19,22 +17,22 @@ type Answer = Box<dyn Fn(&Request) -> Option<Result<Response, ControlError>> + S
 
 /// The pretended node.
 #[derive(Default)]
-pub struct FakeControl {
+pub(crate) struct FakeControl {
     /// What it was asked, in order.
-    pub asked: Mutex<Vec<Request>>,
+    pub(crate) asked: Mutex<Vec<Request>>,
     /// Asked first; `None` falls back to [`usual`].
-    pub script: Mutex<Option<Answer>>,
+    pub(crate) script: Mutex<Option<Answer>>,
     /// Requests it keeps without answering, if it was told to.
-    pub held: Mutex<Option<Vec<Done>>>,
+    pub(crate) held: Mutex<Option<Vec<Done>>>,
 }
 
 impl FakeControl {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::default())
     }
 
     /// From now on `answer` comes first.
-    pub fn script(
+    pub(crate) fn script(
         &self,
         answer: impl Fn(&Request) -> Option<Result<Response, ControlError>> + Send + Sync + 'static,
     ) {
@@ -42,27 +40,27 @@ impl FakeControl {
     }
 
     /// From now on it fails with this.
-    pub fn fail(&self, error: ControlError) {
+    pub(crate) fn fail(&self, error: ControlError) {
         self.script(move |_| Some(Err(error.clone())));
     }
 
     /// From now on calls end like this.
-    pub fn reply(&self, reply: Reply) {
+    pub(crate) fn reply(&self, reply: Reply) {
         self.script(move |_| Some(Ok(Response::Called(reply.clone()))));
     }
 
     /// From now on requests are kept.
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         *self.held.lock().unwrap() = Some(Vec::new());
     }
 
     /// How many are kept.
-    pub fn holding(&self) -> usize {
+    pub(crate) fn holding(&self) -> usize {
         self.held.lock().unwrap().as_ref().map_or(0, Vec::len)
     }
 
     /// Answers or drops what is kept, and keeps no more.
-    pub fn release(&self, answer: Option<Response>) {
+    pub(crate) fn release(&self, answer: Option<Response>) {
         for done in self.held.lock().unwrap().take().unwrap_or_default() {
             if let Some(answer) = &answer {
                 done(Ok(answer.clone()));
@@ -71,12 +69,12 @@ impl FakeControl {
     }
 
     /// The last thing it was asked.
-    pub fn last(&self) -> Request {
+    pub(crate) fn last(&self) -> Request {
         self.asked.lock().unwrap().last().cloned().unwrap()
     }
 
     /// How often it was asked anything.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 }
@@ -97,7 +95,7 @@ impl Control for FakeControl {
 }
 
 /// What a healthy node with one kind, one agent and two nodes says.
-pub fn usual(request: Request) -> Result<Response, ControlError> {
+pub(crate) fn usual(request: Request) -> Result<Response, ControlError> {
     Ok(match request {
         Request::Deploy {
             kind,
@@ -152,7 +150,7 @@ pub fn usual(request: Request) -> Result<Response, ControlError> {
     })
 }
 
-pub fn counter() -> KindInfo {
+pub(crate) fn counter() -> KindInfo {
     KindInfo {
         kind: KindName::new("counter").unwrap(),
         component: Digest([0xab; 32]),
@@ -172,7 +170,7 @@ pub fn counter() -> KindInfo {
     }
 }
 
-pub fn alice(id: &str) -> AgentInfo {
+pub(crate) fn alice(id: &str) -> AgentInfo {
     AgentInfo {
         agent: AgentId::new(id).unwrap(),
         node: NodeId(1),
@@ -183,7 +181,7 @@ pub fn alice(id: &str) -> AgentInfo {
     }
 }
 
-pub fn detail(id: &str) -> AgentDetail {
+pub(crate) fn detail(id: &str) -> AgentDetail {
     AgentDetail {
         info: alice(id),
         component: Digest([0xab; 32]),
@@ -206,7 +204,7 @@ pub fn detail(id: &str) -> AgentDetail {
     }
 }
 
-pub fn log() -> Vec<LogLine> {
+pub(crate) fn log() -> Vec<LogLine> {
     vec![
         LogLine {
             number: 1,
@@ -225,7 +223,7 @@ pub fn log() -> Vec<LogLine> {
     ]
 }
 
-pub fn node(number: u32) -> NodeInfo {
+pub(crate) fn node(number: u32) -> NodeInfo {
     NodeInfo {
         node: NodeId(number),
         address: format!("127.0.0.1:740{number}"),
@@ -239,7 +237,7 @@ pub fn node(number: u32) -> NodeInfo {
     }
 }
 
-pub fn dead_letter() -> DeadLetter {
+pub(crate) fn dead_letter() -> DeadLetter {
     DeadLetter {
         node: NodeId(1),
         number: 9,
@@ -254,14 +252,14 @@ pub fn dead_letter() -> DeadLetter {
     }
 }
 
-pub fn json(text: &str) -> Payload {
+pub(crate) fn json(text: &str) -> Payload {
     Payload {
         content_type: ContentType::Json,
         bytes: Bytes::copy_from_slice(text.as_bytes()),
     }
 }
 
-pub fn failure(code: &str, message: &str) -> Reply {
+pub(crate) fn failure(code: &str, message: &str) -> Reply {
     Reply::Failed(Failure {
         code: code.into(),
         message: message.into(),

@@ -1,13 +1,7 @@
 //! Who may speak to the API at all.
 
-#![allow(missing_docs, reason = "a test")]
-
-mod fake;
-#[path = "fake/http.rs"]
-mod http;
-
-use fake::FakeControl;
-use http::serve;
+use crate::fake::FakeControl;
+use crate::http::serve;
 use phoenix_gateway::{BindError, Gateway, GatewayConfig, Limits};
 
 const KINDS: &str = "GET /v1/kinds";

@@ -1,15 +1,9 @@
 //! Bounds, and what happens at them; and how the API ends.
 
-#![allow(missing_docs, reason = "a test")]
-
-mod fake;
-#[path = "fake/http.rs"]
-mod http;
-
 use std::time::Duration;
 
-use fake::FakeControl;
-use http::{read, serve};
+use crate::fake::FakeControl;
+use crate::http::{read, serve};
 use phoenix_core::control::Response;
 use phoenix_gateway::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
