@@ -191,9 +191,19 @@ fn check_world(surface: &Surface, types: &Types) -> Result<bool, AdmitError> {
     let is_handler = |name: &&String| name.starts_with("phoenix:agent/handler@0.1.");
     if let Some(name) = surface.exports.iter().find(is_handler) {
         let item = types.component_item_for_export(name);
-        return match item.map(|item| item.ty) {
-            Some(ComponentEntityType::Instance(_)) => Ok(false),
-            _ => Err(wrong("its `handler` is no instance; ")),
+        let instance = match item.map(|item| item.ty) {
+            Some(ComponentEntityType::Instance(id)) => types.get(id),
+            _ => return Err(wrong("its `handler` is no instance; ")),
+        };
+        let has = |name| {
+            let item = instance.and_then(|instance| instance.exports.get(name));
+            matches!(item.map(|item| item.ty), Some(ComponentEntityType::Func(_)))
+        };
+        // Their types are checked when they are linked.
+        return match (has("init"), has("handle")) {
+            (true, true) => Ok(false),
+            (false, _) => Err(wrong("its `handler` has no function `init`; ")),
+            (true, false) => Err(wrong("its `handler` has no function `handle`; ")),
         };
     }
     Err(wrong(""))
@@ -268,7 +278,11 @@ fn check_needs(
         return Ok(());
     };
     let advice = |field: &str| format!(": raise {field} in the kind's policy");
-    let memory = needs.max_initial_memory_size.unwrap_or(0);
+    // wasmtime counts pages of 64 KiB here.
+    let memory = needs
+        .max_initial_memory_size
+        .unwrap_or(0)
+        .saturating_mul(64 << 10);
     let memory_limit = policy.memory_bytes.min(shared.max_memory_bytes);
     let table = needs.max_initial_table_size.unwrap_or(0);
     let table_limit = u64::from(policy.table_elements.min(shared.max_table_elements));

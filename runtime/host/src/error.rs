@@ -287,9 +287,16 @@ pub(crate) enum GuestLimit {
     Random(u64),
     #[error("the turn has more than {0} effects (turn-effects)")]
     Effects(u32),
+    #[error("the agent leaves more than {0} requests open")]
+    Open(usize),
     #[error("the answer is larger than {0} bytes (answer-bytes)")]
     Answer(u32),
 }
+
+/// The guest answered what nobody asks.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no open request {0}: a request is answered once, by its number")]
+pub(crate) struct NoRequest(pub(crate) u64);
 
 /// The host could not grow a guest's memory.
 #[derive(Debug, thiserror::Error)]

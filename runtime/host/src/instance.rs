@@ -180,10 +180,13 @@ impl Instance {
             .globals
             .get(..base.globals.len())
             .unwrap_or_default();
-        let pending = self.store.data().typed.pending;
-        reading
-            .encoder
-            .finish(out, base, reading.wasm_pages, pending, globals);
+        reading.encoder.finish(
+            out,
+            base,
+            reading.wasm_pages,
+            &self.store.data().typed.kept,
+            globals,
+        );
         std::mem::swap(&mut self.residue, &mut reading.residue);
         reading.reuse();
         if self.store.data().wasi.handles.tangled {
@@ -208,7 +211,12 @@ impl Instance {
             let mut hasher = hasher.clone();
             hasher.update(&movable.base.hash.0);
             hasher.update(&reading.wasm_pages.to_le_bytes());
-            hasher.update(&self.store.data().typed.pending.to_le_bytes());
+            let kept = &self.store.data().typed.kept;
+            hasher.update(&kept.pending.to_le_bytes());
+            hasher.update(&(kept.open.len() as u64).to_le_bytes());
+            for request in &kept.open {
+                hasher.update(&request.to_le_bytes());
+            }
             for global in reading.globals.iter().take(movable.base.globals.len()) {
                 hasher.update(&global.to_le_bytes());
             }
@@ -326,7 +334,7 @@ impl Instance {
                 ..Fault::host("the memory cannot grow to the snapshot's size")
             });
         }
-        self.store.data_mut().typed.pending = image.pending;
+        self.store.data_mut().typed.kept = image.kept.clone();
         Ok(())
     }
 

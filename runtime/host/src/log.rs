@@ -45,6 +45,10 @@ impl GuestLog {
 
     /// Takes what a guest printed.
     pub(crate) fn print(&mut self, stream: Stream, bytes: &[u8]) {
+        if self.left < LINE_COST {
+            self.cut += bytes.len() as u64;
+            return;
+        }
         let mut rest = bytes;
         while let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, tail) = rest.split_at(at);

@@ -6,7 +6,7 @@ use phoenix_wit::{
 };
 use wasmtime::{Result, Store};
 
-use crate::error::GuestLimit;
+use crate::error::{GuestLimit, NoRequest};
 use crate::state::State;
 
 #[allow(
@@ -32,11 +32,26 @@ const ASK_BITS: u32 = 20;
 /// Bytes an effect takes in an answer frame besides its texts and payload, at most.
 const EFFECT_BYTES: usize = 40;
 
+/// What the host remembers of a typed agent from turn to turn.
+///
+/// It travels in the agent's image. A framed agent keeps such things itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Handlers that have begun and not finished.
+    pub(crate) pending: u16,
+    /// Requests taken in earlier turns and not answered, ascending.
+    pub(crate) open: Vec<u64>,
+}
+
+/// Requests a typed agent may leave open. A kind's `open-requests` is the
+/// bound that counts; this one keeps images small whatever that says.
+pub(crate) const MAX_OPEN: usize = 65_536;
+
 /// The state of a typed agent's batch.
 #[derive(Default)]
 pub(crate) struct TypedTurn {
-    /// Handlers that have begun and not finished. Part of the agent's state.
-    pub(crate) pending: u16,
+    /// What the host remembers from turn to turn. Part of the agent's state.
+    pub(crate) kept: Kept,
     /// Effects one turn may have.
     max_effects: u32,
     /// Bytes one batch's answer may have.
@@ -45,6 +60,8 @@ pub(crate) struct TypedTurn {
     written: usize,
     effects: u32,
     asks: u64,
+    /// The request of the turn under way, until it is answered.
+    request: Option<u64>,
     id: String,
     seed: u64,
     turn: u64,
@@ -71,6 +88,21 @@ impl TypedTurn {
             writer.effect(effect);
         }
         Ok(())
+    }
+
+    /// A request is answered once.
+    fn close(&mut self, request: u64) -> Result<()> {
+        if self.request == Some(request) {
+            self.request = None;
+            return Ok(());
+        }
+        match self.kept.open.binary_search(&request) {
+            Ok(place) => {
+                self.kept.open.remove(place);
+                Ok(())
+            }
+            Err(_) => Err(NoRequest(request).into()),
+        }
     }
 
     fn grow(&mut self, size: usize) -> Result<()> {
@@ -105,6 +137,10 @@ fn one(store: &mut Store<State>, guest: &Guest, turn: &Turn<'_>) -> Result<()> {
     typed.effects = 0;
     typed.asks = 0;
     typed.random = None;
+    typed.request = match turn.input {
+        Input::Message { request: true, .. } => Some(turn.number),
+        _ => None,
+    };
     let outcome = match body(turn) {
         Called::Init(config) => match guest.call_init(&mut *store, &config)? {
             Ok(()) => wit::Outcome::Ok(owned(Payload::NONE)),
@@ -120,7 +156,12 @@ fn one(store: &mut Store<State>, guest: &Guest, turn: &Turn<'_>) -> Result<()> {
     };
     let typed = &mut store.data_mut().typed;
     if matches!(outcome, wit::Outcome::Pending) {
-        typed.pending = typed.pending.saturating_add(1);
+        typed.kept.pending = typed.kept.pending.saturating_add(1);
+        // Turn numbers ascend, so the list stays sorted.
+        typed.kept.open.extend(typed.request.take());
+        if typed.kept.open.len() > MAX_OPEN {
+            return Err(GuestLimit::Open(MAX_OPEN).into());
+        }
     }
     let (size, outcome) = match &outcome {
         wit::Outcome::Ok(payload) => (payload.bytes.len(), Outcome::Ok(lent(payload))),
@@ -133,7 +174,7 @@ fn one(store: &mut Store<State>, guest: &Guest, turn: &Turn<'_>) -> Result<()> {
     };
     typed.grow(size)?;
     if let Some(writer) = &mut typed.writer {
-        writer.outcome(&outcome, typed.pending);
+        writer.outcome(&outcome, typed.kept.pending);
     }
     Ok(())
 }
@@ -271,6 +312,7 @@ impl messaging::Host for State {
         request: u64,
         answer: std::result::Result<wit::Payload, wit::Failure>,
     ) -> Result<()> {
+        self.typed.close(request)?;
         let (size, answer) = match &answer {
             Ok(payload) => (payload.bytes.len(), Ok(lent(payload))),
             Err(f) => (
@@ -366,7 +408,8 @@ impl context::Host for State {
         Ok(self.typed.turn)
     }
     fn finished(&mut self) -> Result<()> {
-        self.typed.pending = self.typed.pending.saturating_sub(1);
+        let pending = &mut self.typed.kept.pending;
+        *pending = pending.saturating_sub(1);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 
 use super::{IMAGE_VERSION, PAGES_PER_WASM_PAGE};
 use crate::instrument::INSTRUMENTATION_VERSION;
+use crate::typed::{Kept, MAX_OPEN};
 
 /// What an image may claim. Nothing larger is allocated.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +68,7 @@ pub struct Image<'a> {
     pub base: [u8; 16],
     /// Size of the memory, pages of 64 KiB.
     pub wasm_pages: u32,
-    /// Handlers pending in a typed agent.
-    pub pending: u16,
+    pub(crate) kept: Kept,
     /// Changed globals: index, and value XOR base value.
     pub globals: Vec<(usize, u64)>,
     /// Runs of changed pages of 4 KiB: first, and how many.
@@ -98,14 +98,14 @@ pub fn decode<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<Image<'a>, Im
     version("instrumentation", found, INSTRUMENTATION_VERSION)?;
     let base = cursor.array("base hash")?;
     let wasm_pages = cursor.bounded("memory size", limits.memory_bytes >> 16)?;
-    let pending = cursor.bounded("pending handlers", u64::from(u16::MAX))?;
+    let kept = kept(&mut cursor)?;
     let globals = globals(&mut cursor, limits.globals)?;
     let (runs, pages) = runs(&mut cursor, wasm_pages * PAGES_PER_WASM_PAGE)?;
     let changes = changes(&mut cursor, pages << 12)?;
     Ok(Image {
         base,
         wasm_pages: u32::try_from(wasm_pages).unwrap_or(u32::MAX),
-        pending: u16::try_from(pending).unwrap_or(u16::MAX),
+        kept,
         globals,
         runs,
         changes,
@@ -122,6 +122,34 @@ fn version(what: &'static str, found: u8, expected: u8) -> Result<(), ImageError
             expected,
         })
     }
+}
+
+fn kept(cursor: &mut Cursor<'_>) -> Result<Kept, ImageError> {
+    let pending = cursor.bounded("pending handlers", u64::from(u16::MAX))?;
+    let count = cursor.bounded("open requests", MAX_OPEN as u64)?;
+    if count > cursor.left() as u64 {
+        return Err(ImageError::Short {
+            at: cursor.bytes.len(),
+            what: "open requests",
+        });
+    }
+    let mut open = Vec::new();
+    let mut last = 0u64;
+    for nth in 0..count {
+        let step = cursor.varint("an open request")?;
+        let next = last.checked_add(step);
+        let (Some(request), true) = (next, step > 0 || nth == 0) else {
+            return Err(ImageError::Form {
+                what: "an open request",
+            });
+        };
+        open.push(request);
+        last = request;
+    }
+    Ok(Kept {
+        pending: u16::try_from(pending).unwrap_or(u16::MAX),
+        open,
+    })
 }
 
 fn globals(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<(usize, u64)>, ImageError> {
@@ -293,7 +321,7 @@ impl<'a> Cursor<'a> {
     fn count(&mut self, what: &'static str, limit: u64) -> Result<usize, ImageError> {
         let count = self.bounded(what, limit)?;
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        if count > (self.bytes.len() - self.at) / 2 {
+        if count > self.left() / 2 {
             return Err(ImageError::Short {
                 at: self.bytes.len(),
                 what,
@@ -319,6 +347,10 @@ impl<'a> Cursor<'a> {
         let bytes = self.bytes.get(self.at..end).unwrap_or_default();
         self.at = end;
         Ok(Some((skipped, bytes)))
+    }
+
+    fn left(&self) -> usize {
+        self.bytes.len() - self.at
     }
 
     fn rest(&mut self) -> &'a [u8] {

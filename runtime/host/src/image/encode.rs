@@ -6,6 +6,7 @@ use super::{COMPRESS_FROM, IMAGE_VERSION};
 use crate::base::BaseImage;
 use crate::instrument::INSTRUMENTATION_VERSION;
 use crate::pages::PAGE;
+use crate::typed::Kept;
 
 /// Fewer zeros than this within changed bytes are written out: a new pair costs as much.
 const MIN_GAP: u64 = 4;
@@ -92,14 +93,20 @@ impl Encoder {
         out: &mut Vec<u8>,
         base: &BaseImage,
         wasm_pages: u32,
-        pending: u16,
+        kept: &Kept,
         globals: &[u64],
     ) {
         self.pair();
         out.extend_from_slice(&[IMAGE_VERSION, INSTRUMENTATION_VERSION]);
         out.extend_from_slice(&crate::error::short(&base.hash));
         varint(out, u64::from(wasm_pages));
-        varint(out, u64::from(pending));
+        varint(out, u64::from(kept.pending));
+        varint(out, kept.open.len() as u64);
+        let mut last = 0;
+        for request in &kept.open {
+            varint(out, request - last);
+            last = *request;
+        }
         changed_globals(out, globals, &base.globals);
         varint(out, self.runs.len() as u64);
         let mut end = 0;

@@ -11,6 +11,7 @@
 //! | 16 | first half of the base image's hash |
 //! | … | size of the memory, pages of 64 KiB |
 //! | … | handlers pending in a typed agent |
+//! | … | number of its open requests, then for each: how much greater its number is than the last |
 //! | … | number of changed globals, then for each: globals skipped, value XOR base value |
 //! | … | number of runs of changed pages (4 KiB), then for each: pages skipped, pages in the run |
 //! | … | bytes of the changes, times 2, plus 1 if compressed |

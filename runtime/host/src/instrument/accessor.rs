@@ -15,7 +15,7 @@ use wasm_encoder::{self as we, ValType};
 use wasmparser::ValType as Ty;
 
 use super::module::{self, MutableGlobal};
-use super::{ACCESSOR, TAKE_GLOBALS, TAKE_MEMORY};
+use super::{ACCESSOR, CORE_MEMORY, TAKE_GLOBALS, TAKE_MEMORY};
 
 /// Globals in one call: with two numbers before them they are as many as the
 /// canonical ABI passes flat.
@@ -68,7 +68,7 @@ pub(crate) fn append(out: &mut we::Component, ends: Ends, memory: u32, globals: 
     aliases.alias(we::Alias::CoreInstanceExport {
         instance: memory,
         kind: we::ExportKind::Memory,
-        name: &module::memory_name(),
+        name: CORE_MEMORY,
     });
     out.section(&aliases);
 
@@ -240,7 +240,7 @@ fn core_module(globals: &[SavedGlobal], groups: u32) -> we::Module {
     let mut imports = we::ImportSection::new();
     imports.import("host", "globals", we::EntityType::Function(take_globals));
     imports.import("host", "memory", we::EntityType::Function(take_memory));
-    imports.import("main", &module::memory_name(), any_memory());
+    imports.import("main", CORE_MEMORY, any_memory());
     for global in globals {
         let ty = we::GlobalType {
             val_type: core_type(global.ty.content_type),

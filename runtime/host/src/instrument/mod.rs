@@ -36,8 +36,10 @@ use wasmparser::{Validator, WasmFeatures, types::Types};
 /// generated, or in the order of globals, is a new one.
 pub(crate) const INSTRUMENTATION_VERSION: u8 = 1;
 
-/// Prefix of the core exports that are added; reserved.
-pub(crate) const CORE_PREFIX: &str = "phoenix:";
+/// The core export that is added for a memory; reserved.
+pub(crate) const CORE_MEMORY: &str = "phoenix:memory";
+/// Prefix of the core exports that are added for globals; reserved.
+pub(crate) const CORE_GLOBAL: &str = "phoenix:global-";
 /// Prefix of the component imports and exports that are added; reserved.
 pub(crate) const COMPONENT_PREFIX: &str = "phoenix-runtime";
 /// The instance the accessor is exported as.
@@ -54,6 +56,7 @@ pub(crate) fn features() -> WasmFeatures {
         WasmFeatures::EXTENDED_CONST
             | WasmFeatures::TAIL_CALL
             | WasmFeatures::RELAXED_SIMD
+            | WasmFeatures::MULTI_MEMORY
             | WasmFeatures::COMPONENT_MODEL,
     );
     features.remove(WasmFeatures::GC_TYPES);
@@ -108,10 +111,9 @@ impl<E: std::fmt::Display> From<wasm_encoder::reencode::Error<E>> for Failure {
 
 /// Checks that `bytes` is a component of the proposals agents may use.
 ///
-/// Shared and further memories pass here, so that the survey can refuse them by name.
+/// Shared memories pass here, so that the survey can refuse them by name.
 pub(crate) fn validate(bytes: &[u8]) -> Result<Types, wasmparser::BinaryReaderError> {
-    let named = WasmFeatures::THREADS | WasmFeatures::MULTI_MEMORY;
-    Validator::new_with_features(features() | named).validate_all(bytes)
+    Validator::new_with_features(features() | WasmFeatures::THREADS).validate_all(bytes)
 }
 
 /// Instruments a valid component.

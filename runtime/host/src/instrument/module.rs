@@ -5,7 +5,7 @@ use wasm_encoder::{self as we};
 use wasmparser::{FunctionBody, GlobalType, Name, Operator, Parser, Payload, TypeRef, ValType};
 
 use super::refuse::Refusal;
-use super::{CORE_PREFIX, Failure};
+use super::{CORE_GLOBAL, CORE_MEMORY, Failure};
 
 /// A mutable global that a module defines.
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +177,7 @@ impl Module {
             section.export(export.name, kind, export.index);
         }
         if let Some(memory) = self.memory {
-            section.export(&memory_name(), we::ExportKind::Memory, memory);
+            section.export(CORE_MEMORY, we::ExportKind::Memory, memory);
         }
         for global in &self.globals {
             let name = global_name(global.index);
@@ -188,14 +188,9 @@ impl Module {
     }
 }
 
-/// The name under which a module's memory is exported.
-pub(crate) fn memory_name() -> String {
-    format!("{CORE_PREFIX}memory")
-}
-
 /// The name under which a module's global is exported.
 pub(crate) fn global_name(index: u32) -> String {
-    format!("{CORE_PREFIX}global-{index}")
+    format!("{CORE_GLOBAL}{index}")
 }
 
 /// Whether a section with this id stands after the exports. Custom sections (0) stand anywhere.
@@ -220,13 +215,16 @@ fn unshared(shared: bool, module: u32, memory: u32) -> Result<(), Refusal> {
 }
 
 fn free(name: &str) -> Result<(), Refusal> {
-    if name.starts_with(CORE_PREFIX) {
-        return Err(Refusal::ReservedName {
+    let prefix = [CORE_MEMORY, CORE_GLOBAL]
+        .into_iter()
+        .find(|prefix| name.starts_with(prefix));
+    match prefix {
+        Some(prefix) => Err(Refusal::ReservedName {
             name: name.to_owned(),
-            prefix: CORE_PREFIX,
-        });
+            prefix,
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn code(body: &FunctionBody<'_>, module: u32, function: u32, start: u64) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ pub enum Refusal {
         name: String,
     },
     /// A memory shared between threads.
-    #[error("memory {memory} of core module {module} is shared: agents have no threads")]
+    #[error("memory {memory} of core module {module} is a shared memory: agents have no threads")]
     SharedMemory {
         /// Which core module, counted from 0.
         module: u32,
