@@ -210,6 +210,26 @@ impl Client {
         }
     }
 
+    /// Asks an agent in JSON, as `curl` would; its answer, whatever it is.
+    pub fn ask_json(&self, agent: &str, method: &str, argument: &str) -> Reply {
+        let mut request = call(&self.id, agent, method, (), PATIENCE);
+        if let Request::Call { payload, .. } = &mut request {
+            *payload = json(argument);
+        }
+        match self.request(request).unwrap() {
+            Response::Called(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks an agent in JSON and reads its answer.
+    pub fn call_json<R: DeserializeOwned>(&self, agent: &str, method: &str, argument: &str) -> R {
+        match self.ask_json(agent, method, argument) {
+            Reply::Ok(payload) => serde_json::from_slice(&payload.bytes).unwrap(),
+            other => panic!("{agent} {method}: {other:?}"),
+        }
+    }
+
     /// Asks an agent and reads its answer.
     pub fn call<R: DeserializeOwned>(
         &self,
@@ -360,6 +380,14 @@ pub fn pack(value: impl Serialize) -> Payload {
     Payload {
         content_type: ContentType::MessagePack,
         bytes: bytes.into(),
+    }
+}
+
+/// JSON text as a payload.
+pub fn json(text: &str) -> Payload {
+    Payload {
+        content_type: ContentType::Json,
+        bytes: bytes::Bytes::copy_from_slice(text.as_bytes()),
     }
 }
 

@@ -61,15 +61,18 @@ impl Worker {
         if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
             self.wake(slot);
         }
-        let Some(awake) = self.awake(slot) else {
-            return;
-        };
-        let agent = awake.agent.id().clone();
-        if let Err(error) = self.may_move(awake, to) {
+        let refuse = |done: Option<Done>, error| {
             if let Some(done) = done {
                 done(Err(error));
             }
-            return;
+        };
+        let Some(awake) = self.awake(slot) else {
+            let gone = ControlError::Internal("the agent is gone".to_owned());
+            return refuse(done, gone);
+        };
+        let agent = awake.agent.id().clone();
+        if let Err(error) = self.may_move(awake, to) {
+            return refuse(done, error);
         }
         let plan = SourcePlan {
             migration: new_migration(&agent),
@@ -81,11 +84,7 @@ impl Worker {
         };
         let migration = plan.migration;
         match self.movement.machines.begin(self.now.millis(), plan) {
-            Err(refused) => {
-                if let Some(done) = done {
-                    done(Err(ControlError::Conflict(refused.to_string())));
-                }
-            }
+            Err(refused) => refuse(done, ControlError::Conflict(refused.to_string())),
             Ok(steps) => {
                 let departure = Departure {
                     to,

@@ -332,7 +332,13 @@ impl Worker {
         self.table.remove(id);
         if let Some(gone) = self.slots.try_remove(slot as usize) {
             match gone {
-                Slot::Awake(_) => self.count_resident(-1),
+                Slot::Awake(awake) => {
+                    self.count_resident(-1);
+                    for done in awake.sleepers {
+                        let text = format!("{id} left before it could sleep");
+                        done(Err(control::ControlError::Conflict(text)));
+                    }
+                }
                 Slot::Asleep(asleep) => {
                     self.arena.remove(asleep.handle);
                     self.count_asleep(-1);

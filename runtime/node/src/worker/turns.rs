@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use phoenix_core::agent::{BadAnswer, Batch, Failed};
-use phoenix_core::{DeadReason, Level, Millis, NodeId, PeerMessage, control};
+use phoenix_core::{DeadReason, Level, Millis, NodeId, PeerMessage};
 use phoenix_host::{Answer, Fault, GuestLine};
 
 use crate::counters::{count, count_by};
@@ -324,11 +324,7 @@ impl Worker {
         awake.agent.abandon(reason, &mut self.actions);
         let id = awake.agent.id().clone();
         let generation = awake.generation;
-        let sleepers = std::mem::take(&mut awake.sleepers);
         self.perform(slot);
-        for done in sleepers {
-            done(Err(control::ControlError::Conflict(format!("{id} ended"))));
-        }
         self.remove(slot, &id);
         self.forget(id, generation);
         count(&self.shared.counters.stopped);
