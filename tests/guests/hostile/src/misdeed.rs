@@ -18,7 +18,6 @@ pub const MISDEEDS: &[&str] = &[
     "panic",
     "exit",
     "out-of-bounds",
-    "divide",
     "leak",
     "print-flood",
     "print-escapes",
@@ -61,12 +60,6 @@ pub fn commit(misdeed: &str) {
             // SAFETY: none; the address lies outside linear memory and the load traps. That is
             // what this shows.
             black_box(unsafe { far.read_volatile() });
-        }
-        "divide" => {
-            // Written so that the compiler leaves the division to the engine, which traps.
-            let zero = black_box(0_i32);
-            // SAFETY: none; dividing by nought is the misdeed, and Wasm defines it as a trap.
-            black_box(unsafe { 1_i32.checked_div(zero).unwrap_unchecked() });
         }
         "print-flood" => {
             let line = "x".repeat(1_023);

@@ -7,6 +7,10 @@ use wasm_encoder::{
 
 use crate::zoo::framed::framed;
 
+/// As an argument of [`slow_to_compile`], far more than any limit a test sets: the time grows
+/// with the square of it.
+pub const SLOW: usize = 8_000;
+
 /// A plain agent with a custom section that makes it longer than `limit` bytes.
 pub fn oversized(limit: usize) -> Vec<u8> {
     let mut bytes = framed();

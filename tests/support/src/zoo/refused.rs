@@ -76,11 +76,11 @@ fn not_agents() -> Vec<Refused> {
     let middle = plain.len() / 2;
     garbled[middle..middle + 64].fill(0xff);
     vec![
-        never("empty", Vec::new(), "not a WebAssembly component"),
+        never("empty", Vec::new(), "not WebAssembly"),
         never(
             "not Wasm",
             b"#!/bin/sh\necho hello\n".to_vec(),
-            "not a WebAssembly component",
+            "not WebAssembly",
         ),
         never("only a header", b"\0asm\x0d\0\x01\0".to_vec(), "turns"),
         never(
@@ -88,7 +88,7 @@ fn not_agents() -> Vec<Refused> {
             parse(r#"(module (func (export "turns")))"#),
             "core module",
         ),
-        never("truncated", truncated, "offset"),
+        never("truncated", truncated, "truncated"),
         never("garbled", garbled, "offset"),
         never(
             "another world",
@@ -122,10 +122,12 @@ fn not_agents() -> Vec<Refused> {
             "an empty handler",
             parse(
                 r#"(component
+                    (core module $m (memory 1))
+                    (core instance (instantiate $m))
                     (instance $i)
                     (export "phoenix:agent/handler@0.1.0" (instance $i)))"#,
             ),
-            "init",
+            "handler",
         ),
         never(
             "an import nobody has",
@@ -158,7 +160,7 @@ fn not_enabled() -> Vec<Refused> {
                 ..Framed::default()
             }
             .component(),
-            "shared memor",
+            "shared",
         ),
         module(
             "atomics",
@@ -168,7 +170,7 @@ fn not_enabled() -> Vec<Refused> {
         module("garbage collection", "gc", "(type (struct (field i32)))"),
         module(
             "function references",
-            "function-references",
+            "function references",
             "(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))",
         ),
         never(
@@ -246,7 +248,7 @@ fn state() -> Vec<Refused> {
     vec![
         fixed(
             "a mutable global of a reference type",
-            "global",
+            "global 1 of core module 0",
             Framed {
                 module: "(global $handler (mut funcref) (ref.null func))",
                 ..Framed::default()
@@ -260,17 +262,18 @@ fn state() -> Vec<Refused> {
                 ..Framed::default()
             },
         ),
-        fixed(
+        never(
             "two memories in one module",
-            "memory",
             Framed {
                 module: "(memory $second 1)",
                 ..Framed::default()
-            },
+            }
+            .component(),
+            "second memory",
         ),
         fixed(
             "two modules with a memory each",
-            "memory",
+            "second memory",
             Framed {
                 after: "(core module $other (memory 1)) (core instance (instantiate $other))",
                 ..Framed::default()
@@ -278,7 +281,7 @@ fn state() -> Vec<Refused> {
         ),
         fixed(
             "a module instantiated twice",
-            "twice",
+            "core module 1",
             Framed {
                 after: "(core module $twin
                       (global $state (mut i32) (i32.const 0))
@@ -294,9 +297,20 @@ fn state() -> Vec<Refused> {
 /// Parts that the accessor cannot reach.
 fn structure() -> Vec<Refused> {
     vec![
-        fixed(
+        Refused {
+            name: "a name of the runtime's on a core export",
+            bytes: with_core_export("phoenix:memory"),
+            says: "`phoenix:memory` is reserved",
+            unmovable: true,
+        },
+        Refused {
+            name: "a name of the runtime's on an export",
+            bytes: with_export("phoenix-runtime"),
+            says: "`phoenix-runtime` is reserved",
+            unmovable: true,
+        },
+        never(
             "a memory from outside",
-            "outside-memory",
             Framed {
                 before: r#"(import "outside-memory" (core module $o (export "memory" (memory 1))))
                     (core instance $o (instantiate $o))"#,
@@ -304,11 +318,12 @@ fn structure() -> Vec<Refused> {
                     (export "memory" (memory $memory))"#,
                 with: r#"(with "o" (instance $o))"#,
                 ..Framed::default()
-            },
+            }
+            .component(),
+            "outside-memory",
         ),
-        fixed(
+        never(
             "a table from outside",
-            "outside-table",
             Framed {
                 before: r#"(import "outside-table"
                       (core module $o (export "table" (table 1 funcref))))
@@ -317,11 +332,13 @@ fn structure() -> Vec<Refused> {
                     (memory $memory (export "memory") 1)"#,
                 with: r#"(with "o" (instance $o))"#,
                 ..Framed::default()
-            },
+            }
+            .component(),
+            "outside-table",
         ),
         fixed(
             "a core module in a nested component",
-            "nested",
+            "nested component",
             Framed {
                 after: "(component $inner
                       (core module $hidden (memory 1))
@@ -332,7 +349,7 @@ fn structure() -> Vec<Refused> {
         ),
         fixed(
             "a resource of its own",
-            "resource.new",
+            "resource of its own",
             Framed {
                 after: "(type $ticket (resource (rep i32)))
                     (core func $new (canon resource.new $ticket))",
