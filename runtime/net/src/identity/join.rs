@@ -21,7 +21,7 @@ use super::authority::{AuthorityError, node_key};
 use super::{
     AUTHORITY_NAME, ClusterId, Fingerprint, Identity, IdentityError, JoinToken, Parts, files,
 };
-use crate::quic::joiner_config;
+use crate::quic::{Stranger, joiner_config};
 use crate::wire::codec::{Wire, choice, record};
 use crate::wire::{Input, Malformed, Output, VERSION};
 
@@ -30,7 +30,7 @@ pub(crate) const JOIN_PROTOCOL: &[u8] = b"phoenix-join";
 /// Longest request or answer, bytes.
 pub(crate) const MAX_JOIN_MESSAGE: usize = 1 << 20;
 /// How long joining may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why joining failed. Nothing was changed that keeps it from being tried again.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,14 @@ pub enum JoinError {
         expected: Fingerprint,
         /// What is there.
         found: Fingerprint,
+    },
+    /// A node answers that cannot let others in.
+    #[error(
+        "the node at {address} does not hold the cluster's authority: make a token with `phoenix token` at the cluster's first node"
+    )]
+    NotTheAuthority {
+        /// Where.
+        address: String,
     },
     /// The authority knows no such token.
     #[error("the authority does not know this token: make a new one with `phoenix token`")]
@@ -171,7 +179,7 @@ impl JoinAnswer {
 
 /// Joins the cluster of `token` and keeps the new identity in `directory`, which
 /// becomes private to this user. `listen_address` is the `host:port` at which
-/// others will reach this node. Blocks, 10 seconds at most.
+/// others will reach this node. Blocks, 5 seconds at most.
 pub fn join(
     token: &JoinToken,
     directory: &Path,
@@ -304,10 +312,13 @@ async fn ask_at(
     endpoint.wait_idle().await;
     let other = found.lock().take();
     match other {
-        Some(found) => Err(JoinError::WrongAuthority {
+        Some(Stranger::OfAuthority(found)) => Err(JoinError::WrongAuthority {
             address: token.address.clone(),
             expected: token.fingerprint,
             found,
+        }),
+        Some(Stranger::OtherNode) => Err(JoinError::NotTheAuthority {
+            address: token.address.clone(),
         }),
         None => asked,
     }

@@ -84,18 +84,31 @@ impl MemoryNetwork {
         }
     }
 
-    /// Adds a node, as one that has started `boot` times. If it is there
-    /// already, that one is killed first.
+    /// [`MemoryNetwork::open`] and [`MemoryTransport::start`] in one.
     pub fn join(
         &self,
         node: NodeId,
         boot: u64,
         events: Arc<dyn TransportEvents>,
     ) -> Arc<MemoryTransport> {
-        let started = self.change(|network| network.join(node, boot, events));
+        let transport = self.open(node, boot, events);
+        transport.start();
+        transport
+    }
+
+    /// Adds a node, as one that has started `boot` times. If it is there
+    /// already, that one is killed first. Nobody is connected, and nothing told
+    /// to `events`, before [`MemoryTransport::start`].
+    pub fn open(
+        &self,
+        node: NodeId,
+        boot: u64,
+        events: Arc<dyn TransportEvents>,
+    ) -> Arc<MemoryTransport> {
+        let life = self.change(|network| network.join(node, boot, events));
         Arc::new(MemoryTransport {
             node,
-            life: started,
+            life,
             shared: Arc::clone(&self.shared),
         })
     }
@@ -179,6 +192,12 @@ impl MemoryTransport {
             node: self.node,
             address: format!("memory:{}", self.node.0),
         }
+    }
+
+    /// Connects to the nodes that know this one, or that it knows.
+    pub fn start(&self) {
+        self.shared
+            .change(|network| network.start(self.node, self.life));
     }
 
     /// Leaves the network. What was sent before still arrives; all connections end.

@@ -108,14 +108,22 @@ impl Network {
             life: self.lives,
             boot,
             events,
-            open: true,
+            open: false,
             knows: BTreeSet::new(),
             seen: BTreeMap::new(),
             inbound: BTreeMap::new(),
         };
         self.endpoints.insert(node, endpoint);
-        self.connect_all();
         self.lives
+    }
+
+    pub(super) fn start(&mut self, node: NodeId, life: u64) {
+        if let Some(endpoint) = self.endpoints.get_mut(&node)
+            && endpoint.life == life
+        {
+            endpoint.open = true;
+            self.connect_all();
+        }
     }
 
     pub(super) fn learn(&mut self, node: NodeId, life: u64, other: NodeId) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quinn::{Connection, Incoming};
+use quinn::{Connection, ConnectionError, Incoming};
 use tokio::sync::Semaphore;
 
 use super::Shared;
@@ -54,9 +54,14 @@ async fn handshake(shared: &Arc<Shared>, incoming: Incoming) {
     };
     let connection = match connecting.await {
         Ok(connection) => connection,
-        Err(error) => {
+        Err(error) if is_refusal(&error) => {
             shared.refused.add(1);
             tracing::warn!(%address, %error, "a connection was refused by TLS");
+            return;
+        }
+        // The other side gave up, most often because it found another connection.
+        Err(error) => {
+            tracing::debug!(%address, %error, "a connection ended before it stood");
             return;
         }
     };
@@ -69,6 +74,17 @@ async fn handshake(shared: &Arc<Shared>, incoming: Incoming) {
         Ok(()) => {}
         Err(NoHello::Refused(close)) => shared.refuse(&connection, &close),
         Err(NoHello::Lost) => tracing::debug!(%address, "a connection was lost during its hello"),
+    }
+}
+
+/// Whether one side did not accept the other's certificate.
+fn is_refusal(error: &ConnectionError) -> bool {
+    /// QUIC's errors that carry an alert of TLS (RFC 9000, 20.1).
+    const CRYPTO: std::ops::Range<u64> = 0x100..0x200;
+    match error {
+        ConnectionError::TransportError(error) => CRYPTO.contains(&error.code.into()),
+        ConnectionError::ConnectionClosed(close) => CRYPTO.contains(&close.error_code.into()),
+        _ => false,
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn admit(shared: &Arc<Shared>, connection: Connection) {
         shared.refuse(&connection, &Close::Failed);
         return;
     };
-    if let JoinAnswer::Refused { .. } = &answer {
+    if !matches!(answer, JoinAnswer::Admitted { .. }) {
         shared.refused.add(1);
         tracing::warn!(%address, ?answer, "a node was not let in");
     }

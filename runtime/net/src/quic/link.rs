@@ -22,6 +22,13 @@ const CHUNKS: usize = 32;
 /// A handler that took longer than this is taken for one that blocks.
 const BLOCKS: Duration = Duration::from_millis(1);
 
+/// So many calls in a row that did not block, and the next is expected not to.
+const TRUSTED_AFTER: u32 = 16;
+
+/// Having read this many bytes, QUIC may have to tell the peer that there is
+/// room again. The task that does so must not be left behind a handler.
+const YIELD_FROM: usize = 16 << 10;
+
 /// Why a link ended.
 pub(super) enum LinkEnd {
     /// The transport closes.
@@ -34,8 +41,10 @@ pub(super) enum LinkEnd {
 
 /// Why one of a link's tasks ended.
 enum TaskEnd {
-    /// Its stream was finished in good order.
-    Finished,
+    /// The peer has all that was written, and nothing more will be.
+    Written,
+    /// The peer writes nothing more to this stream.
+    Read,
     /// The connection is gone.
     Lost,
     /// The connection must go.
@@ -70,7 +79,7 @@ pub(super) async fn run(
                 }
             },
             Some(task) = tasks.join_next() => match task {
-                Ok(TaskEnd::Finished | TaskEnd::Lost) => {}
+                Ok(TaskEnd::Written | TaskEnd::Read | TaskEnd::Lost) => {}
                 Ok(TaskEnd::Close(close)) => break (LinkEnd::Lost, close),
                 Err(error) => {
                     tracing::error!(peer = %peer.node, %error, "serving a peer failed");
@@ -123,7 +132,7 @@ async fn finish(
     let finished = async {
         while writers > 0 {
             match tasks.join_next().await {
-                Some(Ok(TaskEnd::Finished)) => writers -= 1,
+                Some(Ok(TaskEnd::Written)) => writers -= 1,
                 Some(_) => {}
                 None => break,
             }
@@ -143,7 +152,7 @@ async fn write(peer: Arc<Peer>, connection: Connection, class: Class) -> TaskEnd
         return TaskEnd::Lost;
     };
     match write_all(&peer, stream, class).await {
-        Ok(()) => TaskEnd::Finished,
+        Ok(()) => TaskEnd::Written,
         Err(_) => TaskEnd::Lost,
     }
 }
@@ -182,11 +191,11 @@ async fn read(shared: Arc<Shared>, peer: Arc<Peer>, mut stream: RecvStream) -> T
     }
     let mut frames = Frames::new(shared.limits.frame_bytes);
     let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
-    let mut blocks = false;
+    let mut quick_calls = 0;
     loop {
         let count = match stream.read_chunks(&mut chunks).await {
             Ok(Some(count)) => count,
-            Ok(None) => return TaskEnd::Finished,
+            Ok(None) => return TaskEnd::Read,
             Err(_) => return TaskEnd::Lost,
         };
         let mut messages = Vec::new();
@@ -201,8 +210,15 @@ async fn read(shared: Arc<Shared>, peer: Arc<Peer>, mut stream: RecvStream) -> T
         }
         peer.counters.received_bytes.add(bytes);
         peer.counters.received_messages.add(messages.len());
+        if bytes >= YIELD_FROM {
+            tokio::task::yield_now().await;
+        }
         if !messages.is_empty() {
-            blocks = deliver(&shared, &peer, messages, blocks);
+            let may_block = shared.may_block && quick_calls < TRUSTED_AFTER;
+            quick_calls = match deliver(&shared, &peer, messages, may_block) {
+                took if took > BLOCKS => 0,
+                _ => TRUSTED_AFTER.min(quick_calls + 1),
+            };
         }
         if let Some(error) = malformed {
             return TaskEnd::Close(Close::Malformed(error));
@@ -210,16 +226,16 @@ async fn read(shared: Arc<Shared>, peer: Arc<Peer>, mut stream: RecvStream) -> T
     }
 }
 
-/// Hands messages over on this thread, which costs nothing. A handler that has
-/// blocked before gets the runtime's means for that, so that other peers go on;
-/// returns whether this one did.
-fn deliver(shared: &Shared, peer: &Peer, messages: Vec<PeerMessage>, blocks: bool) -> bool {
+/// Hands messages over on this thread, which costs nothing, and returns how long
+/// the handler took. One that may block gets the runtime's means for that, which
+/// costs a thread's wake: other peers go on meanwhile.
+fn deliver(shared: &Shared, peer: &Peer, messages: Vec<PeerMessage>, may_block: bool) -> Duration {
     let began = Instant::now();
     let call = || shared.events.received(peer.node, messages);
-    if blocks && shared.may_block {
+    if may_block {
         tokio::task::block_in_place(call);
     } else {
         call();
     }
-    began.elapsed() > BLOCKS
+    began.elapsed()
 }

@@ -26,7 +26,7 @@ mod tuning;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -44,11 +44,17 @@ use outbound::Class;
 use peer::Peer;
 use stats::Counter;
 pub use stats::{PeerStats, TransportStats};
+pub(crate) use tls::Stranger;
 pub use tls::TlsError;
 
 /// Threads of a transport's own runtime: one can be busy with a handler while
 /// the other goes on.
 const THREADS: usize = 2;
+
+/// How long closing waits for the last packets to leave. QUIC would go on
+/// answering stray packets for three times its time-out; peers that miss the
+/// farewell notice by their idle timeout.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Why a transport could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +81,7 @@ pub struct QuicTransport {
     own_runtime: Option<Runtime>,
     /// Ends when no task holds a sender.
     ended: Mutex<Option<mpsc::Receiver<()>>>,
+    started: Once,
     address: SocketAddr,
 }
 
@@ -138,7 +145,7 @@ impl Configs {
 /// For [`crate::identity::join`]: how to connect to the authority with this fingerprint.
 pub(crate) fn joiner_config(
     expected: Fingerprint,
-    found: Arc<Mutex<Option<Fingerprint>>>,
+    found: Arc<Mutex<Option<Stranger>>>,
 ) -> Result<quinn::ClientConfig, TlsError> {
     let mut config = quinn::ClientConfig::new(tls::joiner(expected, found)?);
     config.transport_config(tuning::transport(&QuicLimits::default(), false));
@@ -146,8 +153,20 @@ pub(crate) fn joiner_config(
 }
 
 impl QuicTransport {
-    /// Listens, and connects to the members that the identity knows.
+    /// [`QuicTransport::open`] and [`QuicTransport::start`] in one.
     pub fn bind(
+        config: QuicConfig,
+        events: Arc<dyn TransportEvents>,
+    ) -> Result<Arc<Self>, BindError> {
+        let transport = Self::open(config, events)?;
+        transport.start();
+        Ok(transport)
+    }
+
+    /// Listens. Nobody is connected, and nothing told to `events`, before
+    /// [`QuicTransport::start`]: an owner whose handlers send can first put the
+    /// transport where they find it.
+    pub fn open(
         config: QuicConfig,
         events: Arc<dyn TransportEvents>,
     ) -> Result<Arc<Self>, BindError> {
@@ -195,17 +214,25 @@ impl QuicTransport {
             identity: config.identity,
         });
         shared.record_self();
-        runtime.spawn(accept::accept(Arc::clone(&shared)));
-        let transport = Arc::new(Self {
+        Ok(Arc::new(Self {
             shared,
             own_runtime,
             ended: Mutex::new(Some(ended)),
+            started: Once::new(),
             address,
+        }))
+    }
+
+    /// Takes connections, and connects to the members that the identity knows.
+    /// Starting twice does no harm.
+    pub fn start(&self) {
+        self.started.call_once(|| {
+            let accepting = accept::accept(Arc::clone(&self.shared));
+            self.shared.runtime.spawn(accepting);
+            for member in self.shared.identity.members() {
+                self.learn(member);
+            }
         });
-        for member in transport.shared.identity.members() {
-            transport.learn(member);
-        }
-        Ok(transport)
     }
 
     /// Where it listens.
@@ -248,7 +275,7 @@ impl QuicTransport {
             // Each peer's task bounds its own end; a handler that blocks has no bound.
             let _ = tokio::time::timeout(limit * 2, ended.recv()).await;
             Close::Closing.close_endpoint(&shared.endpoint);
-            let _ = tokio::time::timeout(limit, shared.endpoint.wait_idle()).await;
+            let _ = tokio::time::timeout(FAREWELL, shared.endpoint.wait_idle()).await;
             let _ = done.send(());
         });
         let wait = || {

@@ -11,7 +11,7 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::identity::{ClusterId, Fingerprint, Identity, JOIN_PROTOCOL, node_name};
 
@@ -76,11 +76,20 @@ pub(super) fn client(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsEr
         .map_err(failed)
 }
 
-/// For joining: trusts whoever has a certificate by the authority with this
-/// fingerprint. What fingerprint was found instead is left in `found`.
+/// Whom a joiner found in place of the authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stranger {
+    /// A node whose certificate is of another authority.
+    OfAuthority(Fingerprint),
+    /// A node of the right cluster which does not hold its authority.
+    OtherNode,
+}
+
+/// For joining: trusts whoever has a certificate as authority, signed by the
+/// authority with this fingerprint. Who was found instead is left in `found`.
 pub(crate) fn joiner(
     expected: Fingerprint,
-    found: Arc<Mutex<Option<Fingerprint>>>,
+    found: Arc<Mutex<Option<Stranger>>>,
 ) -> Result<Arc<QuicClientConfig>, TlsError> {
     let provider = provider();
     let verifier = ByFingerprint {
@@ -130,7 +139,7 @@ pub(super) fn is_node(connection: &quinn::Connection, node: NodeId, cluster: Clu
 #[derive(Debug)]
 struct ByFingerprint {
     expected: Fingerprint,
-    found: Arc<Mutex<Option<Fingerprint>>>,
+    found: Arc<Mutex<Option<Stranger>>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -148,7 +157,7 @@ impl ServerCertVerifier for ByFingerprint {
             .find(|certificate| Fingerprint::of(certificate) == self.expected);
         let Some(authority) = authority else {
             let other = intermediates.first().unwrap_or(end_entity);
-            *self.found.lock() = Some(Fingerprint::of(other));
+            *self.found.lock() = Some(Stranger::OfAuthority(Fingerprint::of(other)));
             return Err(rustls::Error::General("another authority".to_owned()));
         };
         let roots = roots(authority.clone().into_owned())
@@ -157,6 +166,18 @@ impl ServerCertVerifier for ByFingerprint {
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?
             .verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
+            .inspect_err(|error| {
+                let other_name = matches!(
+                    error,
+                    rustls::Error::InvalidCertificate(
+                        CertificateError::NotValidForName
+                            | CertificateError::NotValidForNameContext { .. }
+                    )
+                );
+                if other_name {
+                    *self.found.lock() = Some(Stranger::OtherNode);
+                }
+            })
     }
 
     fn verify_tls12_signature(

@@ -1,6 +1,7 @@
 //! QUIC's parameters, and why they are what they are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
 use quinn::{
@@ -27,6 +28,11 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * (STREAMS + 1);
 /// that a burst is not lost in it.
 const INITIAL_WINDOW: u64 = 128 << 10;
 
+/// The round trip that is assumed before one was measured. The nodes of a
+/// cluster are close: a first packet that is lost is sent again after three
+/// times this, not after a second.
+const INITIAL_RTT: Duration = Duration::from_millis(50);
+
 /// Bytes of a UDP payload on loopback, which has packets of 16 KiB or more on
 /// every system: the cost of a packet is much the same at any size.
 const LOOPBACK_MTU: u16 = 16_000;
@@ -52,6 +58,7 @@ pub(super) fn transport(limits: &QuicLimits, loopback: bool) -> Arc<TransportCon
         .max_concurrent_uni_streams(STREAMS.into())
         // The hello, or a joiner's request.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .initial_rtt(INITIAL_RTT)
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(Arc::new(congestion))
         .mtu_discovery_config(Some(discovery))
@@ -102,7 +109,7 @@ impl ConnectionIdGenerator for RandomIds {
         ID_BYTES
     }
 
-    fn cid_lifetime(&self) -> Option<std::time::Duration> {
+    fn cid_lifetime(&self) -> Option<Duration> {
         None
     }
 }

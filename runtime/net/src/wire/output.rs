@@ -56,10 +56,6 @@ impl Output {
         let mut buffer = [0_u8; 10];
         let mut length = 0;
         for slot in &mut buffer {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "the lowest seven bits are meant"
-            )]
             let low = (value & 0x7f) as u8;
             value >>= 7;
             length += 1;

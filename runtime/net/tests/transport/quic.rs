@@ -6,27 +6,37 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use phoenix_core::{Member, NodeId, PeerMessage, SendRefused, Transport};
-use phoenix_net::{Identity, QuicConfig, QuicLimits, QuicTransport};
-use tempfile::TempDir;
+use phoenix_net::{QuicConfig, QuicLimits, QuicTransport, TransportStats};
 
 use crate::joining::Cluster;
 use crate::recorder::Recorder;
 use crate::suite::{Node, World, transport_suite};
 
 /// Nodes of one cluster, their identities made without a connection.
-struct Quic {
-    cluster: Cluster,
+pub(crate) struct Quic {
+    pub(crate) cluster: Cluster,
     limits: QuicLimits,
+    started: Mutex<BTreeMap<NodeId, Arc<QuicTransport>>>,
 }
 
 struct QuicNode(Arc<QuicTransport>);
 
 impl Quic {
     fn new() -> Self {
+        Self::with(quick())
+    }
+
+    pub(crate) fn with(limits: QuicLimits) -> Self {
         Self {
             cluster: Cluster::new(),
-            limits: quick(),
+            limits,
+            started: Mutex::default(),
         }
+    }
+
+    /// The counts of a node that was started.
+    pub(crate) fn stats(&self, node: NodeId) -> TransportStats {
+        self.started.lock()[&node].stats()
     }
 }
 
@@ -47,7 +57,9 @@ impl World for Quic {
             boot,
         );
         config.limits = self.limits.clone();
-        Arc::new(QuicNode(QuicTransport::bind(config, events).unwrap()))
+        let transport = QuicTransport::bind(config, events).unwrap();
+        self.started.lock().insert(node, Arc::clone(&transport));
+        Arc::new(QuicNode(transport))
     }
 }
 

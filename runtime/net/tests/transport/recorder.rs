@@ -81,6 +81,18 @@ impl Recorder {
         messages_in(&self.state.lock().told, peer)
     }
 
+    /// All that was told.
+    pub(crate) fn told(&self) -> Vec<Told> {
+        self.state.lock().told.clone()
+    }
+
+    /// How often messages from `peer` were handed over.
+    pub(crate) fn calls(&self, peer: NodeId) -> u64 {
+        let state = self.state.lock();
+        let from_peer = |told: &&Told| matches!(told, Told::Received(from, _) if *from == peer);
+        state.told.iter().filter(from_peer).count() as u64
+    }
+
     /// What was told about `peer`, without the messages.
     pub(crate) fn story(&self, peer: NodeId) -> Vec<Told> {
         let state = self.state.lock();

@@ -1,0 +1,230 @@
+//! A peer that does not keep to the protocol, with a certificate and without.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use phoenix_core::NodeId;
+use phoenix_net::QuicLimits;
+use phoenix_net::wire::VERSION;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{Connection, ConnectionError, Endpoint};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::quic::{Quic, quick};
+use crate::recorder::Told;
+use crate::suite::{Started, numbered, send, start};
+
+const TWO: NodeId = NodeId(2);
+
+/// What `node.json` says.
+#[derive(serde::Deserialize)]
+struct NodeFile {
+    cluster: String,
+    certificate: String,
+    authority: String,
+}
+
+/// Node 1, as it should be, and somebody who holds the keys of node 2.
+struct Scene {
+    world: Quic,
+    one: Started,
+    address: SocketAddr,
+    file: NodeFile,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(quick())
+    }
+
+    fn with(limits: QuicLimits) -> Self {
+        let world = Quic::with(limits);
+        world.cluster.identity(TWO);
+        let file = std::fs::read_to_string(world.cluster.path("2").join("node.json")).unwrap();
+        let one = start(&world, 1, 1);
+        Self {
+            address: one.node.member().address.parse().unwrap(),
+            file: serde_json::from_str(&file).unwrap(),
+            runtime: tokio::runtime::Runtime::new().unwrap(),
+            world,
+            one,
+        }
+    }
+
+    async fn connect(&self, with_certificate: bool) -> Connection {
+        let pem = |text: &str| CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(pem(&self.file.authority)).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = if with_certificate {
+            let key = self.world.cluster.path("2").join("node.key");
+            let key = PrivateKeyDer::from_pem_file(key).unwrap();
+            builder
+                .with_client_auth_cert(vec![pem(&self.file.certificate)], key)
+                .unwrap()
+        } else {
+            builder.with_no_client_auth()
+        };
+        config.alpn_protocols = vec![b"phoenix-peer".to_vec()];
+        let config = QuicClientConfig::try_from(config).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(config));
+        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let name = format!("node-1.{}.phoenix", self.file.cluster);
+        endpoint
+            .connect_with(config, self.address, &name)
+            .unwrap()
+            .await
+            .unwrap()
+    }
+
+    /// A hello as node 2 would send it.
+    fn hello(&self, version: u16, node: u8) -> Vec<u8> {
+        let cluster = data_encoding::HEXLOWER
+            .decode(self.file.cluster.as_bytes())
+            .unwrap();
+        self.hello_of(version, node, &cluster)
+    }
+
+    fn hello_of(&self, version: u16, node: u8, cluster: &[u8]) -> Vec<u8> {
+        let mut body = vec![16];
+        body.extend_from_slice(cluster);
+        // Node, boot, an empty address, an empty name of the software.
+        body.extend_from_slice(&[node, 1, 0, 0]);
+        let mut hello = b"PHXN".to_vec();
+        hello.extend_from_slice(&version.to_le_bytes());
+        hello.extend_from_slice(&u16::try_from(body.len()).unwrap().to_le_bytes());
+        hello.extend_from_slice(&body);
+        hello
+    }
+
+    /// Says hello and returns how the connection ends.
+    fn end_after(&self, with_certificate: bool, hello: &[u8]) -> (u64, String) {
+        self.runtime.block_on(async {
+            let connection = self.connect(with_certificate).await;
+            if let Ok((mut send, _receive)) = connection.open_bi().await {
+                let _ = send.write_all(hello).await;
+                return end(&connection).await;
+            }
+            end(&connection).await
+        })
+    }
+
+    /// Connects as node 2 in good order, then writes `bytes` to a stream.
+    fn end_after_bytes(&self, bytes: &[u8]) -> (u64, String) {
+        self.runtime.block_on(async {
+            let connection = self.connect(true).await;
+            let (mut send, mut receive) = connection.open_bi().await.unwrap();
+            send.write_all(&self.hello(VERSION, 2)).await.unwrap();
+            let mut theirs = [0; 8];
+            receive.read_exact(&mut theirs).await.unwrap();
+            let mut rest = vec![0; usize::from(theirs[6]) + 1];
+            receive.read_exact(&mut rest).await.unwrap();
+            assert_eq!(rest.last(), Some(&1), "node 1 decides that it stands");
+            let mut stream = connection.open_uni().await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            end(&connection).await
+        })
+    }
+}
+
+async fn end(connection: &Connection) -> (u64, String) {
+    match connection.closed().await {
+        ConnectionError::ApplicationClosed(close) => (
+            close.error_code.into_inner(),
+            String::from_utf8(close.reason.to_vec()).unwrap(),
+        ),
+        other => panic!("{other} is no close"),
+    }
+}
+
+#[test]
+fn another_version_is_refused_with_a_reason() {
+    let scene = Scene::new();
+    let (code, reason) = scene.end_after(true, &scene.hello(VERSION + 1, 2));
+    assert_eq!(code, 3);
+    assert!(reason.contains("version mismatch"), "{reason}");
+    assert!(reason.contains(&(VERSION + 1).to_string()), "{reason}");
+}
+
+#[test]
+fn who_is_not_who_they_say_is_refused() {
+    let scene = Scene::new();
+    assert_eq!(scene.end_after(true, &scene.hello(VERSION, 3)).0, 6);
+    assert_eq!(scene.end_after(true, &scene.hello(VERSION, 1)).0, 6);
+    assert_eq!(
+        scene
+            .end_after(true, &scene.hello_of(VERSION, 2, &[0; 16]))
+            .0,
+        5
+    );
+    assert_eq!(scene.end_after(true, b"GET / HTTP/1.1\r\n").0, 4);
+    let mut long = scene.hello(VERSION, 2);
+    long[6..8].copy_from_slice(&u16::MAX.to_le_bytes());
+    assert_eq!(scene.end_after(true, &long).0, 8);
+    assert_eq!(scene.one.events.story(TWO), []);
+}
+
+#[test]
+fn who_shows_no_certificate_is_refused() {
+    let scene = Scene::new();
+    assert_eq!(scene.end_after(false, &scene.hello(VERSION, 2)).0, 9);
+    assert_eq!(scene.one.events.story(TWO), []);
+}
+
+#[test]
+fn who_says_nothing_is_let_go() {
+    let scene = Scene::with(QuicLimits {
+        handshake_timeout: std::time::Duration::from_millis(100),
+        ..quick()
+    });
+    assert_eq!(scene.end_after(true, b"PHX").0, 0);
+}
+
+#[test]
+fn a_malformed_frame_ends_its_connection_and_no_other() {
+    let scene = Scene::new();
+    let three = start(&scene.world, 3, 1);
+    three.node.learn(scene.one.node.member());
+    scene.one.events.wait_connected(three.id, 1);
+    three.events.wait_connected(scene.one.id, 1);
+    let (ordered, frame) = (0_u8, |bytes: &[u8]| {
+        let mut frame = u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec();
+        frame.extend_from_slice(bytes);
+        frame
+    });
+    let bad = [
+        // A length over the bound, an empty frame, an unknown tag, a name that
+        // is none, bytes that follow the end, a list of more than there is.
+        (u32::MAX.to_le_bytes().to_vec(), "bound"),
+        (frame(&[]), "ends within"),
+        (frame(&[99]), "unknown"),
+        (frame(&[5, 1, b'x', 0]), "agent's id"),
+        (frame(&[15, 0]), "follow the end"),
+        (frame(&[12, 200]), "ends within"),
+    ];
+    for (count, (bytes, why)) in (1..).zip(&bad) {
+        let bytes = [&[ordered], &bytes[..]].concat();
+        let (code, reason) = scene.end_after_bytes(&bytes);
+        assert_eq!(code, 8, "{reason}");
+        assert!(reason.contains(why), "{reason} is about {why}");
+        let one = &scene.one.events;
+        crate::suite::eventually("both events", || one.story(TWO).len() == 2 * count);
+    }
+    assert_eq!(scene.end_after_bytes(&[7]).0, 12, "there is no class 7");
+    let malformed = scene.world.stats(scene.one.id).malformed;
+    assert_eq!(malformed, bad.len() as u64);
+    // The other peer's connection is as it was.
+    send(&three, scene.one.id, &numbered(0, 1));
+    scene.one.events.wait_messages(three.id, 1);
+    assert_eq!(
+        scene.one.events.story(three.id),
+        [Told::Connected(three.id, 1)]
+    );
+}

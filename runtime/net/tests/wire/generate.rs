@@ -1,0 +1,607 @@
+//! Messages made up from a seed, every variant of everything among them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use phoenix_core::control::{
+    AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
+    KindInfo, LogLine, NodeInfo, Request, Response, Verdict,
+};
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
+use phoenix_core::migration::MigrationMessage;
+use phoenix_core::{
+    Acknowledgement, AgentId, Ask, Body, ClientId, ContentType, DeadReason, Digest, Envelope,
+    Epoch, Failure, Incarnation, KindName, KindPolicy, Lane, Level, Member, MigrationId, Millis,
+    NodeId, Notice, Payload, PeerMessage, Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason,
+    SpawnPolicy, StreamKey,
+};
+
+/// SplitMix64 (Steele, Lea, Flood).
+pub(crate) struct Generator(pub(crate) u64);
+
+impl Generator {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+
+    /// Numbers of every length.
+    fn number(&mut self) -> u64 {
+        let bits = self.below(65);
+        if bits == 0 {
+            0
+        } else {
+            self.next() >> (64 - bits)
+        }
+    }
+
+    fn small(&mut self) -> u32 {
+        u32::try_from(self.number() & 0xffff_ffff).unwrap()
+    }
+
+    fn flag(&mut self) -> bool {
+        self.next() & 1 == 1
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
+    }
+
+    fn option<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.flag().then(|| make(self))
+    }
+
+    fn list<T>(&mut self, most: usize, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        let count = self.below(most + 1);
+        (0..count).map(|_| make(self)).collect()
+    }
+
+    fn text(&mut self) -> String {
+        let length = self.pick(&[0, 1, 5, 30]);
+        (0..length)
+            .map(|_| self.pick(&['a', 'é', '\n', '"', '漢', '\0']))
+            .collect()
+    }
+
+    fn shared_text(&mut self) -> Arc<str> {
+        self.text().into()
+    }
+
+    pub(crate) fn bytes(&mut self) -> Bytes {
+        // On both sides of what is copied and what is kept as it is.
+        let length = self.pick(&[0, 1, 100, 4_095, 4_096, 20_000]);
+        let first = self.next().to_le_bytes()[0];
+        (0..length)
+            .map(|at: usize| first ^ at.to_le_bytes()[0])
+            .collect()
+    }
+
+    fn agent(&mut self) -> AgentId {
+        let (kind, key) = (self.pick(&["visitor", "a", "x-1_y"]), self.below(4));
+        AgentId::new(&format!("{kind}/{key}é")).unwrap()
+    }
+
+    fn kind(&mut self) -> KindName {
+        KindName::new(self.pick(&["counter", "b-2"])).unwrap()
+    }
+
+    fn client(&mut self) -> ClientId {
+        ClientId::new(self.pick(&["c", "Client.7_x-y"])).unwrap()
+    }
+
+    fn node(&mut self) -> NodeId {
+        NodeId(self.small())
+    }
+
+    fn millis(&mut self) -> Millis {
+        Millis(self.number())
+    }
+
+    fn migration(&mut self) -> MigrationId {
+        MigrationId((u128::from(self.next()) << 64) | u128::from(self.next()))
+    }
+
+    fn digest(&mut self) -> Digest {
+        Digest::of(&self.next().to_le_bytes())
+    }
+
+    fn incarnation(&mut self) -> Incarnation {
+        Incarnation {
+            generation: self.number(),
+            boot: self.number(),
+            count: self.number(),
+        }
+    }
+
+    fn payload(&mut self) -> Payload {
+        use ContentType::{Binary, Json, MessagePack, None};
+        Payload {
+            content_type: self.pick(&[None, MessagePack, Json, Binary]),
+            bytes: self.bytes(),
+        }
+    }
+
+    fn failure(&mut self) -> Failure {
+        Failure {
+            code: self.shared_text(),
+            message: self.shared_text(),
+            details: self.payload(),
+        }
+    }
+
+    fn sender(&mut self) -> Sender {
+        match self.below(3) {
+            0 => Sender::Agent(self.agent(), self.incarnation()),
+            1 => Sender::Client(self.client(), self.node()),
+            _ => Sender::System,
+        }
+    }
+
+    fn lane(&mut self) -> Lane {
+        self.pick(&[Lane::High, Lane::Normal, Lane::Low, Lane::Bulk])
+    }
+
+    fn reply(&mut self) -> Reply {
+        match self.below(6) {
+            0 => Reply::Ok(self.payload()),
+            1 => Reply::Failed(self.failure()),
+            2 => Reply::Timeout,
+            3 => Reply::Bounced(self.shared_text()),
+            4 => Reply::Deadlock,
+            _ => Reply::Unavailable(self.shared_text()),
+        }
+    }
+
+    fn ask(&mut self) -> Ask {
+        Ask {
+            id: self.number(),
+            reply_to: if self.flag() {
+                ReplyTo::Agent(self.agent(), self.incarnation())
+            } else {
+                ReplyTo::Client(self.node())
+            },
+            deadline: self.millis(),
+        }
+    }
+
+    fn envelope(&mut self) -> Arc<Envelope> {
+        Arc::new(Envelope {
+            from: self.sender(),
+            to: self.agent(),
+            sequence: self.option(|g| Sequence {
+                lane: g.lane(),
+                number: g.number(),
+                base: g.number(),
+                give_up: g.millis(),
+            }),
+            body: match self.below(3) {
+                0 => Body::Message {
+                    method: self.pick(&["add", "a", ""]).into(),
+                    payload: self.payload(),
+                    ask: self.option(Self::ask),
+                },
+                1 => Body::Reply {
+                    ask: self.number(),
+                    asker: self.incarnation(),
+                    reply: self.reply(),
+                },
+                _ => Body::Spawn {
+                    config: self.payload(),
+                    ask: self.option(Self::ask),
+                },
+            },
+        })
+    }
+
+    fn dead_reason(&mut self) -> DeadReason {
+        match self.below(9) {
+            0 => DeadReason::Trapped(self.shared_text()),
+            1 => DeadReason::NoSuchKind,
+            2 => DeadReason::NoSuchAgent,
+            3 => DeadReason::Stopped,
+            4 => DeadReason::TooLarge,
+            5 => DeadReason::Forgotten,
+            6 => DeadReason::InitFailed(self.shared_text()),
+            7 => DeadReason::Quarantined(self.shared_text()),
+            _ => DeadReason::GaveUp,
+        }
+    }
+
+    fn acknowledgement(&mut self) -> Acknowledgement {
+        Acknowledgement {
+            stream: StreamKey {
+                sender: self.sender(),
+                receiver: self.agent(),
+                lane: self.lane(),
+            },
+            notice: match self.below(3) {
+                0 => Notice::Applied {
+                    through: self.number(),
+                },
+                1 => Notice::Skipped {
+                    number: self.number(),
+                    reason: match self.below(3) {
+                        0 => SkipReason::Expired,
+                        1 => SkipReason::Cancelled,
+                        _ => SkipReason::Dead(self.dead_reason()),
+                    },
+                },
+                _ => Notice::Refused {
+                    expected: self.number(),
+                    refusal: self.pick(&[Refusal::MailboxFull, Refusal::OutOfOrder, Refusal::Busy]),
+                },
+            },
+        }
+    }
+
+    fn step(&mut self) -> MigrationMessage {
+        use MigrationMessage as M;
+        let migration = self.migration();
+        match self.below(10) {
+            0 => M::Prepare {
+                migration,
+                agent: self.agent(),
+                component: self.digest(),
+            },
+            1 => M::Ready { migration },
+            2 => M::Ship {
+                migration,
+                offset: self.number(),
+                total: self.number(),
+                bytes: self.bytes(),
+            },
+            3 => M::Staged { migration },
+            4 => M::Refused {
+                migration,
+                reason: self.text(),
+            },
+            5 => M::Activate {
+                migration,
+                epoch: self.epoch(),
+            },
+            6 => M::Activated { migration },
+            7 => M::Released { migration },
+            8 => M::Cancelled { migration },
+            _ => M::Unknown { migration },
+        }
+    }
+
+    fn epoch(&mut self) -> Epoch {
+        Epoch {
+            generation: self.number(),
+            term: self.number(),
+        }
+    }
+
+    fn command(&mut self) -> DirectoryCommand {
+        use DirectoryCommand as C;
+        let (agent, migration, generation) = (self.agent(), self.migration(), self.number());
+        match self.below(7) {
+            0 => C::Place {
+                agent,
+                prefer: self.option(Self::node),
+            },
+            1 => C::Move {
+                agent,
+                migration,
+                generation,
+                from: self.node(),
+                to: self.node(),
+            },
+            2 => C::Abort {
+                agent,
+                migration,
+                generation,
+                from: self.node(),
+            },
+            3 => C::Settle { agent, migration },
+            4 => C::Claim {
+                agent,
+                migration,
+                by: self.node(),
+            },
+            5 => C::Reclaim {
+                agent,
+                migration,
+                by: self.node(),
+            },
+            _ => C::Forget { agent, generation },
+        }
+    }
+
+    fn directory_answer(&mut self) -> DirectoryAnswer {
+        let ownership = Ownership {
+            owner: self.node(),
+            epoch: self.epoch(),
+        };
+        match self.below(3) {
+            0 => DirectoryAnswer::Owned(ownership),
+            1 => DirectoryAnswer::Lost(ownership),
+            _ => DirectoryAnswer::InDoubt(self.text()),
+        }
+    }
+
+    fn policy(&mut self) -> Box<KindPolicy> {
+        Box::new(KindPolicy {
+            spawn: self.pick(&[SpawnPolicy::OnMessage, SpawnPolicy::Explicit]),
+            movable: self.flag(),
+            memory_bytes: self.number(),
+            turn_deadline: self.millis(),
+            batch_messages: self.small(),
+            mailbox_bytes: self.number(),
+            max_attempts: self.small(),
+            ..KindPolicy::default()
+        })
+    }
+
+    fn kind_info(&mut self) -> KindInfo {
+        KindInfo {
+            kind: self.kind(),
+            component: self.digest(),
+            component_bytes: self.number(),
+            framed: self.flag(),
+            handlers: self.list(3, |g| HandlerInfo {
+                name: g.shared_text(),
+                interleave: g.flag(),
+            }),
+            policy: self.policy(),
+        }
+    }
+
+    fn request(&mut self) -> Request {
+        use Request as R;
+        let (agent, client) = (self.agent(), self.client());
+        let (node, limit) = (self.option(Self::node), self.small());
+        match self.below(16) {
+            0 => R::Deploy {
+                kind: self.kind(),
+                component: self.bytes(),
+                policy: self.policy(),
+            },
+            1 => R::Kinds,
+            2 => R::Spawn {
+                agent,
+                config: self.payload(),
+                on: node,
+            },
+            3 => R::Send {
+                client,
+                messages: self.list(3, |g| ClientMessage {
+                    agent: g.agent(),
+                    method: g.shared_text(),
+                    payload: g.payload(),
+                    sequence: g.option(Self::number),
+                }),
+                timeout: self.millis(),
+            },
+            4 => R::Call {
+                client,
+                agent,
+                method: self.shared_text(),
+                payload: self.payload(),
+                timeout: self.millis(),
+            },
+            5 => R::Agents {
+                kind: self.option(Self::kind),
+                node,
+                after: self.option(Self::agent),
+                limit,
+            },
+            6 => R::Inspect { agent },
+            7 => R::Migrate {
+                agent,
+                to: self.node(),
+            },
+            8 => R::Hibernate { agent },
+            9 => R::Stop { agent },
+            10 => R::Logs {
+                agent: self.option(Self::agent),
+                node,
+                after: self.option(Self::number),
+                limit,
+            },
+            11 => R::Nodes,
+            12 => R::DeadLetters { node, limit },
+            13 => R::JoinToken {
+                valid_for: self.millis(),
+            },
+            14 => R::Counters,
+            _ => R::Shutdown,
+        }
+    }
+
+    fn agent_info(&mut self) -> AgentInfo {
+        use AgentStatus::{BackingOff, Hibernated, Moving, Quarantined, Resident};
+        AgentInfo {
+            agent: self.agent(),
+            node: self.node(),
+            status: self.pick(&[Resident, Hibernated, Moving, BackingOff, Quarantined]),
+            turns: self.number(),
+            mailbox: self.number(),
+            bytes: self.number(),
+        }
+    }
+
+    fn agent_detail(&mut self) -> Box<AgentDetail> {
+        Box::new(AgentDetail {
+            info: self.agent_info(),
+            component: self.digest(),
+            incarnation: self.incarnation(),
+            generation: self.number(),
+            pending: self.number(),
+            open_asks: self.number(),
+            outbox: self.number(),
+            timers: self.number(),
+            streams_in: self.number(),
+            streams_out: self.number(),
+            traps: self.number(),
+            last_trap: self.option(Self::shared_text),
+            unmovable: self.option(Self::shared_text),
+            counters: self.list(3, |g| (g.text(), g.number())),
+        })
+    }
+
+    fn log_line(&mut self) -> LogLine {
+        use Level::{Debug, Error, Info, Trace, Warn};
+        LogLine {
+            number: self.number(),
+            at: self.millis(),
+            level: self.pick(&[Error, Warn, Info, Debug, Trace]),
+            agent: self.option(Self::agent),
+            text: self.shared_text(),
+        }
+    }
+
+    fn node_info(&mut self) -> NodeInfo {
+        NodeInfo {
+            node: self.node(),
+            address: self.text(),
+            connected: self.flag(),
+            directory: self.flag(),
+            boot: self.option(Self::number),
+            version: self.text(),
+            resident: self.number(),
+            hibernated: self.number(),
+            uptime: self.millis(),
+        }
+    }
+
+    fn dead_letter(&mut self) -> DeadLetter {
+        DeadLetter {
+            node: self.node(),
+            number: self.number(),
+            at: self.millis(),
+            from: self.shared_text(),
+            to: self.agent(),
+            method: self.shared_text(),
+            payload: self.payload(),
+            reason: self.shared_text(),
+            detail: self.shared_text(),
+            attempts: self.small(),
+        }
+    }
+
+    fn verdict(&mut self) -> Verdict {
+        match self.below(4) {
+            0 => Verdict::Applied,
+            1 => Verdict::Dead {
+                code: self.shared_text(),
+                detail: self.shared_text(),
+            },
+            2 => Verdict::Refused {
+                expected: self.option(Self::number),
+                reason: self.shared_text(),
+            },
+            _ => Verdict::Unknown,
+        }
+    }
+
+    fn response(&mut self) -> Result<Response, ControlError> {
+        use Response as R;
+        if self.below(4) == 0 {
+            let make = self.pick(&[
+                ControlError::Invalid as fn(String) -> ControlError,
+                ControlError::NotFound,
+                ControlError::Conflict,
+                ControlError::Unavailable,
+                ControlError::Unknown,
+                ControlError::Internal,
+            ]);
+            return Err(make(self.text()));
+        }
+        Ok(match self.below(15) {
+            0 => R::Done,
+            1 => R::Deployed(self.kind_info()),
+            2 => R::Kinds(self.list(3, Self::kind_info)),
+            3 => R::Spawned { node: self.node() },
+            4 => R::Sent(self.list(5, Self::verdict)),
+            5 => R::Called(self.reply()),
+            6 => R::Agents(self.list(3, Self::agent_info)),
+            7 => R::Agent(self.agent_detail()),
+            8 => R::Migrated {
+                migration: self.migration(),
+                from: self.node(),
+                to: self.node(),
+                pause_us: self.number(),
+                bytes: self.number(),
+            },
+            9 => R::Hibernated {
+                bytes: self.number(),
+            },
+            10 => R::Logs(self.list(3, Self::log_line)),
+            11 => R::Nodes(self.list(3, Self::node_info)),
+            12 => R::DeadLetters(self.list(3, Self::dead_letter)),
+            13 => R::JoinToken(self.text()),
+            _ => R::Counters(self.list(3, |g| (g.text(), g.number()))),
+        })
+    }
+
+    /// How many kinds of messages there are.
+    pub(crate) const VARIANTS: usize = 16;
+
+    /// A message of one of the kinds.
+    pub(crate) fn message(&mut self, variant: usize) -> PeerMessage {
+        use PeerMessage as P;
+        match variant {
+            0 => P::Deliver(self.list(8, Self::envelope)),
+            1 => P::Acknowledge(self.list(8, Self::acknowledgement)),
+            2 => P::Answer {
+                ask: self.number(),
+                reply: self.reply(),
+            },
+            3 => P::Moved {
+                agent: self.agent(),
+                to: self.node(),
+                generation: self.number(),
+            },
+            4 => P::Marker {
+                agent: self.agent(),
+                origin: self.node(),
+                marker: self.number(),
+            },
+            5 => P::MarkerSeen {
+                agent: self.agent(),
+                marker: self.number(),
+            },
+            6 => P::Migration(self.step()),
+            7 => P::DirectoryAsk {
+                id: self.number(),
+                command: self.command(),
+            },
+            8 => P::DirectoryAnswer {
+                id: self.number(),
+                answer: self.directory_answer(),
+            },
+            9 => P::ComponentWanted {
+                component: self.digest(),
+            },
+            10 => P::ComponentPart {
+                component: self.digest(),
+                offset: self.number(),
+                total: self.number(),
+                bytes: self.bytes(),
+            },
+            11 => P::Kind(self.kind_info()),
+            12 => P::Members(self.list(4, |g| Member {
+                node: g.node(),
+                address: g.text(),
+            })),
+            13 => P::ControlAsk {
+                id: self.number(),
+                request: self.request(),
+            },
+            14 => P::ControlAnswer {
+                id: self.number(),
+                response: Box::new(self.response()),
+            },
+            _ => P::Leaving,
+        }
+    }
+}

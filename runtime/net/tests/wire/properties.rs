@@ -1,0 +1,187 @@
+//! Properties of writing and reading.
+
+use bytes::{Buf, Bytes};
+use phoenix_core::PeerMessage;
+use phoenix_net::wire::{self, HEADER, MAX_ITEMS, Malformed, Output, TooLarge};
+use proptest::prelude::*;
+
+use crate::generate::Generator;
+
+/// The default bound.
+const BOUND: usize = 16 << 20;
+
+/// The frames of `message`, without their lengths.
+pub(crate) fn frames(message: &PeerMessage, bound: usize) -> Vec<Bytes> {
+    let mut out = Output::new();
+    let count = wire::encode(message, bound, &mut out).unwrap();
+    let mut bytes = out.into_bytes();
+    let mut frames = Vec::new();
+    while !bytes.is_empty() {
+        let length = usize::try_from(bytes.get_u32_le()).unwrap();
+        assert!(length <= bound);
+        frames.push(bytes.split_to(length));
+    }
+    assert_eq!(frames.len(), count);
+    frames
+}
+
+/// Reads frames and puts lists that were split together again.
+fn read(frames: Vec<Bytes>) -> Option<PeerMessage> {
+    let messages = frames.into_iter().map(|frame| wire::decode(frame).unwrap());
+    messages.reduce(|whole, part| match (whole, part) {
+        (PeerMessage::Deliver(mut whole), PeerMessage::Deliver(part)) => {
+            whole.extend(part);
+            PeerMessage::Deliver(whole)
+        }
+        (PeerMessage::Acknowledge(mut whole), PeerMessage::Acknowledge(part)) => {
+            whole.extend(part);
+            PeerMessage::Acknowledge(whole)
+        }
+        (whole, part) => panic!("{whole:?} does not go on with {part:?}"),
+    })
+}
+
+fn is_empty_list(message: &PeerMessage) -> bool {
+    match message {
+        PeerMessage::Deliver(list) => list.is_empty(),
+        PeerMessage::Acknowledge(list) => list.is_empty(),
+        _ => false,
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(seed: u64, variant in 0..Generator::VARIANTS) {
+        let message = Generator(seed).message(variant);
+        match read(frames(&message, BOUND)) {
+            Some(again) => prop_assert_eq!(again, message),
+            // Nothing is sent for a list of nothing.
+            None => prop_assert!(is_empty_list(&message)),
+        }
+    }
+
+    #[test]
+    fn lists_are_split_at_any_bound(seed: u64, variant in 0..2_usize, bound in 25_000..60_000_usize) {
+        let message = Generator(seed).message(variant);
+        if let Some(again) = read(frames(&message, bound)) {
+            prop_assert_eq!(again, message);
+        }
+    }
+
+    #[test]
+    fn too_large_leaves_no_trace(seed: u64, bound in 0..200_usize) {
+        let mut generator = Generator(seed);
+        let mut out = Output::new();
+        wire::encode(&PeerMessage::Leaving, BOUND, &mut out).unwrap();
+        let before = out.len();
+        for variant in 0..Generator::VARIANTS {
+            let message = generator.message(variant);
+            if let Err(TooLarge { bytes, .. }) = wire::encode(&message, bound, &mut out) {
+                prop_assert!(bytes > bound);
+                prop_assert_eq!(out.len(), before);
+            } else {
+                out.clear();
+                wire::encode(&PeerMessage::Leaving, BOUND, &mut out).unwrap();
+            }
+        }
+        let bytes = out.into_bytes();
+        prop_assert_eq!(&bytes[..HEADER], &[1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn damage_is_an_error_or_another_message(
+        seed: u64,
+        variant in 0..Generator::VARIANTS,
+        at: prop::sample::Index,
+        change in 1..=255_u8,
+        cut: prop::sample::Index,
+    ) {
+        for frame in frames(&Generator(seed).message(variant), BOUND) {
+            let mut damaged = frame.to_vec();
+            damaged[at.index(frame.len())] ^= change;
+            read_hostile(damaged.into());
+            read_hostile(frame.slice(..cut.index(frame.len())));
+        }
+    }
+
+    #[test]
+    fn noise_does_no_harm(noise: Vec<u8>) {
+        read_hostile(noise.into());
+    }
+
+    #[test]
+    fn noise_behind_a_tag_does_no_harm(tag in 0..20_u8, mut noise: Vec<u8>) {
+        noise.insert(0, tag);
+        read_hostile(noise.into());
+    }
+}
+
+/// Reads what may be anything. What can be read can be written and read again.
+pub(crate) fn read_hostile(frame: Bytes) {
+    if let Ok(message) = wire::decode(frame)
+        && let Some(again) = read(frames(&message, BOUND))
+    {
+        assert_eq!(again, message);
+    }
+}
+
+#[test]
+fn a_list_longer_than_its_bound_is_refused() {
+    // The smallest envelopes there are, all but the first with the names of the one before.
+    let mut frame = vec![0, 0, 2, 3, b'a', b'/', b'b', 0, 0, 0];
+    for _ in 1..MAX_ITEMS {
+        frame.extend_from_slice(&[0b111, 0, 0]);
+    }
+    let Ok(PeerMessage::Deliver(mut list)) = wire::decode(frame.clone().into()) else {
+        panic!("as many as there may be")
+    };
+    assert_eq!(list.len(), MAX_ITEMS);
+    frame.extend_from_slice(&[0b111, 0, 0]);
+    let refused = wire::decode(frame.into());
+    assert_eq!(refused, Err(Malformed::Range("a list of envelopes")));
+    // One more than a frame may have is written as two frames.
+    list.extend(list.first().cloned());
+    let message = PeerMessage::Deliver(list);
+    let frames = frames(&message, BOUND);
+    assert_eq!(frames.len(), 2);
+    assert_eq!(read(frames), Some(message));
+}
+
+#[test]
+fn counts_are_not_trusted() {
+    // 65,535 members are promised in ten bytes.
+    let frame = [&[12, 0xff, 0xff, 3][..], &[0; 6]].concat();
+    assert_eq!(wire::decode(frame.into()), Err(Malformed::Short("a list")));
+    // A text of 2^63 bytes.
+    let mut frame = vec![5];
+    frame.extend_from_slice(&[0xff; 8]);
+    frame.push(0x7f);
+    let refused = wire::decode(frame.into());
+    assert_eq!(refused, Err(Malformed::Short("an agent's id")));
+    // A number of more than 64 bits.
+    let mut frame = vec![8];
+    frame.extend_from_slice(&[0xff; 11]);
+    let refused = wire::decode(frame.into());
+    assert_eq!(refused, Err(Malformed::Range("a number")));
+}
+
+#[test]
+fn a_small_payload_does_not_keep_its_frame() {
+    let (small, large) = (Bytes::from(vec![1; 100]), Bytes::from(vec![2; 1 << 20]));
+    let part = |bytes: &Bytes| PeerMessage::ComponentPart {
+        component: phoenix_core::Digest([0; 32]),
+        offset: 0,
+        total: 0,
+        bytes: bytes.clone(),
+    };
+    let is_slice = |bytes: &Bytes| {
+        let frame = frames(&part(bytes), BOUND).remove(0);
+        let range = frame.as_ptr_range();
+        let Ok(PeerMessage::ComponentPart { bytes, .. }) = wire::decode(frame.clone()) else {
+            panic!("it is one")
+        };
+        range.contains(&bytes.as_ptr())
+    };
+    assert!(!is_slice(&small), "copied");
+    assert!(is_slice(&large), "where it lay");
+}
