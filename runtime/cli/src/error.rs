@@ -106,11 +106,6 @@ impl CliError {
         self.exit
     }
 
-    /// The stable word for it.
-    pub(crate) fn code(&self) -> &str {
-        &self.code
-    }
-
     /// Says it on standard error.
     pub(crate) fn report(&self, json: bool) {
         if self.exit == Exit::Ok {
@@ -141,6 +136,8 @@ impl CliError {
         } else {
             GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(WIDTH)
         };
+        // The lines around a mistake may hold a join token.
+        let handler = handler.with_context_lines(0);
         let mut text = String::new();
         let rendered = match &self.report {
             Some(report) => handler.render_report(&mut text, report.as_ref()),

@@ -37,7 +37,8 @@ impl ConfigError {
         Self {
             message,
             help: None,
-            origin: Some(found.origin.clone()),
+            // The line would show the secret.
+            origin: (!key.secret).then(|| found.origin.clone()),
         }
     }
 

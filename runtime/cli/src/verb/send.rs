@@ -21,6 +21,7 @@ pub(crate) struct SendArgs {
     /// The handler
     method: String,
     /// What it gets: JSON, a word, @FILE or - for standard input
+    #[arg(allow_negative_numbers = true)]
     payload: Option<String>,
     /// How long to wait for what becomes of it
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = args::span)]

@@ -15,7 +15,7 @@ pub(crate) struct SpawnArgs {
     #[arg(value_parser = args::agent)]
     agent: AgentId,
     /// What its `init` gets: JSON, a word, @FILE or - for standard input
-    #[arg(value_name = "CONFIG")]
+    #[arg(value_name = "CONFIG", allow_negative_numbers = true)]
     config_payload: Option<String>,
     /// The node it should live on
     #[arg(long, value_name = "NODE", value_parser = args::node)]

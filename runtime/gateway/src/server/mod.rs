@@ -20,7 +20,7 @@ mod routes;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +35,14 @@ pub use routes::listed as routes;
 
 /// The running API of a node.
 pub struct Gateway {
-    address: SocketAddr,
-    address_file: PathBuf,
+    address_file: AddressFile,
     server: accept::Server,
+}
+
+/// The file that says where the API listens, for as long as it does.
+struct AddressFile {
+    path: PathBuf,
+    address: SocketAddr,
 }
 
 /// Why the API could not be opened. Nothing is listening.
@@ -111,29 +116,35 @@ impl Gateway {
         })?;
         let router = routes::router(&token, config.limits.clone(), control);
         Ok(Self {
-            address,
-            address_file,
+            address_file: AddressFile {
+                path: address_file,
+                address,
+            },
             server: accept::Server::start(listener, router, &config.limits),
         })
     }
 
     /// Where it listens; the port is the actual one.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.address_file.address
     }
 
     /// Takes no new connections, lets requests under way end within `grace`,
     /// then cuts what is left. True if nothing had to be cut.
     pub async fn close(self, grace: Duration) -> bool {
-        remove_own(&self.address_file, self.address);
+        drop(self.address_file);
         self.server.close(grace).await
     }
 }
 
-/// Removes the address file unless another node has written it since.
-fn remove_own(path: &Path, address: SocketAddr) {
-    let own = fs::read_to_string(path).is_ok_and(|text| text.trim() == address.to_string());
-    if own && let Err(error) = fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "cannot remove the API's address file");
+impl Drop for AddressFile {
+    /// Removes the file unless another node has written it since.
+    fn drop(&mut self) {
+        let own = fs::read_to_string(&self.path)
+            .is_ok_and(|text| text.trim() == self.address.to_string());
+        if own && let Err(error) = fs::remove_file(&self.path) {
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "cannot remove the API's address file");
+        }
     }
 }

@@ -78,7 +78,10 @@ fn answer(reply: Reply, timeout: Duration, json: bool) -> Result<HttpResponse, F
             format!("no answer within {timeout:?}; the agent may have acted, or may yet"),
         )
         .suggest("wait longer with `timeout`, and ask the agent what it did before repeating")),
-        Reply::Bounced(why) => Err(Fault::new(Code::Bounced, &*why)),
+        Reply::Bounced(why) => Err(Fault::new(
+            Code::Bounced,
+            format!("the message never reached the agent: {why}"),
+        )),
         Reply::Deadlock => Err(Fault::new(
             Code::Deadlock,
             "the agents ask one another in a circle",

@@ -1,0 +1,305 @@
+//! What each verb asks the node and prints.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use phoenix_core::control::{Request, Response, Verdict};
+use phoenix_core::{ContentType, Millis, NodeId, Payload, Reply};
+use serde_json::json;
+
+use crate::harness::{Node, command, run};
+
+#[test]
+fn lists_are_tables_and_json() {
+    let node = Node::start();
+    let table = node.run(&["kinds"]).out;
+    assert_eq!(
+        table,
+        "KIND     COMPONENT      SIZE  WORLD         HANDLERS\n\
+         counter  abababababab  64KiB  agent-framed  add, total\n"
+    );
+    assert_eq!(
+        node.run(&["kinds", "--json"]).json()["kinds"][0]["kind"],
+        "counter"
+    );
+    let nodes = node.run(&["nodes"]).out;
+    assert!(
+        nodes
+            .lines()
+            .nth(1)
+            .unwrap()
+            .starts_with("node-1  127.0.0.1:7401  yes"),
+        "{nodes}"
+    );
+    assert!(nodes.lines().nth(2).unwrap().contains("no"), "{nodes}");
+    assert_eq!(
+        node.run(&["nodes", "--json"]).json()["nodes"][1]["connected"],
+        false
+    );
+    let letters = node.run(&["deadletters"]).out;
+    assert_eq!(
+        letters,
+        "node-1#9 2023-11-14T22:13:20.000Z trapped from client/x to counter/alice add, tried 3 times\n    \
+         payload: 5\n    wasm trap: unreachable\n      at add\n"
+    );
+    assert_eq!(
+        node.run(&["dead-letters", "--json"]).json()["dead_letters"][0]["number"],
+        9
+    );
+}
+
+#[test]
+fn ps_pages_and_says_when_there_is_more() {
+    let node = Node::start();
+    let first = node.run(&["ps"]);
+    assert_eq!(first.out.lines().count(), 101);
+    assert!(first.err.contains("--after counter/099"), "{first:?}");
+    let all = node.run(&["ps", "--all", "--json"]).json();
+    assert_eq!(all["agents"].as_array().unwrap().len(), 250);
+    assert_eq!(
+        all.get("next"),
+        Some(&serde_json::Value::Null).filter(|_| false)
+    );
+    let some = node.run(&[
+        "ps", "--kind", "counter", "--node", "2", "--limit", "1", "--json",
+    ]);
+    assert_eq!(some.json()["next"], "counter/000");
+    let Request::Agents { node: on, .. } = node.control.last() else {
+        panic!("{:?}", node.control.last());
+    };
+    assert_eq!(on, Some(NodeId(2)));
+}
+
+#[test]
+fn what_agents_say_does_not_drive_the_terminal() {
+    let node = Node::start();
+    for args in [
+        vec!["inspect", "counter/alice"],
+        vec!["inspect", "counter/alice", "--json"],
+        vec!["logs"],
+        vec!["logs", "--json"],
+    ] {
+        let ended = node.run(&args);
+        assert_eq!(ended.status, 0);
+        let bad = |c: char| c != '\n' && c.is_control();
+        assert!(!ended.out.contains(bad), "{args:?}: {:?}", ended.out);
+    }
+    node.control.reply(Reply::Ok(Payload {
+        content_type: ContentType::Json,
+        bytes: "\"\u{9b}31m\u{202e}\"".into(),
+    }));
+    assert_eq!(
+        node.run(&["call", "a/b", "m"]).out,
+        "\"\\u009b31m\\u202e\"\n"
+    );
+    node.control.reply(crate::fake::failure("x", "\u{1b}[2J"));
+    assert!(!node.run(&["call", "a/b", "m"]).err.contains('\u{1b}'));
+}
+
+#[test]
+fn call_reads_its_payload_from_anywhere() {
+    let node = Node::start();
+    let file = node.file("order.json", b"{\"n\": 1}");
+    let raw = node.file("raw", &[0xff, 0xfe]);
+    let at = |path: &std::path::Path| format!("@{}", path.display());
+    for (argument, input, answer) in [
+        ("5", "", json!(5)),
+        ("alice", "", json!("alice")),
+        ("-", "[1]", json!([1])),
+        ("-5", "", json!(-5)),
+        (&at(&file), "", json!({"n": 1})),
+    ] {
+        let args = ["call", "counter/alice", "add", argument, "--json"];
+        let ended = node.fed(&args, input.as_bytes());
+        assert_eq!(
+            ended.json(),
+            json!({"content_type": "json", "answer": answer}),
+            "{argument}"
+        );
+    }
+    let binary = node.run(&["call", "counter/alice", "add", &at(&raw), "--json"]);
+    assert_eq!(
+        binary.json(),
+        json!({"content_type": "binary", "base64": "//4="})
+    );
+    // Nothing in, nothing out.
+    let nothing = node.run(&["call", "counter/alice", "total"]);
+    assert_eq!((nothing.status, nothing.out.as_str()), (0, ""));
+    node.run(&[
+        "call",
+        "visitor/2001:db8::1/64",
+        "hit",
+        "1",
+        "--timeout",
+        "90s",
+    ]);
+    let Request::Call { agent, timeout, .. } = node.control.last() else {
+        panic!("{:?}", node.control.last());
+    };
+    assert_eq!((agent.key(), timeout), ("2001:db8::1/64", Millis(90_000)));
+}
+
+#[test]
+fn send_ends_as_the_message_did() {
+    let node = Node::start();
+    let send = ["send", "counter/alice", "add", "5"];
+    let applied = node.run(&send);
+    assert_eq!((applied.status, applied.out.as_str()), (0, "applied\n"));
+    for (verdict, status, text) in [
+        (
+            Verdict::Dead {
+                code: "trapped".into(),
+                detail: "".into(),
+            },
+            1,
+            "dead: trapped\n",
+        ),
+        (
+            Verdict::Refused {
+                expected: Some(2),
+                reason: "mailbox-full".into(),
+            },
+            1,
+            "refused: mailbox-full; the next number is 2\n",
+        ),
+        (
+            Verdict::Unknown,
+            4,
+            "unknown: nothing was heard in time; it may yet be applied\n",
+        ),
+    ] {
+        node.control
+            .script(move |_| Some(Ok(Response::Sent(vec![verdict.clone()]))));
+        let ended = node.run(&send);
+        assert_eq!((ended.status, ended.out.as_str()), (status, text));
+    }
+    assert_eq!(node.run(&["send", "a/b", "m", "--sequence", "3"]).status, 2);
+}
+
+#[test]
+fn agents_are_operated() {
+    let node = Node::start();
+    let spawned = node.run(&["spawn", "counter/bob", "{\"from\": 1}", "--on", "node-2"]);
+    assert_eq!(spawned.out, "counter/bob lives on node-2\n");
+    let moved = node.run(&["migrate", "counter/bob", "2"]);
+    assert_eq!(
+        moved.out,
+        "counter/bob moved from node-1 to node-2: 2KiB shipped, 180 µs of pause\n"
+    );
+    assert_eq!(
+        node.run(&["hibernate", "counter/bob", "--json"]).json(),
+        json!({"bytes": 301})
+    );
+    assert_eq!(
+        node.run(&["stop", "counter/bob"]).out,
+        "counter/bob is stopped\n"
+    );
+    assert_eq!(node.run(&["stop", "--this-node"]).status, 0);
+    assert_eq!(node.control.last(), Request::Shutdown);
+    assert_eq!(
+        node.run(&["token", "--valid-for", "5m"]).out,
+        "phx1-secret\n"
+    );
+}
+
+#[test]
+fn deploy_joins_the_policys_sources() {
+    let node = Node::start();
+    let component = node.file("order_book.wasm", b"\0asm");
+    let policy = node.file("policy.toml", b"memory-bytes = \"2MiB\"\nmovable = false\n");
+    let deployed = node.run(&[
+        "deploy",
+        component.to_str().unwrap(),
+        "--policy",
+        policy.to_str().unwrap(),
+        "--set",
+        "idle-after=1s",
+        "--json",
+    ]);
+    assert_eq!(deployed.json()["kind"], "order-book");
+    let Request::Deploy { policy, .. } = node.control.last() else {
+        panic!("{:?}", node.control.last());
+    };
+    assert_eq!(
+        (policy.memory_bytes, policy.idle_after),
+        (2 << 20, Millis(1_000))
+    );
+    assert!(!policy.movable);
+    let sample = node.run(&["deploy", "--sample", "counter", "--kind", "mine"]);
+    assert!(sample.out.starts_with("mine is deployed"), "{sample:?}");
+}
+
+#[test]
+fn samples_and_completions_need_no_node() {
+    let samples = run(&["kinds", "--samples", "--json"]).json();
+    let names: Vec<_> = samples["samples"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| &s["sample"])
+        .collect();
+    assert!(names.contains(&&json!("counter")), "{names:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(
+            run(&["completions", shell]).out.contains("hibernate"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn a_followed_log_goes_on() {
+    let node = Node::start();
+    let mut child = command()
+        .args([
+            "--data",
+            node.dir.path().to_str().unwrap(),
+            "logs",
+            "--follow",
+            "--json",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"number\":1"));
+    assert!(lines.next().unwrap().unwrap().contains("\"number\":2"));
+    // What comes later is shown too, and nothing twice.
+    let later = phoenix_core::control::LogLine {
+        number: 3,
+        text: "later".into(),
+        ..crate::fake::log().remove(0)
+    };
+    node.control.script(move |request| match request {
+        Request::Logs { after: Some(2), .. } => Some(Ok(Response::Logs(vec![later.clone()]))),
+        _ => None,
+    });
+    assert!(lines.next().unwrap().unwrap().contains("later"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let node = Node::start();
+    for args in [
+        vec!["ps", "--all", "--json"],
+        vec!["--help"],
+        vec!["completions", "bash"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command()
+            .args(["--data", node.dir.path().to_str().unwrap()])
+            .args(&args)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && error.is_empty(),
+            "{args:?}: {error}"
+        );
+    }
+}

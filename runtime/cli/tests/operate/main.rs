@@ -1,0 +1,9 @@
+//! The binary against a node that is none: what it prints, and how it ends.
+
+#[path = "../../../gateway/tests/api/fake.rs"]
+#[allow(dead_code, reason = "the gateway's own tests use the rest of it")]
+mod fake;
+
+mod answers;
+mod failures;
+mod harness;
