@@ -98,11 +98,6 @@ impl Pace {
         self.changed.notify_waiters();
     }
 
-    /// Whether the feed no longer waits.
-    pub(super) fn is_released(&self) -> bool {
-        self.released.get()
-    }
-
     /// Migrations done.
     pub(super) fn moved(&self) -> u64 {
         self.moved.get()

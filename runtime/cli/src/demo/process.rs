@@ -128,11 +128,6 @@ impl Process {
         })
     }
 
-    /// Where its data lies.
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     /// Waits until `ready` answers, asking it again and again.
     pub(super) async fn ready<T>(
         &mut self,
@@ -246,7 +241,7 @@ mod tests {
         let seen = node.ready(lines).await.unwrap();
         let data = directory.path().join("node-1");
         assert_eq!(seen, ["--data", data.to_str().unwrap(), "a-token", "end"]);
-        assert_eq!(node.directory(), data);
+        assert_eq!(node.directory, data);
         node.stop().await;
         assert!(node.child.try_wait().unwrap().is_some());
     }
@@ -275,7 +270,7 @@ mod tests {
             r#"trap '' TERM; echo $$ > pid; echo end > ready; while :; do sleep 600; done"#;
         let mut node = start(directory.path(), 1, script, None);
         node.ready(lines).await.unwrap();
-        let pid = std::fs::read_to_string(node.directory().join("pid")).unwrap();
+        let pid = std::fs::read_to_string(node.directory.join("pid")).unwrap();
         drop(node);
         let since = Instant::now();
         // A killed process is a zombie until it is reaped, and then gone.

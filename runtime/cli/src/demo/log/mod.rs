@@ -11,10 +11,10 @@ mod parse;
 mod read;
 mod stamp;
 
-pub(super) use count::{Burst, Count, Counted, Errors, FIRST_ERROR, Statuses, VisitorCount};
+pub(super) use count::{Count, Counted, FIRST_ERROR, Statuses, VisitorCount};
 pub(super) use generate::Generator;
 pub(super) use open::{OpenError, open};
-pub(super) use read::{LogReader, MAX_LINE, Malformed, ReadError, Record};
+pub(super) use read::{LogReader, Malformed, ReadError, Record};
 
 /// What the demo keeps of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,231 @@
+//! `phoenix demo`, as its user runs it: real nodes, real processes.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that goes wrong should stop there"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+/// A demo whose nodes live under `directory`.
+fn demo(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_phoenix"));
+    command
+        .arg("demo")
+        .args(arguments)
+        .env("TMPDIR", directory)
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> (Output, TempDir) {
+    let directory = tempdir().unwrap();
+    let output = demo(directory.path(), arguments).output().unwrap();
+    (output, directory)
+}
+
+/// The object that `--json` ends with.
+fn object(output: &Output) -> Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let last = text.lines().last().unwrap_or_else(|| {
+        panic!(
+            "nothing on standard output; standard error says:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    });
+    serde_json::from_str(last).unwrap()
+}
+
+fn assert_verified(output: &Output) -> Value {
+    let object = object(output);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{object:#}\n{errors}");
+    assert_eq!(object["verified"], true, "{object:#}\n{errors}");
+    for field in ["lost", "duplicated", "reordered"] {
+        assert_eq!(object[field], 0, "{field} in {object:#}");
+    }
+    object
+}
+
+/// No process that was started with `directory` in its arguments is left, and
+/// nothing lies in it.
+fn assert_clean(directory: &Path) {
+    let needle = directory.to_str().unwrap();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let command = entry.unwrap().path().join("cmdline");
+        let text = std::fs::read(command).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        assert!(!text.contains(needle), "left behind: {text}");
+    }
+    let left: Vec<_> = std::fs::read_dir(directory).unwrap().collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+#[test]
+fn a_made_up_log_is_counted_once_by_agents_that_move() {
+    let (output, directory) = run(&["--json", "--lines", "3000", "--migrations", "150"]);
+    let object = assert_verified(&output);
+    assert_eq!(object["events"], 3_000);
+    assert!(object["migrations"].as_u64() >= Some(150), "{object:#}");
+    assert!(object["hibernations"].as_u64() > Some(0), "{object:#}");
+    assert!(object["wakes"].as_u64() > Some(0), "{object:#}");
+    let pauses: Vec<_> = ["p50", "p99", "max"]
+        .map(|name| object["pause_us"][name].as_u64().unwrap())
+        .into();
+    assert!(pauses.is_sorted() && pauses[0] > 0, "{pauses:?}");
+    assert_clean(directory.path());
+}
+
+#[test]
+fn malformed_lines_are_left_out_and_named() {
+    let directory = tempdir().unwrap();
+    let log = directory.path().join("access.log");
+    let line = |n: u32| {
+        format!(
+            "2001:db8::{n:x} - - [17/May/2015:10:05:{n:02} +0000] \"GET / HTTP/1.1\" 404 {n} \"-\" \"-\"\n"
+        )
+    };
+    let text = [line(1), "nonsense\n".into(), line(2), line(1)].concat();
+    std::fs::write(&log, text).unwrap();
+    let temporary = tempdir().unwrap();
+    let arguments = [
+        "--json",
+        "--migrations",
+        "20",
+        "--input",
+        log.to_str().unwrap(),
+    ];
+    let output = demo(temporary.path(), &arguments).output().unwrap();
+    let object = assert_verified(&output);
+    assert_eq!(
+        (&object["events"], &object["malformed_lines"]),
+        (&3.into(), &1.into())
+    );
+    assert_eq!(object["agents"], 4, "two visitors, the site, the alerts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("line 2: "), "{errors}");
+}
+
+/// The log that the README's demo is known by; `PHOENIX_TEST_LOG` names it
+/// where there is one.
+#[test]
+fn a_real_log_is_counted_once() {
+    let Some(log) = std::env::var_os("PHOENIX_TEST_LOG") else {
+        return;
+    };
+    let (output, _directory) = run(&["--json", "--input", log.to_str().unwrap()]);
+    let object = assert_verified(&output);
+    assert_eq!(
+        (&object["events"], &object["visitors"]),
+        (&5_000.into(), &965.into())
+    );
+    assert_eq!(object["bytes"], 1_312_869_333);
+    let statuses = serde_json::json!({
+        "200": 4_450, "206": 21, "301": 113, "304": 305, "403": 1, "404": 108, "500": 2,
+    });
+    assert_eq!(object["statuses"], statuses);
+    assert!(object["migrations"].as_u64() >= Some(500), "{object:#}");
+}
+
+#[test]
+fn one_node_is_enough() {
+    let (output, _directory) = run(&["--json", "--nodes", "1", "--lines", "200"]);
+    let object = assert_verified(&output);
+    assert_eq!(
+        (&object["events"], &object["migrations"]),
+        (&200.into(), &0.into())
+    );
+}
+
+#[test]
+fn the_human_form_ends_in_a_sentence() {
+    let (output, _directory) = run(&["--lines", "100", "--migrations", "10"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("Verified: each of 100 events"), "{text}");
+}
+
+#[test]
+fn kept_data_is_where_it_is_said_to_be() {
+    let (output, directory) = run(&["--keep", "--nodes", "1", "--lines", "10"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{errors}");
+    let left = left.into_iter().next().unwrap().unwrap().path();
+    assert!(errors.contains(left.to_str().unwrap()), "{errors}");
+    assert!(left.join("node-1.log").is_file());
+}
+
+#[test]
+fn an_interrupt_leaves_nothing_behind() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let directory = tempdir().unwrap();
+        let mut child = demo(directory.path(), &["--lines", "1000000"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+        errors
+            .find(|line| line.as_ref().is_ok_and(|line| line == "feeding"))
+            .expect("it comes to the feed")
+            .unwrap();
+        let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let mut out = String::new();
+        child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut out)
+            .unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(130), "{out}");
+        assert_clean(directory.path());
+    }
+}
+
+#[test]
+fn input_that_cannot_be_used_is_said_before_anything_is_started() {
+    let directory = tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::File::create(&path)
+            .unwrap()
+            .write_all(bytes)
+            .unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    for (path, said) in [
+        (file("empty", b""), "is empty"),
+        (file("words", b"no log\nat all\n"), "line 2: "),
+        (file("cut.gz", b"\x1f\x8b\x08\0\0\0\0\0"), "damaged"),
+        (file("other.zst", b"\x28\xb5\x2f\xfd\0\0\0\0"), "zstd"),
+        (
+            directory.path().to_str().unwrap().to_owned(),
+            "is a directory",
+        ),
+        ("/nowhere/access.log".to_owned(), "there is no file"),
+        ("/dev/null".to_owned(), "a pipe or device"),
+    ] {
+        let (output, temporary) = run(&["--input", &path]);
+        assert!(!output.status.success(), "{path}");
+        // Long lines are wrapped, so words are looked for.
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let words = errors.split_whitespace().filter(|word| *word != "│");
+        let words = words.collect::<Vec<_>>().join(" ");
+        assert!(words.contains(said.trim()), "{path}: {errors}");
+        assert!(output.stdout.is_empty());
+        assert_clean(temporary.path());
+    }
+}
