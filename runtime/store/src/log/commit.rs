@@ -90,7 +90,7 @@ impl CommitQueue {
             snapshot,
         };
         let thread = thread::Builder::new()
-            .name("directory-log".to_owned())
+            .name("record-log".to_owned())
             .spawn(move || writer.run())?;
         Ok(Self {
             shared,
