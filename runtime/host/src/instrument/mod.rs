@@ -121,6 +121,3 @@ pub(crate) fn instrument(bytes: &[u8], types: &Types) -> Result<Instrumented, Fa
     let survey = survey::survey(bytes, types)?;
     component::rewrite(bytes, &survey, types)
 }
-
-#[cfg(test)]
-mod tests;
