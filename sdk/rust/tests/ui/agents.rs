@@ -1,5 +1,5 @@
 //! `#[agent]` where it does not belong.
-#![allow(dead_code, unused_variables)]
+#![allow(dead_code, unused_variables, reason = "nothing here runs")]
 
 use phoenix_sdk::prelude::*;
 

@@ -1,5 +1,5 @@
 //! `#[init]` functions that cannot be.
-#![allow(dead_code, unused_variables)]
+#![allow(dead_code, unused_variables, reason = "nothing here runs")]
 
 use phoenix_sdk::prelude::*;
 

@@ -1,5 +1,5 @@
 //! Errors that cannot be.
-#![allow(dead_code, unused_variables)]
+#![allow(dead_code, unused_variables, reason = "nothing here runs")]
 
 use phoenix_sdk::prelude::*;
 

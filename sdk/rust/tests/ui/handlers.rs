@@ -1,5 +1,5 @@
 //! Handlers that cannot be.
-#![allow(dead_code, unused_variables)]
+#![allow(dead_code, unused_variables, reason = "nothing here runs")]
 
 use phoenix_sdk::prelude::*;
 

@@ -1,5 +1,5 @@
 //! A field that is not there.
-#![allow(dead_code, unused_variables)]
+#![allow(dead_code, unused_variables, reason = "nothing here runs")]
 
 use phoenix_sdk::prelude::*;
 

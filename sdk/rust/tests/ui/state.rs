@@ -1,5 +1,5 @@
 //! The agent cannot be held across an await by a handler that shares it.
-#![allow(dead_code, unused_variables)]
+#![allow(dead_code, unused_variables, reason = "nothing here runs")]
 
 use phoenix_sdk::prelude::*;
 

@@ -1,5 +1,5 @@
 //! Types that cannot travel.
-#![allow(dead_code, unused_variables)]
+#![allow(dead_code, unused_variables, reason = "nothing here runs")]
 
 use phoenix_sdk::prelude::*;
 
