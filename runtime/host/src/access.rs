@@ -63,7 +63,7 @@ impl AccessorExports {
         instance: &Instance,
         reading: Box<Reading>,
     ) -> wasmtime::Result<Box<Reading>> {
-        let save: TypedFunc<(), ()> = instance.get_typed_func(&mut *store, &self.save)?;
+        let save: TypedFunc<(), ()> = instance.get_typed_func(&mut *store, self.save)?;
         store.data_mut().reading = Some(reading);
         let result = save.call(&mut *store, ());
         let reading = store.data_mut().reading.take();
@@ -78,7 +78,7 @@ impl AccessorExports {
         instance: &Instance,
         stretches: &[(u32, u32)],
     ) -> wasmtime::Result<()> {
-        let wipe: TypedFunc<(u32, u32), ()> = instance.get_typed_func(&mut *store, &self.wipe)?;
+        let wipe: TypedFunc<(u32, u32), ()> = instance.get_typed_func(&mut *store, self.wipe)?;
         for stretch in stretches {
             wipe.call(&mut *store, *stretch)?;
         }
@@ -121,7 +121,7 @@ impl AccessorExports {
             return Ok(true);
         }
         let write: TypedFunc<(u32, &'static [u8]), ()> =
-            instance.get_typed_func(&mut *store, &self.write)?;
+            instance.get_typed_func(&mut *store, self.write)?;
         for (place, span) in spans.list.iter().enumerate() {
             // The same function, for bytes that live as long as this call only.
             let write: TypedFunc<(u32, &[u8]), ()> = write;

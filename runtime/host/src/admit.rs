@@ -50,6 +50,15 @@ const INTERFACES: [&str; 24] = [
     "wasi:random/insecure-seed",
 ];
 
+/// What components are kept in use by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Known {
+    digest: Digest,
+    movable: bool,
+    memory_bytes: u64,
+    table_elements: u32,
+}
+
 pub(crate) fn admit(
     shared: &Arc<Shared>,
     bytes: &[u8],
@@ -63,7 +72,13 @@ pub(crate) fn admit(
         });
     }
     let digest = Digest::of(bytes);
-    let known = (digest, policy.movable);
+    // Bounds of memory decide what a beginning agent gets, and so its base.
+    let known = Known {
+        digest,
+        movable: policy.movable,
+        memory_bytes: policy.memory_bytes,
+        table_elements: policy.table_elements,
+    };
     if let Some(component) = shared.admitted.lock().get(&known).and_then(Weak::upgrade) {
         return Ok(component);
     }
@@ -349,17 +364,15 @@ fn first_run(
         world: link(shared, prepared, code)?,
         movable: Err("it is being admitted".to_owned()),
     });
-    let (base, description) = try_out(&trial, policy, exports.as_ref().ok())?;
+    let tried = try_out(&trial, policy, exports.as_ref().ok())?;
     // The instance is gone, and with it the only other reference.
     let mut component = Arc::into_inner(trial)
         .ok_or_else(|| AdmitError::Host("the first instance is still there".to_owned()))?;
-    component.handlers = description.handlers;
-    component.movable = match (exports, base) {
-        (Ok((exports, plan)), Some(base)) => Ok(Movable {
+    component.handlers = tried.description.handlers;
+    component.movable = match (exports, tried.base) {
+        (Ok((exports, _)), Some(base)) => Ok(Movable {
             exports,
-            stack: description
-                .stack
-                .and_then(|stack| find_stack(stack, plan, &base)),
+            stack: tried.stack,
             base: Arc::new(base),
         }),
         (Ok(_), None) => Err("its base image was not read".to_owned()),
@@ -389,12 +402,20 @@ fn link(shared: &Shared, prepared: &Prepared, code: &WasmComponent) -> Result<Wo
         })
 }
 
+/// What a first instance showed.
+#[derive(Default)]
+struct Tried {
+    base: Option<BaseImage>,
+    stack: Option<Stack>,
+    description: Description,
+}
+
 /// Begins a first instance, reads the base image from it and asks it to describe itself.
 fn try_out(
     trial: &Arc<Component>,
     policy: &KindPolicy,
     exports: Option<&(AccessorExports, &Plan)>,
-) -> Result<(Option<BaseImage>, Description), AdmitError> {
+) -> Result<Tried, AdmitError> {
     let failed = |step, fault: Fault| AdmitError::FirstRun {
         step,
         message: fault.to_string(),
@@ -404,23 +425,29 @@ fn try_out(
         InstanceError::Full { .. } => AdmitError::Full,
         InstanceError::Fault(fault) => failed("began", *fault),
     })?;
-    let base = match exports {
-        Some((exports, plan)) => Some(
-            instance
-                .read_base(exports, plan.globals)
-                .map_err(|error| failed("showed its memory", Fault::of(&error)))?,
-        ),
-        None => None,
-    };
+    let unreadable = |error| failed("showed its memory", Fault::of(&error));
+    let mut tried = Tried::default();
+    if let Some((exports, plan)) = exports {
+        let base = instance.read_base(exports, plan.globals);
+        tried.base = Some(base.map_err(unreadable)?);
+    }
     if !trial.framed() {
-        return Ok((base, Description::default()));
+        return Ok(tried);
     }
     let deadline = Duration::from_millis(policy.turn_deadline.0);
     let answer = instance
         .turns(&describe::frame(), Some(deadline))
         .map_err(|fault| failed("described itself", fault))?;
-    let description = describe::read(&answer.frame).map_err(AdmitError::Description)?;
-    Ok((base, description))
+    tried.description = describe::read(&answer.frame).map_err(AdmitError::Description)?;
+    if let (Some((exports, plan)), Some(base)) = (exports, tried.base.take()) {
+        let declared = tried.description.stack;
+        tried.stack = declared.and_then(|stack| find_stack(stack, plan, &base));
+        let base = Arc::new(base);
+        let common = instance.read_common(exports, &base, tried.stack);
+        let common = common.map_err(unreadable)?;
+        tried.base = Arc::into_inner(base).map(|base| base.with_dictionary(&common));
+    }
+    Ok(tried)
 }
 
 /// Which global is the stack pointer of a stack between these addresses.

@@ -2,6 +2,7 @@
 
 use phoenix_core::Digest;
 
+use crate::image::Dictionary;
 use crate::pages::PAGE;
 
 /// The base image: memory and globals after instantiation, `_initialize` and
@@ -18,6 +19,9 @@ pub(crate) struct BaseImage {
     /// For each 4-KiB page, one more than its place in `stored`; 0 is a page of zeros.
     index: Vec<u32>,
     stored: Vec<[u8; PAGE]>,
+    /// What changes in every agent that begins, as the image of one that has
+    /// described itself has it.
+    pub(crate) dictionary: Option<Dictionary>,
     /// Over all of it; travels with snapshots.
     pub(crate) hash: Digest,
 }
@@ -32,6 +36,18 @@ impl BaseImage {
             Some(place) if *place > 0 => self.stored.get(*place as usize - 1).unwrap_or(&ZEROS),
             _ => &ZEROS,
         }
+    }
+
+    /// The base with these changes as the dictionary of its images.
+    pub(crate) fn with_dictionary(mut self, changes: &[u8]) -> Self {
+        if let Some(dictionary) = Dictionary::new(changes) {
+            let mut hasher = blake3::Hasher::new_derive_key("phoenix 2025 base and dictionary");
+            hasher.update(&self.hash.0);
+            hasher.update(changes);
+            self.hash = Digest(*hasher.finalize().as_bytes());
+            self.dictionary = Some(dictionary);
+        }
+        self
     }
 }
 
@@ -76,6 +92,7 @@ impl BaseBuilder {
             globals,
             index: self.index,
             stored: self.stored,
+            dictionary: None,
             hash: Digest(*hasher.finalize().as_bytes()),
         }
     }

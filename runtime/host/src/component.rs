@@ -106,7 +106,8 @@ impl Component {
             memory_bytes: self.host.max_memory_bytes,
             globals: movable.base.globals.len(),
         };
-        let image = image::decode(image, &limits)?;
+        let dictionary = movable.base.dictionary.as_ref();
+        let image = image::decode_with(image, &limits, dictionary)?;
         let expected = short(&movable.base.hash);
         if image.base != expected || image.wasm_pages < movable.base.wasm_pages {
             return Err(RestoreError::Base {

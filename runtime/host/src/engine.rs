@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use phoenix_core::{Digest, KindPolicy};
+use phoenix_core::KindPolicy;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
@@ -47,8 +47,8 @@ pub(crate) struct Shared {
     pub(crate) admission: AdmissionLimits,
     pub(crate) max_memory_bytes: u64,
     pub(crate) max_table_elements: u32,
-    /// Components in use, by digest and by whether they are movable.
-    pub(crate) admitted: Mutex<HashMap<(Digest, bool), Weak<Component>>>,
+    /// Components in use.
+    pub(crate) admitted: Mutex<HashMap<admit::Known, Weak<Component>>>,
 }
 
 /// A Wasm host. Cheap to clone; all clones are the same host.

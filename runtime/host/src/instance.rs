@@ -300,8 +300,12 @@ impl Instance {
             memory_bytes: u64::MAX,
             globals: usize::MAX,
         };
-        let image =
-            crate::image::decode(image, &limits).map_err(|error| refused(error.to_string()))?;
+        let dictionary = match &component.movable {
+            Ok(movable) => movable.base.dictionary.as_ref(),
+            Err(_) => None,
+        };
+        let image = crate::image::decode_with(image, &limits, dictionary)
+            .map_err(|error| refused(error.to_string()))?;
         self.failed = true;
         let mut store = open(&component, self.policy);
         let (instance, entry) =
@@ -356,6 +360,25 @@ impl Instance {
             Purpose::Base(builder) => Ok(builder.finish(shown)),
             _ => Err(wasmtime::format_err!("the reading changed its purpose")),
         }
+    }
+}
+
+impl Instance {
+    /// Reads what changes in every agent of a component that is being admitted.
+    pub(crate) fn read_common(
+        &mut self,
+        exports: &crate::access::AccessorExports,
+        base: &Arc<crate::base::BaseImage>,
+        stack: Option<crate::reading::Stack>,
+    ) -> wasmtime::Result<Vec<u8>> {
+        let finder = &self.component.host.finder;
+        let reading = Reading::of_changes(Purpose::Image, base, finder, stack);
+        self.store.set_epoch_deadline(NEVER);
+        self.store.set_hostcall_fuel(READING_FUEL);
+        let mut reading = exports.read(&mut self.store, &self.instance, reading)?;
+        let changes = reading.encoder.take_changes();
+        reading.reuse();
+        Ok(changes)
     }
 }
 

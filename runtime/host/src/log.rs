@@ -124,7 +124,7 @@ impl GuestLog {
 
 /// `text` with control characters made visible, so that no terminal obeys them.
 fn escape(text: &str) -> String {
-    if !text.chars().any(|c| is_hidden(c)) {
+    if !text.chars().any(is_hidden) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len() + 16);

@@ -1,8 +1,8 @@
 //! Reading an image that somebody else wrote.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 
+use super::compress::{self, Dictionary, Form};
 use super::{IMAGE_VERSION, PAGES_PER_WASM_PAGE};
 use crate::instrument::INSTRUMENTATION_VERSION;
 use crate::typed::{Kept, MAX_OPEN};
@@ -56,6 +56,9 @@ pub enum ImageError {
     /// The compressed part does not decompress to what was announced.
     #[error("its compressed part is damaged: {0}")]
     Compressed(String),
+    /// It was packed with a dictionary that is not at hand.
+    #[error("it was packed with its kind's dictionary, and is read without it")]
+    Dictionary,
     /// Bytes are left at the end.
     #[error("{0} bytes are left at its end")]
     Trailing(usize),
@@ -91,7 +94,19 @@ impl Image<'_> {
 }
 
 /// Reads an image and checks all of it.
+///
+/// One that was packed with its kind's dictionary cannot be read without it; a
+/// component that restores an image has it at hand.
 pub fn decode<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<Image<'a>, ImageError> {
+    decode_with(bytes, limits, None)
+}
+
+/// Reads an image and checks all of it.
+pub(crate) fn decode_with<'a>(
+    bytes: &'a [u8],
+    limits: &ImageLimits,
+    dictionary: Option<&Dictionary>,
+) -> Result<Image<'a>, ImageError> {
     let mut cursor = Cursor::new(bytes);
     version("format", cursor.byte("version")?, IMAGE_VERSION)?;
     let found = cursor.byte("version")?;
@@ -101,7 +116,7 @@ pub fn decode<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<Image<'a>, Im
     let kept = kept(&mut cursor)?;
     let globals = globals(&mut cursor, limits.globals)?;
     let (runs, pages) = runs(&mut cursor, wasm_pages * PAGES_PER_WASM_PAGE)?;
-    let changes = changes(&mut cursor, pages << 12)?;
+    let changes = changes(&mut cursor, pages << 12, dictionary)?;
     Ok(Image {
         base,
         wasm_pages: u32::try_from(wasm_pages).unwrap_or(u32::MAX),
@@ -194,12 +209,16 @@ fn runs(cursor: &mut Cursor<'_>, pages: u64) -> Result<(Vec<(u32, u32)>, u64), I
 }
 
 /// The rest of the image: pairs that stay within `room` bytes.
-fn changes<'a>(cursor: &mut Cursor<'a>, room: u64) -> Result<Cow<'a, [u8]>, ImageError> {
+fn changes<'a>(
+    cursor: &mut Cursor<'a>,
+    room: u64,
+    dictionary: Option<&Dictionary>,
+) -> Result<Cow<'a, [u8]>, ImageError> {
     let announced = cursor.varint("length of the changes")?;
     // A pair takes more bytes than it stands for only if it is at the very
     // beginning; a little more room is given than any encoder needs.
     let limit = room.saturating_add(64);
-    let length = announced >> 1;
+    let length = announced >> 2;
     if length > limit {
         return Err(ImageError::TooLarge {
             what: "length of the changes",
@@ -209,8 +228,16 @@ fn changes<'a>(cursor: &mut Cursor<'a>, room: u64) -> Result<Cow<'a, [u8]>, Imag
     }
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let rest = cursor.rest();
-    let changes: Cow<'a, [u8]> = if announced & 1 == 1 {
-        Cow::Owned(decompress(rest, length)?)
+    let form = announced & 3;
+    let changes: Cow<'a, [u8]> = if form == Form::Packed as u64 {
+        Cow::Owned(compress::unpack(rest, length, None)?)
+    } else if form == Form::WithDictionary as u64 {
+        let dictionary = dictionary.ok_or(ImageError::Dictionary)?;
+        Cow::Owned(compress::unpack(rest, length, Some(dictionary))?)
+    } else if form != Form::Plain as u64 {
+        return Err(ImageError::Form {
+            what: "the form of the changes",
+        });
     } else if rest.len() == length {
         Cow::Borrowed(rest)
     } else if rest.len() > length {
@@ -232,31 +259,6 @@ fn changes<'a>(cursor: &mut Cursor<'a>, room: u64) -> Result<Cow<'a, [u8]>, Imag
         })?;
     }
     Ok(changes)
-}
-
-thread_local! {
-    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
-fn decompress(bytes: &[u8], length: usize) -> Result<Vec<u8>, ImageError> {
-    let broken = |error: std::io::Error| ImageError::Compressed(error.to_string());
-    let out = DECOMPRESSOR.with_borrow_mut(|slot| {
-        if slot.is_none() {
-            *slot = Some(zstd::bulk::Decompressor::new().map_err(broken)?);
-        }
-        match slot {
-            Some(decompressor) => decompressor.decompress(bytes, length).map_err(broken),
-            None => Ok(Vec::new()),
-        }
-    })?;
-    if out.len() == length {
-        Ok(out)
-    } else {
-        Err(ImageError::Compressed(format!(
-            "{} bytes where {length} were announced",
-            out.len()
-        )))
-    }
 }
 
 struct Cursor<'a> {

@@ -1,8 +1,7 @@
 //! Writing an image.
 
-use std::cell::RefCell;
-
-use super::{COMPRESS_FROM, IMAGE_VERSION};
+use super::IMAGE_VERSION;
+use super::compress::{self, Form};
 use crate::base::BaseImage;
 use crate::instrument::INSTRUMENTATION_VERSION;
 use crate::pages::PAGE;
@@ -10,10 +9,6 @@ use crate::typed::Kept;
 
 /// Fewer zeros than this within changed bytes are written out: a new pair costs as much.
 const MIN_GAP: u64 = 4;
-
-thread_local! {
-    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
-}
 
 /// Collects the changed pages of one image. Reusable.
 #[derive(Debug, Default)]
@@ -115,15 +110,19 @@ impl Encoder {
             varint(out, *count as u64);
             end = first + count;
         }
-        let compressed = (self.changes.len() >= COMPRESS_FROM)
-            .then(|| compress(&self.changes))
-            .flatten()
-            .filter(|compressed| compressed.len() < self.changes.len());
-        varint(
-            out,
-            ((self.changes.len() as u64) << 1) | u64::from(compressed.is_some()),
-        );
-        out.extend_from_slice(compressed.as_deref().unwrap_or(&self.changes));
+        let packed = compress::pack(&self.changes, base.dictionary.as_ref());
+        let (form, bytes) = match &packed {
+            Some((form, packed)) => (*form, packed.as_slice()),
+            None => (Form::Plain, self.changes.as_slice()),
+        };
+        varint(out, ((self.changes.len() as u64) << 2) | form as u64);
+        out.extend_from_slice(bytes);
+    }
+
+    /// The changes collected so far, for a dictionary.
+    pub(crate) fn take_changes(&mut self) -> Vec<u8> {
+        self.pair();
+        std::mem::take(&mut self.changes)
     }
 }
 
@@ -141,19 +140,6 @@ fn changed_globals(out: &mut Vec<u8>, now: &[u64], base: &[u64]) {
         varint(out, now ^ base);
         next = index + 1;
     }
-}
-
-/// zstd at level 1, without anything in its frame that the image has already.
-fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|slot| {
-        if slot.is_none() {
-            let mut made = zstd::bulk::Compressor::new(1).ok()?;
-            made.include_contentsize(false).ok()?;
-            made.include_checksum(false).ok()?;
-            *slot = Some(made);
-        }
-        slot.as_mut()?.compress(bytes).ok()
-    })
 }
 
 pub(super) fn varint(out: &mut Vec<u8>, mut value: u64) {

@@ -269,13 +269,14 @@ fn reserved(name: &str) -> Result<(), Refusal> {
 fn check_state(survey: &Survey) -> Result<u32, Refusal> {
     let mut memory = None;
     for ((number, module), instances) in (0u32..).zip(&survey.modules).zip(&survey.instances) {
-        if module.memory.is_some() && !instances.is_empty() {
-            if let Some(first) = memory.replace(number) {
-                return Err(Refusal::SecondMemory {
-                    module: number,
-                    first,
-                });
-            }
+        if module.memory.is_some()
+            && !instances.is_empty()
+            && let Some(first) = memory.replace(number)
+        {
+            return Err(Refusal::SecondMemory {
+                module: number,
+                first,
+            });
         }
         if let Some(state) = module.state()
             && instances.len() > 1

@@ -26,7 +26,6 @@ impl monotonic_clock::Host for WasiState {
 }
 
 impl wall_clock::Host for WasiState {
-    #[expect(clippy::cast_possible_truncation, reason = "a remainder below 10^9")]
     fn now(&mut self) -> Result<wall_clock::Datetime> {
         Ok(wall_clock::Datetime {
             seconds: self.now / SECOND,
