@@ -171,7 +171,10 @@ fn an_answer_frame_reads_as_it_was_written() {
     let answer = answer();
     let mut reader = AnswerReader::new(&answer, 4).unwrap();
     let mut first = reader.next_answer().unwrap().unwrap();
-    assert_eq!((first.outcome, first.pending), (Outcome::Ok(payload(b"o")), 0));
+    assert_eq!(
+        (first.outcome, first.pending),
+        (Outcome::Ok(payload(b"o")), 0)
+    );
     for effect in effects() {
         assert_eq!(first.effects.next_effect().unwrap(), Some(effect));
     }

@@ -74,7 +74,7 @@ impl Runner {
                 &mut self.room,
                 out,
             )
-            .map_err(|(_, bad)| bad)
+            .map_err(|undone| undone.1)
             .unwrap();
     }
 

@@ -31,12 +31,15 @@ struct Send {
     done: Done,
 }
 
+/// A sequenced message without a verdict: its number, its send, its place there.
+type Sequenced = (u64, u64, usize);
+
 #[derive(Default)]
 struct Inner {
     asks: HashMap<u64, Waiting>,
     sends: HashMap<u64, Send>,
     /// Sequenced messages without a verdict, by client and agent.
-    sequenced: HashMap<(ClientId, AgentId), Vec<(u64, u64, usize)>>,
+    sequenced: HashMap<(ClientId, AgentId), Vec<Sequenced>>,
 }
 
 /// The table of waiting clients.

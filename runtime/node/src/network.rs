@@ -121,13 +121,13 @@ impl QuicPlace {
                 shared.announce_members();
             }
         }));
-        let transport = QuicTransport::bind(config, events)
+        let transport = QuicTransport::open(config, events)
             .map_err(|error| StartError::Listen(error.to_string()))?;
+        let own = transport.member().address;
+        attach(shared, transport.clone(), own.clone());
         for member in self.identity.members() {
             shared.learn(member);
         }
-        let own = transport.member().address;
-        attach(shared, transport.clone(), own.clone());
         let identity = self.identity;
         shared.remember_members(Box::new(move |members| {
             if let Err(error) = identity.set_members(members) {
@@ -142,6 +142,8 @@ impl QuicPlace {
                     .map_err(|error| error.to_string())
             }));
         }
+        // Only now: what is told to the node may make it send.
+        transport.start();
         Ok(Wire::Quic(transport))
     }
 }
@@ -166,9 +168,10 @@ impl Place {
         match self {
             Self::Alone => Ok(None),
             Self::Memory(network, node) => {
-                let transport = network.join(node, boot, events);
+                let transport = network.open(node, boot, events);
                 let address = transport.member().address;
                 attach(shared, transport.clone(), address);
+                transport.start();
                 Ok(Some(Wire::Memory(transport)))
             }
             Self::Quic(place) => place.connect(boot, events, shared).map(Some),

@@ -85,10 +85,6 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of a node, put together once"
-    )]
     pub(crate) fn new(
         node: NodeId,
         boot: u64,

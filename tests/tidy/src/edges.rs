@@ -204,7 +204,7 @@ fn wrong_vendor(room: Room, package: &Package, dependency: &Dependency) -> Optio
             package.name, package.dir, dependency.name
         ));
     }
-    if matches!(room, Room::Core | Room::Cluster) && WORLDLY.iter().any(|prefix| named(prefix)) {
+    if matches!(room, Room::Core | Room::Cluster) && WORLDLY.iter().any(named) {
         return Some(format!(
             "{} ({}) must not depend on {}: decisions do no I/O; take time, randomness and events as arguments and give back actions",
             package.name, package.dir, dependency.name
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_edges_of_the_design_pass() {
+    fn documented_edges_pass() {
         for (from, to) in [
             ("phoenix", "phoenix-node"),
             ("phoenix", "phoenix-gateway"),

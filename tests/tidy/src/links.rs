@@ -62,20 +62,39 @@ fn wrong_link(
         ));
     }
     let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
-    let path = path.strip_prefix("./").unwrap_or(path);
-    let path = if path.is_empty() { document } else { path };
-    if !exists(path.trim_end_matches('/')) {
+    let path = if path.is_empty() {
+        document.to_owned()
+    } else {
+        resolve(document, path)
+    };
+    if !exists(&path) {
         return Some(format!(
             "the link to {path} leads nowhere: mend the path or remove the link"
         ));
     }
-    let text = documents.get(path)?;
+    let text = documents.get(&path)?;
     if anchor.is_empty() || anchors(text).iter().any(|found| found == anchor) {
         return None;
     }
     Some(format!(
         "{path} has no heading #{anchor}: name one of its headings, in lower case with hyphens"
     ))
+}
+
+/// What `path` in `document` names, from the root.
+fn resolve(document: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = document.split('/').collect();
+    parts.pop();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    parts.join("/")
 }
 
 /// The lines that are not inside a fenced block, numbered from 1.
@@ -181,6 +200,17 @@ mod tests {
         ] {
             assert_eq!(faults(good), [], "{good}");
         }
+    }
+
+    #[test]
+    fn links_are_relative_to_their_document() {
+        let text = "[x](../README.md) [y](api.md)\n[z](README.md)";
+        let documents = BTreeMap::from([("docs/cli.md".to_owned(), text.to_owned())]);
+        let faults = check("docs/cli.md", &documents, |path| {
+            ["README.md", "docs/api.md"].contains(&path)
+        });
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert_eq!(faults[0].line, 2);
     }
 
     #[test]

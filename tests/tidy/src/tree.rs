@@ -153,13 +153,18 @@ impl Tree {
         Ok(found)
     }
 
-    /// The Markdown files that lie at the root.
+    /// The Markdown files at the root and in `docs`.
     pub fn documents(&self) -> Result<Vec<String>, TreeError> {
-        let mut found: Vec<_> = entries(&self.root)?
-            .into_iter()
-            .filter(|path| path.extension().is_some_and(|end| end == "md"))
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect();
+        let mut found = Vec::new();
+        if self.exists("docs") {
+            self.collect("docs", "md", &mut found)?;
+        }
+        found.extend(
+            entries(&self.root)?
+                .into_iter()
+                .filter(|path| path.extension().is_some_and(|end| end == "md"))
+                .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())),
+        );
         found.sort();
         Ok(found)
     }

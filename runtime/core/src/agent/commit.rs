@@ -114,11 +114,11 @@ impl Agent {
         names: &mut Names,
         room: &mut BatchRoom,
         out: &mut Actions,
-    ) -> Result<(), (Batch, BadAnswer)> {
+    ) -> Result<(), Box<(Batch, BadAnswer)>> {
         let mut effects = Vec::new();
         let turns = match self.check(&batch, answer, policy, &mut effects) {
             Ok(turns) => turns,
-            Err(bad) => return Err((batch, bad)),
+            Err(bad) => return Err(Box::new((batch, bad))),
         };
         let mut commit = Commit {
             policy,
@@ -176,8 +176,8 @@ impl Agent {
         let mut new_asks = Vec::new();
         let mut answered = Vec::new();
         let mut deferred_senders: Vec<&Sender> = Vec::new();
-        let mut number = batch.first_turn;
-        for entry in batch.entries.iter().filter(|entry| entry.skip.is_none()) {
+        let put = batch.entries.iter().filter(|entry| entry.skip.is_none());
+        for (number, entry) in (batch.first_turn..).zip(put) {
             let Some(mut turn) = reader.next_answer()? else {
                 break;
             };
@@ -211,7 +211,6 @@ impl Agent {
                 pending: turn.pending,
                 effects: (from, effects.len()),
             });
-            number += 1;
         }
         reader.next_answer()?;
         self.check_room(effects, batch, policy)?;

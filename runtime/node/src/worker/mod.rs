@@ -284,10 +284,11 @@ impl Worker {
     fn tick(&mut self, slot: u32) {
         let now = self.now.millis();
         let mut actions = std::mem::take(&mut self.actions);
-        if let Some(awake) = self.awake_mut(slot) {
-            if awake.agent.next_wake() <= now && !awake.frozen {
-                awake.agent.tick(now, &mut actions);
-            }
+        if let Some(awake) = self.awake_mut(slot)
+            && awake.agent.next_wake() <= now
+            && !awake.frozen
+        {
+            awake.agent.tick(now, &mut actions);
         }
         self.actions = actions;
         self.perform(slot);

@@ -432,11 +432,12 @@ impl Worker {
             TargetAction::Activate { epoch } => self.activate(migration, epoch),
             TargetAction::Run => {
                 if let Some(slot) = self.table.get(&plan.agent).copied() {
-                    if let Some(awake) = self.awake_mut(slot) {
+                    let came = |awake: &&mut Awake| awake.arrived_by == Some(migration);
+                    if let Some(awake) = self.awake_mut(slot).filter(came) {
                         awake.frozen = false;
+                        count(&self.shared.counters.arrivals);
+                        self.tick(slot);
                     }
-                    count(&self.shared.counters.arrivals);
-                    self.tick(slot);
                 }
             }
             TargetAction::Drop => self.drop_copy(migration, &plan.agent),
@@ -505,6 +506,7 @@ impl Worker {
         let mut awake = self.new_awake(snapshot.agent, kind, 0, rollback);
         awake.seating = Seating::Live(instance);
         awake.frozen = true;
+        awake.arrived_by = Some(migration);
         self.movement.staged.insert(migration, awake);
         Ok(())
     }
@@ -529,7 +531,9 @@ impl Worker {
             return;
         };
         let waiting = match self.awake_mut(slot) {
-            Some(awake) if awake.frozen => awake.agent.take_unshipped(),
+            Some(awake) if awake.frozen && awake.arrived_by == Some(migration) => {
+                awake.agent.take_unshipped()
+            }
             _ => return,
         };
         self.remove(slot, agent);

@@ -82,6 +82,7 @@ impl Worker {
             quarantined: None,
             unmovable: None,
             moving: None,
+            arrived_by: None,
             frozen: false,
             freeze_wanted: false,
             sleepers: Vec::new(),

@@ -55,6 +55,8 @@ pub(crate) struct Awake {
     pub(crate) unmovable: Option<Arc<str>>,
     /// The attempt to move it away, while there is one.
     pub(crate) moving: Option<MigrationId>,
+    /// The attempt it came here by, if it came.
+    pub(crate) arrived_by: Option<MigrationId>,
     /// No turn runs: it is leaving, or has arrived and is not released yet.
     pub(crate) frozen: bool,
     /// A move waits for the running turn to end.

@@ -157,7 +157,8 @@ impl Worker {
             &mut self.room,
             &mut self.actions,
         );
-        if let Err((mut batch, bad)) = committed {
+        if let Err(undone) = committed {
+            let (mut batch, bad) = *undone;
             batch.frame = frame;
             return Some((batch, bad));
         }
