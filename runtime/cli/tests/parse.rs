@@ -3,6 +3,13 @@
 //! `PHOENIX_FUZZ_CASES=100000 cargo test --release -p phoenix --test parse` is
 //! the long form; without the variable a small sample is tried.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 

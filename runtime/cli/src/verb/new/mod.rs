@@ -24,7 +24,7 @@ pub(crate) struct NewArgs {
     sdk: Option<PathBuf>,
 }
 
-/// What is created, with `{name}`, `{crate}`, `{struct}` and `{sdk}` filled in.
+/// What is created, with `{name}`, `{struct}`, `{sdk}` and `{channel}` filled in.
 const FILES: [(&str, &str); 4] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
     (
@@ -34,6 +34,9 @@ const FILES: [(&str, &str); 4] = [
     (".gitignore", include_str!("template/gitignore.in")),
     ("src/lib.rs", include_str!("template/lib.rs.in")),
 ];
+
+/// The toolchain Phoenix is built with, which is known to build its SDK.
+const TOOLCHAIN: &str = include_str!("../../../../../rust-toolchain.toml");
 
 /// Names that a crate or a struct cannot have.
 const RESERVED: [&str; 10] = [
@@ -157,7 +160,16 @@ fn fill(template: &str, name: &str, sdk: &str) -> String {
     template
         .replace("{name}", name)
         .replace("{struct}", &struct_name(name))
+        .replace("{channel}", channel())
         .replace("{sdk}", &sdk)
+}
+
+fn channel() -> &'static str {
+    TOOLCHAIN
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = ")?.trim().strip_prefix('"'))
+        .and_then(|rest| rest.split('"').next())
+        .unwrap_or("stable")
 }
 
 /// `order-book` as `OrderBook`.
@@ -199,6 +211,10 @@ mod tests {
             parsed["dependencies"]["phoenix-sdk"]["path"].as_str(),
             Some("/sdk \"x\"")
         );
+        let toolchain = fs::read_to_string(dir.join("rust-toolchain.toml")).unwrap();
+        let parsed: toml::Table = toolchain.parse().unwrap();
+        let channel = parsed["toolchain"]["channel"].as_str().unwrap();
+        assert!(channel.starts_with("1."), "{channel}");
         let again = create(&dir, "order-book", Path::new("/sdk")).unwrap_err();
         assert!(again.to_string().contains("is there already"));
     }
