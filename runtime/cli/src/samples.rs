@@ -2,6 +2,10 @@
 
 use embedded::AGENTS;
 
+#[allow(
+    unreachable_pub,
+    reason = "the build script writes it for any place it may be included in"
+)]
 mod embedded {
     //! Name and component of each, as the build script writes them.
     include!(concat!(env!("OUT_DIR"), "/agents.rs"));

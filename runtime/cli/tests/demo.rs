@@ -8,9 +8,9 @@
     reason = "a test that goes wrong should stop there"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -56,16 +56,24 @@ fn assert_verified(output: &Output) -> Value {
     object
 }
 
+/// Every process there is, and its command.
+fn processes() -> impl Iterator<Item = (u32, String)> {
+    std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let pid = path.file_name()?.to_str()?.parse().ok()?;
+        let command = std::fs::read(path.join("cmdline")).ok()?;
+        Some((pid, String::from_utf8_lossy(&command).into_owned()))
+    })
+}
+
 /// No process that was started with `directory` in its arguments is left, and
 /// nothing lies in it.
 fn assert_clean(directory: &Path) {
     let needle = directory.to_str().unwrap();
-    for entry in std::fs::read_dir("/proc").unwrap() {
-        let command = entry.unwrap().path().join("cmdline");
-        let text = std::fs::read(command).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        assert!(!text.contains(needle), "left behind: {text}");
-    }
+    let left: Vec<_> = processes()
+        .filter(|(_, command)| command.contains(needle))
+        .collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
     let left: Vec<_> = std::fs::read_dir(directory).unwrap().collect();
     assert!(left.is_empty(), "left behind: {left:?}");
 }
@@ -166,37 +174,57 @@ fn kept_data_is_where_it_is_said_to_be() {
     assert!(left.join("node-1.log").is_file());
 }
 
+/// A demo under way, its nodes under `directory`: it has come to the feed.
+fn begun(directory: &Path) -> (Child, impl Iterator<Item = String>) {
+    let mut child = demo(directory, &["--lines", "200000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = Vec::new();
+    let errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut errors = errors.map_while(Result::ok);
+    while said.last().is_none_or(|line| line != "feeding") {
+        match errors.next() {
+            Some(line) => said.push(line),
+            None => panic!("it ends before the feed: {said:#?}"),
+        }
+    }
+    (child, errors)
+}
+
+fn signal(process: u32, signal: Signal) {
+    let pid = Pid::from_raw(process.try_into().unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
 #[test]
 fn an_interrupt_leaves_nothing_behind() {
-    for signal in [Signal::INT, Signal::TERM] {
+    for interrupt in [Signal::INT, Signal::TERM] {
         let directory = tempdir().unwrap();
-        let mut child = demo(directory.path(), &["--lines", "200000"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = Vec::new();
-        let errors = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut errors = errors.map_while(Result::ok);
-        while said.last().is_none_or(|line| line != "feeding") {
-            match errors.next() {
-                Some(line) => said.push(line),
-                None => panic!("it ends before the feed: {said:#?}"),
-            }
-        }
-        let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-        let mut out = String::new();
-        child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut out)
-            .unwrap();
-        let status = child.wait().unwrap();
-        assert_eq!(status.code(), Some(130), "{out}");
+        let (mut child, errors) = begun(directory.path());
+        signal(child.id(), interrupt);
+        let rest: Vec<_> = errors.collect();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:#?}");
         assert_clean(directory.path());
     }
+}
+
+#[test]
+fn a_node_that_dies_ends_the_demo() {
+    let directory = tempdir().unwrap();
+    let (mut child, errors) = begun(directory.path());
+    let (second, _) = processes()
+        .find(|(_, command)| {
+            command.contains(&format!("{}/", directory.path().display()))
+                && command.contains("/node-2")
+        })
+        .expect("there is a second node");
+    signal(second, Signal::KILL);
+    let rest = errors.collect::<Vec<_>>().join(" ");
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+    assert!(rest.contains("node 2 has ended"), "{rest}");
+    assert_clean(directory.path());
 }
 
 #[test]

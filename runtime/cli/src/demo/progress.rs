@@ -29,11 +29,13 @@ pub(super) struct Progress {
 impl Progress {
     /// Begins.
     pub(super) fn new() -> Self {
-        Self {
-            bar: std::io::stderr()
-                .is_terminal()
-                .then(ProgressBar::new_spinner),
+        let bar = std::io::stderr()
+            .is_terminal()
+            .then(ProgressBar::new_spinner);
+        if let Some(bar) = &bar {
+            bar.enable_steady_tick(LIVE);
         }
+        Self { bar }
     }
 
     /// Shows nothing on a terminal.
