@@ -76,6 +76,8 @@ pub struct Image<'a> {
     pub globals: Vec<(usize, u64)>,
     /// Runs of changed pages of 4 KiB: first, and how many.
     pub runs: Vec<(u32, u32)>,
+    /// Whether the changes need the kind's dictionary, and were left unread.
+    pub packed: bool,
     changes: Cow<'a, [u8]>,
 }
 
@@ -95,10 +97,10 @@ impl Image<'_> {
 
 /// Reads an image and checks all of it.
 ///
-/// One that was packed with its kind's dictionary cannot be read without it; a
-/// component that restores an image has it at hand.
+/// What was packed with its kind's dictionary stays unread: only a component that
+/// restores the image has it at hand. [`Image::packed`] says so.
 pub fn decode<'a>(bytes: &'a [u8], limits: &ImageLimits) -> Result<Image<'a>, ImageError> {
-    decode_with(bytes, limits, None)
+    read(bytes, limits, &Packed::Left)
 }
 
 /// Reads an image and checks all of it.
@@ -106,6 +108,20 @@ pub(crate) fn decode_with<'a>(
     bytes: &'a [u8],
     limits: &ImageLimits,
     dictionary: Option<&Dictionary>,
+) -> Result<Image<'a>, ImageError> {
+    read(bytes, limits, &Packed::Read(dictionary))
+}
+
+/// What is done with changes that need a dictionary.
+enum Packed<'d> {
+    Left,
+    Read(Option<&'d Dictionary>),
+}
+
+fn read<'a>(
+    bytes: &'a [u8],
+    limits: &ImageLimits,
+    packed: &Packed<'_>,
 ) -> Result<Image<'a>, ImageError> {
     let mut cursor = Cursor::new(bytes);
     version("format", cursor.byte("version")?, IMAGE_VERSION)?;
@@ -116,14 +132,15 @@ pub(crate) fn decode_with<'a>(
     let kept = kept(&mut cursor)?;
     let globals = globals(&mut cursor, limits.globals)?;
     let (runs, pages) = runs(&mut cursor, wasm_pages * PAGES_PER_WASM_PAGE)?;
-    let changes = changes(&mut cursor, pages << 12, dictionary)?;
+    let changes = changes(&mut cursor, pages << 12, packed)?;
     Ok(Image {
         base,
         wasm_pages: u32::try_from(wasm_pages).unwrap_or(u32::MAX),
         kept,
         globals,
         runs,
-        changes,
+        packed: changes.is_none(),
+        changes: changes.unwrap_or_default(),
     })
 }
 
@@ -212,8 +229,8 @@ fn runs(cursor: &mut Cursor<'_>, pages: u64) -> Result<(Vec<(u32, u32)>, u64), I
 fn changes<'a>(
     cursor: &mut Cursor<'a>,
     room: u64,
-    dictionary: Option<&Dictionary>,
-) -> Result<Cow<'a, [u8]>, ImageError> {
+    packed: &Packed<'_>,
+) -> Result<Option<Cow<'a, [u8]>>, ImageError> {
     let announced = cursor.varint("length of the changes")?;
     // A pair takes more bytes than it stands for only if it is at the very
     // beginning; a little more room is given than any encoder needs.
@@ -232,6 +249,9 @@ fn changes<'a>(
     let changes: Cow<'a, [u8]> = if form == Form::Packed as u64 {
         Cow::Owned(compress::unpack(rest, length, None)?)
     } else if form == Form::WithDictionary as u64 {
+        let Packed::Read(dictionary) = packed else {
+            return Ok(None);
+        };
         let dictionary = dictionary.ok_or(ImageError::Dictionary)?;
         Cow::Owned(compress::unpack(rest, length, Some(dictionary))?)
     } else if form != Form::Plain as u64 {
@@ -258,7 +278,7 @@ fn changes<'a>(
             limit: left,
         })?;
     }
-    Ok(changes)
+    Ok(Some(changes))
 }
 
 struct Cursor<'a> {
