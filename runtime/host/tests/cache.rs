@@ -65,7 +65,10 @@ fn a_second_start_loads_what_the_first_compiled() {
 }
 
 /// Ways to spoil a file.
-fn spoils() -> Vec<(&'static str, fn(&mut Vec<u8>))> {
+/// A way to spoil a file, by name.
+type Spoil = (&'static str, fn(&mut Vec<u8>));
+
+fn spoils() -> Vec<Spoil> {
     vec![
         ("flipped at the front", |bytes| bytes[3] ^= 1),
         ("flipped in the MAC", |bytes| bytes[20] ^= 1),

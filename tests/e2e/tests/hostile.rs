@@ -23,14 +23,10 @@ fn cluster() -> Cluster {
         max_attempts: 2,
         ..KindPolicy::default()
     };
-    cluster.deploy(
-        "hostile",
-        &phoenix_support::guest("hostile"),
-        policy.clone(),
-    );
+    cluster.deploy("hostile", phoenix_support::guest("hostile"), policy.clone());
     cluster.deploy(
         "counter",
-        &phoenix_support::agent("counter"),
+        phoenix_support::agent("counter"),
         KindPolicy::default(),
     );
     cluster

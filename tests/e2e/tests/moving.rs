@@ -31,7 +31,7 @@ fn sequences(nodes: usize, seed: u64) -> Cluster {
         ..KindPolicy::default()
     };
     let component = phoenix_support::guest("sequence");
-    cluster.deploy("sequence", &component, policy);
+    cluster.deploy("sequence", component, policy);
     cluster
 }
 

@@ -9,7 +9,7 @@ fn counters() -> Cluster {
     let cluster = Cluster::new(1, 1);
     cluster.deploy(
         "counter",
-        &phoenix_support::agent("counter"),
+        phoenix_support::agent("counter"),
         KindPolicy::default(),
     );
     cluster

@@ -21,7 +21,7 @@ fn a_thousand_messages_and_a_trap_leave_a_thousand() {
             ..KindPolicy::default()
         };
         let kind = format!("hostile-{name}");
-        cluster.deploy(&kind, &component, policy);
+        cluster.deploy(&kind, component, policy);
         let agent = format!("{kind}/a");
         for chunk in 0..10u64 {
             let batch = (1..=100)

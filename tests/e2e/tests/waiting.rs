@@ -15,7 +15,7 @@ fn relays(nodes: usize, seed: u64) -> Cluster {
         idle_after: Millis(60_000),
         ..KindPolicy::default()
     };
-    cluster.deploy("relay", &phoenix_support::guest("relay"), policy);
+    cluster.deploy("relay", phoenix_support::guest("relay"), policy);
     cluster
 }
 

@@ -122,7 +122,7 @@ fn other_languages_print_before_and_after_they_moved() {
 #[test]
 fn sequence_tells_gaps_from_repetitions() {
     let (component, mut agent) = begin(guest("sequence"));
-    let mut hear = |agent: &mut Agent, source: &str, n: u64| {
+    let hear = |agent: &mut Agent, source: &str, n: u64| {
         agent
             .run(Input::Message {
                 source,

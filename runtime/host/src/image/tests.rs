@@ -48,7 +48,7 @@ fn apply(base: &BaseImage, image: &Image<'_>) -> Vec<u8> {
         .flat_map(|(first, count)| *first as usize..(first + count) as usize)
         .collect();
     for (at, bytes) in image.changes() {
-        for (at, byte) in (at as usize..).zip(bytes) {
+        for (at, byte) in (usize::try_from(at).unwrap()..).zip(bytes) {
             memory[places[at / PAGE] * PAGE + at % PAGE] ^= byte;
         }
     }

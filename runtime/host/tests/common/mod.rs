@@ -100,6 +100,7 @@ pub const NO_HASH: Digest = Digest([0; 32]);
 
 /// A framed agent in WAT. It answers every turn with a description of itself
 /// that declares `handlers` empty and, if asked to, a stack from 0 to 65,536.
+#[derive(Default)]
 pub struct Wat {
     /// Component items before the module: imports and lowered functions.
     pub before: &'static str,
@@ -111,18 +112,6 @@ pub struct Wat {
     /// Arguments of the module's instantiation.
     pub with: &'static str,
     pub stack: bool,
-}
-
-impl Default for Wat {
-    fn default() -> Self {
-        Self {
-            before: "",
-            items: String::new(),
-            body: String::new(),
-            with: "",
-            stack: false,
-        }
-    }
 }
 
 impl Wat {
