@@ -1,6 +1,12 @@
 //! Compiled components on disk: used when they are as they were written,
 //! compiled anew when they are not, and never a danger to running agents.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
 
 mod common;
 
@@ -64,10 +70,10 @@ fn a_second_start_loads_what_the_first_compiled() {
     assert_eq!(before.ino(), after.ino(), "it was not written again");
 }
 
-/// Ways to spoil a file.
 /// A way to spoil a file, by name.
 type Spoil = (&'static str, fn(&mut Vec<u8>));
 
+/// Ways to spoil a file.
 fn spoils() -> Vec<Spoil> {
     vec![
         ("flipped at the front", |bytes| bytes[3] ^= 1),

@@ -1,6 +1,12 @@
 //! The same script gives the same snapshot, wherever and however it is taken;
 //! and what goes on from a snapshot stays the same as what was never stopped.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
 
 mod common;
 

@@ -1,5 +1,11 @@
 //! What a snapshot holds besides memory, and what keeps one from being taken.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
 
 mod common;
 
