@@ -226,7 +226,6 @@ fn settings(config: &HostConfig, slots: u32) -> wasmtime::Result<Config> {
         .max_tables_per_component(u32::try_from(limits::MAX_TABLES).unwrap_or(u32::MAX))
         .max_memories_per_component(u32::try_from(limits::MAX_MEMORIES).unwrap_or(u32::MAX))
         .max_tables_per_module(u32::try_from(limits::MAX_TABLES).unwrap_or(u32::MAX))
-        .max_memories_per_module(u32::try_from(limits::MAX_MEMORIES).unwrap_or(u32::MAX))
         .table_elements(config.max_table_elements as usize)
         .max_memory_size(usize::try_from(config.max_memory_bytes).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT)

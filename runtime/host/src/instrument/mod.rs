@@ -56,7 +56,6 @@ pub(crate) fn features() -> WasmFeatures {
         WasmFeatures::EXTENDED_CONST
             | WasmFeatures::TAIL_CALL
             | WasmFeatures::RELAXED_SIMD
-            | WasmFeatures::MULTI_MEMORY
             | WasmFeatures::COMPONENT_MODEL,
     );
     features.remove(WasmFeatures::GC_TYPES);
@@ -111,9 +110,11 @@ impl<E: std::fmt::Display> From<wasm_encoder::reencode::Error<E>> for Failure {
 
 /// Checks that `bytes` is a component of the proposals agents may use.
 ///
-/// Shared memories pass here, so that the survey can refuse them by name.
+/// Shared and further memories pass here, so that the survey can refuse them
+/// by name; the engine compiles neither.
 pub(crate) fn validate(bytes: &[u8]) -> Result<Types, wasmparser::BinaryReaderError> {
-    Validator::new_with_features(features() | WasmFeatures::THREADS).validate_all(bytes)
+    let named = WasmFeatures::THREADS | WasmFeatures::MULTI_MEMORY;
+    Validator::new_with_features(features() | named).validate_all(bytes)
 }
 
 /// Instruments a valid component.
