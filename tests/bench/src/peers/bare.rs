@@ -6,7 +6,9 @@ use phoenix_wit::{
     AnswerReader, Delivery, Effect, FrameWriter, Input, Outcome, Payload, Reply, Turn,
 };
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 /// The `agent-framed` world, as any wasmtime user would bind it.
@@ -27,6 +29,8 @@ mod contract {
 const MAX_INSTANCES: u32 = 2_000;
 /// Linear memory of one, bytes; as a kind's default policy.
 const MAX_MEMORY: usize = 64 << 20;
+/// Elements of one table; as the host's default.
+const MAX_TABLE: usize = 100_000;
 /// Further away than any bench runs: the epoch is checked, as in the host, and never reached.
 const NO_DEADLINE: u64 = 1 << 60;
 /// Messages in one frame; as a kind's default policy.
@@ -97,19 +101,23 @@ impl Bare {
     }
 }
 
-/// The host's engine settings, as far as they matter for speed.
+/// The host's engine settings, all that matter for speed.
 fn config() -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(MAX_INSTANCES)
         .total_core_instances(MAX_INSTANCES * 5)
         .total_memories(MAX_INSTANCES)
-        .total_tables(MAX_INSTANCES * 2)
-        .max_memory_size(MAX_MEMORY);
+        .total_tables(MAX_INSTANCES * 4)
+        .table_elements(MAX_TABLE)
+        .max_memory_size(MAX_MEMORY)
+        .linear_memory_keep_resident(0)
+        .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();
     config
         .concurrency_support(false)
         .epoch_interruption(true)
         .memory_init_cow(true)
+        .max_wasm_stack(1 << 20)
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -26,7 +26,7 @@ pub(super) fn row_4m() -> Row {
     row("migration_pause_4m", "4 MiB", || open(4 << 20))
 }
 
-/// The design sets bar and aim for 64 KiB; the other sizes are held to the same.
+/// Bar and aim are meant for 64 KiB; the other sizes are held to the same.
 fn row(name: &'static str, size: &'static str, open: fn() -> anyhow::Result<Pair>) -> Row {
     Row {
         name,

@@ -42,8 +42,8 @@ pub(super) fn against_bare_calls() -> Row {
         what: "the same, beside calls of both components with frames and nothing between",
         unit: "ns",
         peer_name: "bare framed calls of both components",
-        // The design sets none against a bare loop. This is what the bar against
-        // Erlang allows, three times about 100 ns, over the loop's 50 ns.
+        // What the bar against Erlang allows, three times about 100 ns, over the
+        // bare loop's 50 ns.
         bar: 6.0,
         aim: 2.0,
         max_rounds: u32::MAX,
