@@ -2,9 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::fs;
-use std::path::Path;
 
-use phoenix_build::{Build, BuildError, Misfit, shared_target_dir};
+use phoenix_build::{Build, BuildError, Misfit};
 
 const PACKAGE: &str = "[workspace]\n[package]\nname = \"sample\"\nedition = \"2024\"\n";
 const CDYLIB: &str = "[lib]\ncrate-type = [\"cdylib\"]\n";
@@ -17,12 +16,9 @@ fn build(files: &[(&str, &str)], with: impl FnOnce(Build) -> Build) -> BuildErro
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let build = Build::new(dir.path()).target_dir(target_dir());
+    // Its own: other tests' crates have the same name.
+    let build = Build::new(dir.path()).target_dir(dir.path().join("target"));
     with(build).run().map(|_| ()).unwrap_err()
-}
-
-fn target_dir() -> std::path::PathBuf {
-    shared_target_dir(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
 fn help(error: &BuildError) -> String {

@@ -262,14 +262,13 @@ fn state() -> Vec<Refused> {
                 ..Framed::default()
             },
         ),
-        never(
+        fixed(
             "two memories in one module",
+            "second memory",
             Framed {
                 module: "(memory $second 1)",
                 ..Framed::default()
-            }
-            .component(),
-            "second memory",
+            },
         ),
         fixed(
             "two modules with a memory each",
