@@ -262,13 +262,14 @@ fn state() -> Vec<Refused> {
                 ..Framed::default()
             },
         ),
-        fixed(
+        never(
             "two memories in one module",
-            "second memory",
             Framed {
                 module: "(memory $second 1)",
                 ..Framed::default()
-            },
+            }
+            .component(),
+            "second memory",
         ),
         fixed(
             "two modules with a memory each",
