@@ -44,6 +44,8 @@ impl Ours {
     /// Two nodes of one cluster, joined over QUIC on loopback, with one worker each.
     pub(crate) fn pair() -> anyhow::Result<[Self; 2]> {
         let first = Self::start(|config| NodeConfig {
+            // Nodes in one process share its address space.
+            max_resident: Some(200),
             listen: Some("127.0.0.1:0".to_owned()),
             ..config
         })?;
@@ -52,6 +54,8 @@ impl Ours {
             bail!("no join token came");
         };
         let second = Self::start(|config| NodeConfig {
+            // Nodes in one process share its address space.
+            max_resident: Some(200),
             listen: Some("127.0.0.1:0".to_owned()),
             join: Some(token.clone()),
             ..config
@@ -180,6 +184,19 @@ impl Ours {
         match self.request(self.calling(agent, method, arguments)?)? {
             Response::Called(Reply::Ok(payload)) => Ok(rmp_serde::from_slice(&payload.bytes)?),
             other => bail!("{agent} answered {method} with {other:?}"),
+        }
+    }
+
+    /// Creates an agent on this node.
+    pub(crate) fn spawn(&self, agent: &str) -> anyhow::Result<()> {
+        let request = Request::Spawn {
+            agent: AgentId::new(agent)?,
+            config: Payload::default(),
+            on: Some(self.id()),
+        };
+        match self.request(request)? {
+            Response::Spawned { .. } => Ok(()),
+            other => bail!("spawning ended as {other:?}"),
         }
     }
 

@@ -48,6 +48,8 @@ fn open(size: u32) -> anyhow::Result<Pair> {
     let nodes = Ours::pair()?;
     let [first, second] = &nodes;
     first.deploy("blob", guest("blob"), NEVER)?;
+    // On the node that has the kind for sure; the other fetches it with the first move.
+    first.spawn("blob/a")?;
     let _: u64 = first.call("blob/a", "fill", &(size, 1))?;
     let mut places = [second.id(), first.id()].into_iter().cycle();
     let mut peer = Quic::new(guest("blob"), "ping")?;
