@@ -335,6 +335,16 @@ impl Shared {
         Ok(info)
     }
 
+    /// The nodes a listing is also asked of: all others, unless it is of one node
+    /// or was passed on by one that asks them itself.
+    fn asked_too(&self, node: Option<NodeId>, from: Option<NodeId>) -> Vec<NodeId> {
+        if node.is_none() && from.is_none() {
+            self.connected()
+        } else {
+            Vec::new()
+        }
+    }
+
     fn list_agents(
         self: &Arc<Self>,
         kind: Option<KindName>,
@@ -360,11 +370,7 @@ impl Shared {
             self.control_at(node, request(Some(node)), done);
             return;
         }
-        let others = if node.is_none() && from.is_none() {
-            self.connected()
-        } else {
-            Vec::new()
-        };
+        let others = self.asked_too(node, from);
         let merge = move |lists: Vec<Response>| {
             let mut all: Vec<AgentInfo> = lists
                 .into_iter()
@@ -454,11 +460,7 @@ impl Shared {
             self.control_at(node, request, done);
             return;
         }
-        let others = if node.is_none() && from.is_none() {
-            self.connected()
-        } else {
-            Vec::new()
-        };
+        let others = self.asked_too(node, from);
         let merge = move |lists: Vec<Response>| {
             let mut all: Vec<DeadLetter> = lists
                 .into_iter()

@@ -10,7 +10,7 @@ use phoenix_core::{
     Refusal, Sender, SpawnPolicy,
 };
 
-use crate::counters::{count, count_by};
+use crate::counters::count;
 use crate::kinds::{Kind, Known};
 use crate::worker::slot::Slot;
 use crate::worker::{Event, Worker};
@@ -462,7 +462,6 @@ impl Worker {
         let (node, generation, held) = (*node, *generation, std::mem::take(held));
         self.routes.switching.retain(|other| other != agent);
         self.went_to(agent.clone(), node, generation);
-        count_by(&self.shared.counters.forwarded, 0);
         for envelope in held {
             self.deliver(envelope, None);
         }
