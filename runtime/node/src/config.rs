@@ -1,10 +1,13 @@
 //! What a node is started with, validated.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_cluster::MigrationLimits;
 use phoenix_core::Millis;
+
+use crate::witness::Witness;
 
 /// A node's configuration. The CLI makes it from file, environment and flags.
 #[derive(Clone, Debug)]
@@ -33,8 +36,13 @@ pub struct NodeConfig {
     pub dead_letters: usize,
     /// How long a migration may take before it is given up while that is possible.
     pub migration_timeout: Duration,
+    /// How long a connected node may leave the next step of a migration undone,
+    /// fetching the component included, before the other side goes on without it.
+    pub migration_patience: Duration,
     /// Bytes of compressed snapshots and mailbox one moving agent may have.
     pub max_shipment: u64,
+    /// Who sees every commit, in tests.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 impl NodeConfig {
@@ -52,7 +60,9 @@ impl NodeConfig {
             log_lines: 10_000,
             dead_letters: 1_000,
             migration_timeout: Duration::from_secs(10),
+            migration_patience: Duration::from_secs(60),
             max_shipment: 256 << 20,
+            witness: None,
         }
     }
 
@@ -66,10 +76,12 @@ impl NodeConfig {
 
     /// The bounds of migrations.
     pub(crate) fn migration_limits(&self) -> MigrationLimits {
-        let span = u64::try_from(self.migration_timeout.as_millis()).unwrap_or(u64::MAX);
+        let millis = |span: Duration| Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
         MigrationLimits {
             image_bytes: self.max_shipment,
-            stage_within: Millis(span),
+            stage_within: millis(self.migration_timeout),
+            prepare_within: millis(self.migration_patience),
+            patience: millis(self.migration_patience),
             ..MigrationLimits::default()
         }
     }

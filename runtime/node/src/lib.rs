@@ -22,9 +22,11 @@ mod seat;
 mod shared;
 mod start;
 mod ticker;
+mod witness;
 mod worker;
 
 pub use config::NodeConfig;
 pub use network::Network;
 pub use phoenix_host::compile_worker;
 pub use start::{Node, StartError};
+pub use witness::{Committed, Witness};

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use phoenix_core::agent::{BadAnswer, Batch, Failed};
-use phoenix_core::{DeadReason, Level, Millis, NodeId, PeerMessage};
+use phoenix_core::{DeadReason, Epoch, Level, Millis, NodeId, PeerMessage};
 use phoenix_host::{Answer, Fault, GuestLine};
 
 use crate::counters::{count, count_by};
+use crate::witness::Committed;
 use crate::worker::Worker;
 use crate::worker::job::{Ended, Job, Seating};
 use crate::worker::slot::Slot;
@@ -143,7 +144,7 @@ impl Worker {
         batch: Batch,
         answer: Option<Bytes>,
     ) -> Option<(Batch, BadAnswer)> {
-        let turns = u64::from(batch.turns());
+        let (turn, turns) = (batch.first_turn(), u64::from(batch.turns()));
         let mut batch = batch;
         let frame = std::mem::take(&mut batch.frame);
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
@@ -161,6 +162,20 @@ impl Worker {
             let (mut batch, bad) = *undone;
             batch.frame = frame;
             return Some((batch, bad));
+        }
+        if let Some(witness) = &self.shared.config.witness {
+            witness.committed(&Committed {
+                agent: awake.agent.id(),
+                incarnation: awake.agent.incarnation(),
+                epoch: Epoch {
+                    generation: awake.generation,
+                    term: self.shared.boot,
+                },
+                node: self.shared.node,
+                turn,
+                turns,
+                verdicts: &self.actions.acknowledge,
+            });
         }
         if turns > 0 {
             count_by(&self.shared.counters.turns, turns);
