@@ -35,6 +35,11 @@ pub struct Faults {
     pub delay_most: Duration,
 }
 
+/// Decides, message by message, what is lost: it is told from whom to whom a
+/// message goes, as it is sent, and says whether it arrives. It must not call the
+/// network.
+pub type Filter = Box<dyn FnMut(NodeId, NodeId, &PeerMessage) -> bool + Send>;
+
 /// How much may wait on each direction of each pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimits {
@@ -136,6 +141,11 @@ impl MemoryNetwork {
     /// Sets what goes wrong between the two.
     pub fn set_faults(&self, one: NodeId, other: NodeId, faults: Faults) {
         self.change(|network| network.set_faults(one, other, faults));
+    }
+
+    /// Lets `filter` decide which messages are lost, in place of the filter before.
+    pub fn set_filter(&self, filter: Option<Filter>) {
+        self.change(|network| network.set_filter(filter));
     }
 
     /// Delivers the next batch, the virtual clock going on to it if none is due.

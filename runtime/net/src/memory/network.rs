@@ -11,7 +11,7 @@ use phoenix_core::{NodeId, PeerMessage, SendRefused, TransportEvents};
 use super::pair::{Fate, Pair};
 use super::path::{Arrived, Path};
 use super::random::Random;
-use super::{Faults, MemoryLimits};
+use super::{Faults, Filter, MemoryLimits};
 
 /// What a small message counts for, bytes.
 const SMALL: usize = 256;
@@ -60,6 +60,7 @@ pub(super) struct Network {
     random: Random,
     endpoints: BTreeMap<NodeId, Endpoint>,
     pairs: BTreeMap<(NodeId, NodeId), Pair>,
+    filter: Option<Filter>,
     started: Vec<PathKey>,
 }
 
@@ -76,6 +77,7 @@ impl Network {
             random: Random::new(seed),
             endpoints: BTreeMap::new(),
             pairs: BTreeMap::new(),
+            filter: None,
             started: Vec::new(),
         }
     }
@@ -219,6 +221,11 @@ impl Network {
         if path.messages >= limits.messages || path.bytes + bytes > limits.bytes {
             return Err(SendRefused::Full);
         }
+        if let Some(filter) = &mut self.filter
+            && !filter(from, to, &message)
+        {
+            return Ok(());
+        }
         match self.pair(from, to).fate(now) {
             Fate::Lost => {}
             Fate::Breaks => self.break_connection(from, to),
@@ -263,6 +270,10 @@ impl Network {
 
     pub(super) fn set_faults(&mut self, one: NodeId, other: NodeId, faults: Faults) {
         self.pair(one, other).faults = faults;
+    }
+
+    pub(super) fn set_filter(&mut self, filter: Option<Filter>) {
+        self.filter = filter;
     }
 
     fn peers(&self, node: NodeId) -> Vec<NodeId> {
