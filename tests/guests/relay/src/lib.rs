@@ -2,12 +2,20 @@
 //! that wait, several at once, sleep and move with their agent and come to
 //! their end, and shows what becomes of those that cannot.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+
 use phoenix_sdk::prelude::*;
 
 #[derive(Default)]
 struct Relay {
     handled: u64,
     waiting: u64,
+    /// What it was told and nobody waits for yet.
+    told: BTreeSet<u64>,
+    /// Those who wait to be told.
+    untold: BTreeMap<u64, Waker>,
 }
 
 #[agent]
@@ -49,6 +57,57 @@ impl Relay {
         Ok(answer + 1)
     }
 
+    /// Answers with `n` as soon as it is told to, by `tell`: whoever asks waits for
+    /// exactly as long as the test likes.
+    #[interleave]
+    async fn until_told(this: State<Self>, n: u64) -> u64 {
+        this.with_mut(|it| it.waiting += 1);
+        poll_fn(|poller| {
+            this.with_mut(|it| {
+                if it.told.remove(&n) {
+                    return Poll::Ready(());
+                }
+                it.untold.insert(n, poller.waker().clone());
+                Poll::Pending
+            })
+        })
+        .await;
+        this.with_mut(|it| {
+            it.waiting -= 1;
+            it.handled += 1;
+        });
+        n
+    }
+
+    /// Lets the `until_told` of this number answer, whether it waits or is to come.
+    #[interleave]
+    fn tell(&mut self, n: u64) {
+        self.told.insert(n);
+        if let Some(waker) = self.untold.remove(&n) {
+            waker.wake();
+        }
+    }
+
+    /// Asks `to` for `until_told` and answers with its answer.
+    #[interleave]
+    async fn ask_until_told(
+        this: State<Self>,
+        ctx: &mut Context,
+        to: String,
+        n: u64,
+    ) -> Result<u64, AskError> {
+        this.with_mut(|it| it.waiting += 1);
+        let hour = Duration::from_secs(3_600);
+        let answer = ctx
+            .ask_with_deadline(to, RelayRequests::until_told(n), hour)
+            .await;
+        this.with_mut(|it| {
+            it.waiting -= 1;
+            it.handled += 1;
+        });
+        answer
+    }
+
     /// Answers with `n` after so many milliseconds: it waits for an ask that
     /// nobody answers to reach its deadline.
     #[interleave]
@@ -64,28 +123,6 @@ impl Relay {
             it.handled += 1;
         });
         n
-    }
-
-    /// Asks `to` for `after` and answers with its answer: an agent that waits
-    /// for as long as the test likes.
-    #[interleave]
-    async fn ask_after(
-        this: State<Self>,
-        ctx: &mut Context,
-        to: String,
-        millis: u64,
-        n: u64,
-    ) -> Result<u64, AskError> {
-        this.with_mut(|it| it.waiting += 1);
-        let deadline = Duration::from_millis(millis) + Duration::from_secs(60);
-        let answer = ctx
-            .ask_with_deadline(to, RelayRequests::after(millis, n), deadline)
-            .await;
-        this.with_mut(|it| {
-            it.waiting -= 1;
-            it.handled += 1;
-        });
-        answer
     }
 
     /// Never answers.

@@ -1,8 +1,8 @@
 //! Hears numbered messages and says whether each sender's came once, in order
 //! and without a gap. It proves what streams promise while their ends sleep,
-//! move and lose nodes.
+//! move and lose nodes, and that what it waits for comes once all the while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use phoenix_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ const KEPT: usize = 16;
 struct Report {
     /// Messages heard.
     heard: u64,
+    /// The first number heard from each sender.
+    first: BTreeMap<String, u64>,
     /// The last number heard from each sender.
     last: BTreeMap<String, u64>,
     /// Numbers that never came before a later one did.
@@ -25,6 +27,12 @@ struct Report {
     deviations: Vec<(String, u64, u64)>,
     /// Messages this agent sent itself, in bursts.
     sent: u64,
+    /// Asks it has begun.
+    asked: u64,
+    /// Asks that ended with the answer they were made for, each counted once.
+    answered: BTreeSet<u64>,
+    /// Ends of asks that were another answer, a second one, or none.
+    astray: Vec<String>,
 }
 
 #[derive(Default)]
@@ -32,10 +40,14 @@ struct Sequence(Report);
 
 #[agent]
 impl Sequence {
-    /// Hears message `n` of its sender, counted from 1.
+    /// Hears message `n` of its sender, counted from 1, while it waits too.
+    #[interleave]
     fn item(&mut self, ctx: &mut Context, n: u64) {
         let report = &mut self.0;
         report.heard += 1;
+        if !report.first.contains_key(ctx.source()) {
+            report.first.insert(ctx.source().to_owned(), n);
+        }
         let last = match report.last.get_mut(ctx.source()) {
             Some(last) => last,
             None => report.last.entry(ctx.source().to_owned()).or_default(),
@@ -67,7 +79,23 @@ impl Sequence {
         }
     }
 
+    /// Asks `to`, a `relay`, for `n` when it is told, and waits.
+    #[interleave]
+    async fn wait(this: State<Self>, ctx: &mut Context, to: String, n: u64) {
+        this.with_mut(|it| it.0.asked += 1);
+        let until_told = Request::new("until_told", n).returns::<u64>();
+        let hour = Duration::from_secs(3_600);
+        let answer = ctx.ask_with_deadline(to, until_told, hour).await;
+        this.with_mut(|it| {
+            let report = &mut it.0;
+            if answer.as_ref() != Ok(&n) || !report.answered.insert(n) {
+                report.astray.push(format!("{n}: {answer:?}"));
+            }
+        });
+    }
+
     /// What it heard.
+    #[interleave]
     fn report(&self) -> Report {
         self.0.clone()
     }
