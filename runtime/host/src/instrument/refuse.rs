@@ -11,6 +11,16 @@ pub enum Refusal {
         /// What it is imported or exported as.
         name: String,
     },
+    /// A core module gets a second index, under which it could be instantiated again.
+    #[error(
+        "{how} gives core module {module} a second index: instances under either could not be told apart"
+    )]
+    ModuleAgain {
+        /// Which core module, as the item says.
+        module: u32,
+        /// The item that does it.
+        how: String,
+    },
     /// A memory shared between threads.
     #[error("memory {memory} of core module {module} is a shared memory: agents have no threads")]
     SharedMemory {

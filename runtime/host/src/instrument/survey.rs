@@ -3,8 +3,8 @@
 use wasmparser::component_types::{ComponentAnyTypeId, ResourceId};
 use wasmparser::types::Types;
 use wasmparser::{
-    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentType, ComponentTypeRef,
-    Instance, Payload,
+    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind,
+    ComponentType, ComponentTypeRef, Instance, Payload,
 };
 
 use super::module::Module;
@@ -97,10 +97,11 @@ impl Reader<'_> {
             }
             Payload::InstanceSection(section) => {
                 for instance in section.clone() {
-                    if let Instance::Instantiate { module_index, .. } = instance?
-                        && let Some(of) = survey.instances.get_mut(module_index as usize)
-                    {
-                        of.push(at.core_instances);
+                    if let Instance::Instantiate { module_index, .. } = instance? {
+                        // Every module index is a module defined here: all else is refused.
+                        let of = survey.instances.get_mut(module_index as usize);
+                        of.ok_or_else(|| unknown_module(module_index))?
+                            .push(at.core_instances);
                     }
                     at.core_instances += 1;
                 }
@@ -116,6 +117,13 @@ impl Reader<'_> {
                 for export in section.clone() {
                     let export = export?;
                     reserved(export.name.name)?;
+                    if export.kind == ComponentExternalKind::Module {
+                        return Err(Refusal::ModuleAgain {
+                            module: export.index,
+                            how: format!("the export `{}`", export.name.name),
+                        }
+                        .into());
+                    }
                 }
             }
             Payload::ComponentTypeSection(section) => {
@@ -170,6 +178,14 @@ impl Reader<'_> {
                 ..
             } => Err(Refusal::OutsideModule {
                 name: (*name).to_owned(),
+            }),
+            ComponentAlias::Outer {
+                kind: ComponentOuterAliasKind::CoreModule,
+                count,
+                index,
+            } => Err(Refusal::ModuleAgain {
+                module: *index,
+                how: format!("`alias outer {count} {index}`"),
             }),
             ComponentAlias::InstanceExport {
                 kind: ComponentExternalKind::Func,
@@ -247,6 +263,10 @@ impl Reader<'_> {
     }
 }
 
+fn unknown_module(index: u32) -> Failure {
+    Failure::Broken(format!("core module {index} is not one the survey has seen"))
+}
+
 /// The resource that the type with this index is.
 pub(crate) fn resource(types: &Types, ty: u32) -> Option<ResourceId> {
     match types.as_ref().component_any_type_at(ty) {
@@ -306,7 +326,7 @@ fn check_nested(bytes: &[u8], component: u32) -> Result<(), Failure> {
                     found |= matches!(
                         alias?,
                         ComponentAlias::Outer {
-                            kind: wasmparser::ComponentOuterAliasKind::CoreModule,
+                            kind: ComponentOuterAliasKind::CoreModule,
                             ..
                         }
                     );

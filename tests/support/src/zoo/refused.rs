@@ -291,6 +291,42 @@ fn state() -> Vec<Refused> {
                 ..Framed::default()
             },
         ),
+        fixed(
+            "a module instantiated twice, by an alias of it",
+            "`alias outer 0 1` gives core module 1 a second index",
+            Framed {
+                after: "(core module $twin
+                      (global $state (mut i32) (i32.const 0))
+                      (func (global.set $state (i32.const 1))))
+                    (core instance (instantiate $twin))
+                    (alias outer $agent $twin (core module $again))
+                    (core instance (instantiate $again))",
+                ..Framed::default()
+            },
+        ),
+        fixed(
+            "an alias of a module that nobody instantiates",
+            "`alias outer 0 0` gives core module 0 a second index",
+            Framed {
+                after: "(alias outer $agent $main (core module $again))
+                    (core module $other)
+                    (core instance (instantiate $other))",
+                ..Framed::default()
+            },
+        ),
+        fixed(
+            "a module instantiated twice, by its export",
+            "the export `twin` gives core module 1 a second index",
+            Framed {
+                after: "(core module $twin
+                      (global $state (mut i32) (i32.const 0))
+                      (func (global.set $state (i32.const 1))))
+                    (core instance (instantiate $twin))
+                    (export $again \"twin\" (core module $twin))
+                    (core instance (instantiate $again))",
+                ..Framed::default()
+            },
+        ),
     ]
 }
 
