@@ -1,5 +1,7 @@
 //! Messages between agents, and what becomes of them.
 
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,10 +44,41 @@ pub struct Failure {
 pub enum Sender {
     /// An agent.
     Agent(AgentId, Incarnation),
-    /// An outside client of a node's API; acknowledgements and replies go to that node.
+    /// An outside client of a node's API. The client's streams are its own, whichever
+    /// node it came through: the node is only where acknowledgements go.
     Client(ClientId, NodeId),
     /// The host itself.
     System,
+}
+
+/// A sender as the speaker of its streams: two are equal if a message of the one
+/// follows on a message of the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speaker<S>(pub(crate) S);
+
+impl<S: Borrow<Sender>> PartialEq for Speaker<S> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.0.borrow(), other.0.borrow()) {
+            (Sender::Agent(id, incarnation), Sender::Agent(other, its)) => {
+                id == other && incarnation == its
+            }
+            (Sender::Client(id, _), Sender::Client(other, _)) => id == other,
+            (Sender::System, Sender::System) => true,
+            _ => false,
+        }
+    }
+}
+
+impl<S: Borrow<Sender>> Eq for Speaker<S> {}
+
+impl<S: Borrow<Sender>> Hash for Speaker<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.0.borrow() {
+            Sender::Agent(id, incarnation) => (0u8, id, incarnation).hash(state),
+            Sender::Client(id, _) => (1u8, id).hash(state),
+            Sender::System => 2u8.hash(state),
+        }
+    }
 }
 
 /// Which of a pair's parallel streams a message takes. Order is promised within a lane.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use phoenix_core::agent::{Actions, Agent, Batch, BatchRoom, Failed, Handlers, Names};
 use phoenix_core::{
-    AgentId, Body, ContentType, DeadReason, Digest, Envelope, Incarnation, KindPolicy, Lane,
-    Millis, Nanos, NodeId, Payload, ReplyTo, Sender, Sequence, snapshot,
+    AgentId, Body, ClientId, ContentType, DeadReason, Digest, Envelope, Incarnation, KindPolicy,
+    Lane, Millis, Nanos, NodeId, Notice, Payload, ReplyTo, Sender, Sequence, snapshot,
 };
 use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome, Reply};
 use proptest::prelude::*;
@@ -438,4 +438,45 @@ fn a_client_waits_for_an_answer() {
         ran.answer.as_slice(),
         [(NodeId(1), 5, phoenix_core::Reply::Ok(_))]
     ));
+}
+
+fn client_message(node: u32, number: u64) -> Arc<Envelope> {
+    Arc::new(Envelope {
+        from: Sender::Client(ClientId::new("c").unwrap(), NodeId(node)),
+        ..Envelope::clone(&message("test/a", number, b""))
+    })
+}
+
+/// A client's stream is its own, whichever node a message of it comes through.
+#[test]
+fn a_client_that_changes_nodes_stays_on_its_stream() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    let policy = runner.policy.clone();
+    let mut applied = 0;
+    let mut count = |_: u64, input: Input<'_>, writer: &mut AnswerWriter| {
+        applied += u32::from(matches!(input, Input::Message { .. }));
+        ok(writer);
+    };
+    let mut out = Actions::default();
+    runner.agent.offer(client_message(1, 1), &policy, &mut out);
+    // Not heard of through node 1, so again through node 2, with the next one.
+    runner.agent.offer(client_message(2, 1), &policy, &mut out);
+    runner.agent.offer(client_message(2, 2), &policy, &mut out);
+    assert!(out.acknowledge.is_empty(), "nothing is refused: {out:?}");
+    let ran = runner.run(1, &mut count);
+    let [verdict] = ran.acknowledge.as_slice() else {
+        panic!("{:?}", ran.acknowledge)
+    };
+    assert_eq!(verdict.notice, Notice::Applied { through: 2 });
+    assert_eq!(
+        verdict.stream.sender,
+        client_message(2, 1).from,
+        "verdicts go where the client was last"
+    );
+    runner.through_snapshot();
+    runner.agent.offer(client_message(3, 2), &policy, &mut out);
+    runner.agent.offer(client_message(3, 3), &policy, &mut out);
+    drop(runner.run(2, &mut count));
+    assert_eq!(applied, 3);
+    assert_eq!(runner.agent.streams(), (1, 0));
 }

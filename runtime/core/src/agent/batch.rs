@@ -5,6 +5,7 @@ use std::sync::Arc;
 use phoenix_wit::{FrameWriter, Input as Put, Turn};
 
 use crate::agent::{Agent, Input};
+use crate::message::Speaker;
 use crate::{Body, Envelope, KindPolicy, Millis, Nanos, Reply, Sender, SkipReason};
 
 /// What the kind says of its handlers: which of them may run while another is pending.
@@ -164,13 +165,13 @@ impl Agent {
     /// Where the first message stands that may be taken now. It may be taken
     /// past others, but never past one of its own stream.
     fn first_interleaving(&self, handlers: &impl Handlers) -> Option<usize> {
-        let mut passed: Vec<&Sender> = Vec::new();
+        let mut passed: Vec<Speaker<&Sender>> = Vec::new();
         self.mailbox.messages(INTERLEAVE_DEPTH).position(|input| {
             let Input::Envelope(envelope, _) = input else {
                 return false;
             };
-            let behind = passed.contains(&&envelope.from);
-            passed.push(&envelope.from);
+            let behind = passed.contains(&Speaker(&envelope.from));
+            passed.push(Speaker(&envelope.from));
             !behind && interleaves(envelope, handlers)
         })
     }

@@ -9,6 +9,7 @@ use phoenix_wit::{AnswerReader, Effect, FrameError, Outcome};
 use crate::agent::batch::{Batch, BatchRoom, Entry, Skip};
 use crate::agent::outbox::UNANSWERED;
 use crate::agent::{Actions, Agent, Input, OpenAsk, Timer, answer, is_reliable};
+use crate::message::Speaker;
 use crate::{
     Acknowledgement, AgentId, Ask, BadAgentId, Body, Envelope, Failure, KindPolicy, Lane, Level,
     Millis, Notice, Payload, Reply, ReplyTo, Sender,
@@ -175,7 +176,7 @@ impl Agent {
         let mut reader = AnswerReader::new(answer, batch.turns())?;
         let mut new_asks = Vec::new();
         let mut answered = Vec::new();
-        let mut deferred_senders: Vec<&Sender> = Vec::new();
+        let mut deferred_senders: Vec<Speaker<&Sender>> = Vec::new();
         let put = batch.entries.iter().filter(|entry| entry.skip.is_none());
         for (number, entry) in (batch.first_turn..).zip(put) {
             let Some(mut turn) = reader.next_answer()? else {
@@ -194,9 +195,9 @@ impl Agent {
             }
             let is_deferred = matches!(turn.outcome, Outcome::Deferred);
             if let Input::Envelope(envelope, _) = &entry.input {
-                let behind = deferred_senders.contains(&&envelope.from);
+                let behind = deferred_senders.contains(&Speaker(&envelope.from));
                 if is_deferred {
-                    deferred_senders.push(&envelope.from);
+                    deferred_senders.push(Speaker(&envelope.from));
                 } else if behind && envelope.sequence.is_some() {
                     return Err(BadAnswer::BadDeferral(number));
                 }
@@ -340,10 +341,10 @@ impl Agent {
             self.inbound.commit(*at, sequence.number);
             if let (Some(reason), Some(stream)) = (skip.reason(), envelope.stream()) {
                 let number = sequence.number;
-                out.acknowledge.push(Acknowledgement {
-                    stream,
-                    notice: Notice::Skipped { number, reason },
-                });
+                let notice = Notice::Skipped { number, reason };
+                let mut acknowledgement = Acknowledgement { stream, notice };
+                self.readdress(&mut acknowledgement, Some(*at));
+                out.acknowledge.push(acknowledgement);
             }
         }
     }

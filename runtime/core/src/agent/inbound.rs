@@ -1,7 +1,10 @@
 //! The streams an agent hears from: what was taken, what was committed.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
 
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::message::Speaker;
 use crate::{Lane, Millis, Sender, Sequence};
 
 /// Where a stream stands in its agent's table.
@@ -11,6 +14,7 @@ pub struct StreamIndex(u32);
 /// One stream that arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InStream {
+    /// Who speaks; of a client, with the node it last came through.
     pub(crate) sender: Sender,
     pub(crate) lane: Lane,
     /// Everything up to here has its verdict, committed.
@@ -41,7 +45,9 @@ pub(crate) enum Arrival {
 /// All streams that arrive at one agent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inbound {
-    index: HashMap<(Sender, Lane), u32>,
+    /// Where each stream stands, by speaker and lane.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     streams: Vec<InStream>,
     last: u32,
     touched: Vec<u32>,
@@ -88,9 +94,13 @@ impl Inbound {
             }
             return Arrival::Next(StreamIndex(at));
         };
-        let Some(stream) = self.streams.get(at as usize) else {
+        let Some(stream) = self.streams.get_mut(at as usize) else {
             return Arrival::NoRoom;
         };
+        if stream.sender != *sender {
+            // A client that comes through another node wants its verdicts there.
+            stream.sender = sender.clone();
+        }
         if sequence.number <= stream.watermark {
             return Arrival::Committed(stream.watermark);
         }
@@ -145,25 +155,30 @@ impl Inbound {
         self.last = 0;
         self.index.clear();
         for (at, stream) in (0u32..).zip(&self.streams) {
-            self.index.insert((stream.sender.clone(), stream.lane), at);
+            let hash = hash(&self.hasher, &stream.sender, stream.lane);
+            let (hasher, streams) = (&self.hasher, &self.streams);
+            self.index
+                .insert_unique(hash, at, |at| rehash(hasher, streams, *at));
         }
     }
 
     fn find(&mut self, sender: &Sender, lane: Lane) -> Option<u32> {
-        if let Some(stream) = self.streams.get(self.last as usize)
-            && stream.lane == lane
-            && stream.sender == *sender
-        {
+        let is_it =
+            |stream: &InStream| stream.lane == lane && Speaker(&stream.sender) == Speaker(sender);
+        if self.streams.get(self.last as usize).is_some_and(is_it) {
             return Some(self.last);
         }
-        let at = *self.index.get(&KeyRef { sender, lane })?;
+        let streams = &self.streams;
+        let at = *self.index.find(hash(&self.hasher, sender, lane), |at| {
+            streams.get(*at as usize).is_some_and(is_it)
+        })?;
         self.last = at;
         Some(at)
     }
 
     fn add(&mut self, sender: Sender, lane: Lane) -> u32 {
         let at = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
-        self.index.insert((sender.clone(), lane), at);
+        let hash = hash(&self.hasher, &sender, lane);
         self.streams.push(InStream {
             sender,
             lane,
@@ -172,21 +187,26 @@ impl Inbound {
             last_give_up: Millis(0),
             touched: false,
         });
+        let (hasher, streams) = (&self.hasher, &self.streams);
+        self.index
+            .insert_unique(hash, at, |at| rehash(hasher, streams, *at));
         at
     }
-}
 
-/// A key of the index, borrowed; hashes as the tuple does.
-#[derive(Hash)]
-struct KeyRef<'a> {
-    sender: &'a Sender,
-    lane: Lane,
-}
-
-impl hashbrown::Equivalent<(Sender, Lane)> for KeyRef<'_> {
-    fn equivalent(&self, key: &(Sender, Lane)) -> bool {
-        self.lane == key.1 && *self.sender == key.0
+    /// Where verdicts about a stream go.
+    pub(crate) fn sender(&self, at: StreamIndex) -> Option<&Sender> {
+        self.streams.get(at.0 as usize).map(|stream| &stream.sender)
     }
+}
+
+fn hash(hasher: &DefaultHashBuilder, sender: &Sender, lane: Lane) -> u64 {
+    hasher.hash_one((Speaker(sender), lane))
+}
+
+fn rehash(hasher: &DefaultHashBuilder, streams: &[InStream], at: u32) -> u64 {
+    streams
+        .get(at as usize)
+        .map_or(0, |stream| hash(hasher, &stream.sender, stream.lane))
 }
 
 #[cfg(test)]

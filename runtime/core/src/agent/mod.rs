@@ -580,7 +580,19 @@ impl Agent {
         if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
             self.inbound.commit(at, sequence.number);
         }
+        let from = out.acknowledge.len();
         bury(envelope, reason, attempts, out);
+        for acknowledgement in out.acknowledge.iter_mut().skip(from) {
+            self.readdress(acknowledgement, at);
+        }
+    }
+
+    /// A verdict goes to the node its client last came through, which need not
+    /// be the one this message came through.
+    fn readdress(&self, acknowledgement: &mut Acknowledgement, at: Option<StreamIndex>) {
+        if let Some(sender) = at.and_then(|at| self.inbound.sender(at)) {
+            acknowledgement.stream.sender.clone_from(sender);
+        }
     }
 
     fn report_watermarks(&mut self, out: &mut Actions) {
