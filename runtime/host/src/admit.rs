@@ -11,6 +11,7 @@ use wasmtime::component::{Component as WasmComponent, Linker};
 
 use crate::access::AccessorExports;
 use crate::base::BaseImage;
+use crate::capacity::places as places_of;
 use crate::component::{Component, Movable, World};
 use crate::describe::{self, Description};
 use crate::engine::Shared;
@@ -283,6 +284,13 @@ fn load(shared: &Shared, code: &[u8]) -> wasmtime::Result<WasmComponent> {
     unsafe { WasmComponent::deserialize(&shared.engine, code) }
 }
 
+/// Places an agent of it takes.
+fn places(code: &WasmComponent) -> u32 {
+    // Nothing is said of components that import modules, and those are refused.
+    code.resources_required()
+        .map_or(1, |needs| places_of(needs.num_memories, needs.num_tables))
+}
+
 /// What the component needs from its beginning must be there.
 fn check_needs(
     component: &WasmComponent,
@@ -326,6 +334,12 @@ fn check_needs(
             limits::MAX_TABLES as u64,
             String::new(),
         ),
+        (
+            "places for agents (one for each memory and for every four tables)",
+            places(component).into(),
+            shared.permits.limit().into(),
+            ": raise max-resident".to_owned(),
+        ),
     ];
     for (what, needed, limit, advice) in checks {
         if needed > limit {
@@ -362,6 +376,7 @@ fn first_run(
         digest,
         handlers: Vec::new(),
         world: link(shared, prepared, code)?,
+        places: places(code),
         movable: Err("it is being admitted".to_owned()),
     });
     let tried = try_out(&trial, policy, exports.as_ref().ok())?;
@@ -421,9 +436,10 @@ fn try_out(
         message: fault.to_string(),
         backtrace: fault.backtrace,
     };
-    let mut instance = trial.instantiate(policy).map_err(|error| match error {
-        InstanceError::Full { .. } => AdmitError::Full,
+    let deadline = Duration::from_millis(policy.turn_deadline.0);
+    let mut instance = trial.begin(policy, deadline).map_err(|error| match error {
         InstanceError::Fault(fault) => failed("began", *fault),
+        InstanceError::Full { .. } | InstanceError::Late { .. } => AdmitError::Full,
     })?;
     let unreadable = |error| failed("showed its memory", Fault::of(&error));
     let mut tried = Tried::default();
@@ -434,7 +450,6 @@ fn try_out(
     if !trial.framed() {
         return Ok(tried);
     }
-    let deadline = Duration::from_millis(policy.turn_deadline.0);
     let answer = instance
         .turns(&describe::frame(), Some(deadline))
         .map_err(|fault| failed("described itself", fault))?;

@@ -23,6 +23,21 @@ const SLOT_BYTES: u64 = (4 << 30) + (64 << 20);
 /// More than this and the pool's own tables cost more than they are worth.
 const MOST: u64 = 100_000;
 
+/// Linear memories that come with a place.
+pub(crate) const MEMORIES_PER_PLACE: u32 = 1;
+
+/// Tables that come with a place. The usual tools emit one or two.
+pub(crate) const TABLES_PER_PLACE: u32 = 4;
+
+/// Places that an agent with so many memories and tables takes, so that the
+/// pool has what every agent with a place needs.
+pub(crate) fn places(memories: u32, tables: u32) -> u32 {
+    memories
+        .div_ceil(MEMORIES_PER_PLACE)
+        .max(tables.div_ceil(TABLES_PER_PLACE))
+        .max(1)
+}
+
 /// What the number of resident agents follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
@@ -84,24 +99,31 @@ impl Permits {
         self.limit
     }
 
-    /// A place, if one is free.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<Permit> {
+    /// So many places for one agent, if they are free.
+    pub(crate) fn take(self: &Arc<Self>, places: u32) -> Option<Permit> {
         self.taken
             .try_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
-                (taken < self.limit).then(|| taken + 1)
+                let then = taken.checked_add(places)?;
+                (then <= self.limit).then_some(then)
             })
             .ok()
-            .map(|_| Permit(Arc::clone(self)))
+            .map(|_| Permit {
+                permits: Arc::clone(self),
+                places,
+            })
     }
 }
 
-/// A place for one agent; given back when dropped, which must be after its Store is.
+/// The places of one agent; given back when dropped, which must be after its Store is.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<Permits>);
+pub(crate) struct Permit {
+    permits: Arc<Permits>,
+    places: u32,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        self.permits.taken.fetch_sub(self.places, Ordering::AcqRel);
     }
 }
 
@@ -123,9 +145,23 @@ mod tests {
     #[test]
     fn a_place_is_free_again_after_its_permit() {
         let permits = Permits::new(1);
-        let permit = permits.take().unwrap();
-        assert!(permits.take().is_none());
+        let permit = permits.take(1).unwrap();
+        assert!(permits.take(1).is_none());
         drop(permit);
-        assert!(permits.take().is_some());
+        assert!(permits.take(1).is_some());
+    }
+
+    #[test]
+    fn a_large_agent_takes_several_places_or_none() {
+        let permits = Permits::new(4);
+        let three = permits.take(3).unwrap();
+        assert!(permits.take(2).is_none());
+        let one = permits.take(1).unwrap();
+        drop(three);
+        assert!(permits.take(u32::MAX).is_none());
+        assert!(permits.take(3).is_some());
+        drop(one);
+        assert_eq!((places(0, 0), places(1, 4), places(2, 4)), (1, 1, 2));
+        assert_eq!((places(1, 5), places(4, 16)), (2, 4));
     }
 }

@@ -1,6 +1,7 @@
 //! An admitted component, from which instances are made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use phoenix_core::control::HandlerInfo;
 use phoenix_core::{Digest, KindPolicy};
@@ -8,10 +9,11 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::access::AccessorExports;
 use crate::base::BaseImage;
+use crate::capacity::Permit;
 use crate::engine::Shared;
-use crate::error::{InstanceError, RestoreError, hex, short};
+use crate::error::{FaultKind, InstanceError, RestoreError, hex, short};
 use crate::image::{self, ImageLimits};
-use crate::instance::Instance;
+use crate::instance::{BEGIN_AGAIN, Instance};
 use crate::reading::Stack;
 use crate::state::State;
 use crate::typed::bindings::AgentPre;
@@ -22,6 +24,8 @@ pub struct Component {
     pub(crate) digest: Digest,
     pub(crate) handlers: Vec<HandlerInfo>,
     pub(crate) world: World,
+    /// Places each of its agents takes.
+    pub(crate) places: u32,
     /// How its memory is reached, or why it is not.
     pub(crate) movable: Result<Movable, String>,
 }
@@ -82,13 +86,28 @@ impl Component {
 
     /// Makes a new instance. Takes a place for it first, so that a full host costs nothing.
     pub fn instantiate(self: &Arc<Self>, policy: &KindPolicy) -> Result<Instance, InstanceError> {
-        let Some(permit) = self.host.permits.take() else {
-            return Err(InstanceError::Full {
-                limit: self.host.permits.limit(),
-            });
-        };
-        Instance::begin(Arc::clone(self), policy, permit)
-            .map_err(|fault| InstanceError::Fault(Box::new(fault)))
+        self.begin(policy, BEGIN_AGAIN).map_err(late)
+    }
+
+    /// Makes an instance within this time.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        policy: &KindPolicy,
+        deadline: Duration,
+    ) -> Result<Instance, InstanceError> {
+        Instance::begin(Arc::clone(self), policy, deadline, self.permit()?)
+    }
+
+    fn permit(&self) -> Result<Permit, InstanceError> {
+        let permit = self.host.permits.take(self.places);
+        permit.ok_or_else(|| self.full())
+    }
+
+    /// The host has no room for another of these.
+    pub(crate) fn full(&self) -> InstanceError {
+        InstanceError::Full {
+            limit: self.host.permits.limit(),
+        }
     }
 
     /// Makes an instance that goes on where an image was taken. The image is
@@ -122,16 +141,18 @@ impl Component {
                 limit: policy.memory_bytes,
             });
         }
-        let Some(permit) = self.host.permits.take() else {
-            return Err(RestoreError::Full {
-                limit: self.host.permits.limit(),
-            });
-        };
-        let mut instance = Instance::begin(Arc::clone(self), policy, permit)
-            .map_err(|fault| RestoreError::Fault(Box::new(fault)))?;
-        instance
-            .load(&image)
-            .map_err(|fault| RestoreError::Fault(Box::new(fault)))?;
+        let mut instance = self.instantiate(policy)?;
+        instance.load(&image)?;
         Ok(instance)
+    }
+}
+
+/// A beginning that has ended before and takes too long now is no fault of the guest.
+fn late(error: InstanceError) -> InstanceError {
+    match error {
+        InstanceError::Fault(fault) if fault.kind == FaultKind::Deadline => {
+            InstanceError::Late { limit: BEGIN_AGAIN }
+        }
+        other => other,
     }
 }

@@ -13,7 +13,7 @@ use wasmtime::{
 
 use crate::admit;
 use crate::cache::Cache;
-use crate::capacity::{Capacity, Permits};
+use crate::capacity::{Capacity, MEMORIES_PER_PLACE, Permits, TABLES_PER_PLACE};
 use crate::compile::Compiler;
 use crate::component::Component;
 use crate::config::{AdmissionLimits, HostConfig};
@@ -214,15 +214,16 @@ pub(crate) fn bare(baseline_cpu: bool) -> wasmtime::Result<Engine> {
     Engine::new(&code_settings(baseline_cpu)?)
 }
 
-fn settings(config: &HostConfig, slots: u32) -> wasmtime::Result<Config> {
+pub(crate) fn settings(config: &HostConfig, slots: u32) -> wasmtime::Result<Config> {
     let mut engine = code_settings(config.baseline_cpu)?;
     let mut pool = PoolingAllocationConfig::default();
-    let times = |n: usize| slots.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
+    let core_instances = u32::try_from(limits::MAX_INSTANCES).unwrap_or(u32::MAX);
+    // An agent that needs more than comes with a place takes several, see `places`.
     pool.total_component_instances(slots)
-        .total_memories(slots)
-        .total_core_instances(times(limits::MAX_INSTANCES))
-        .total_tables(times(4))
-        .max_core_instances_per_component(u32::try_from(limits::MAX_INSTANCES).unwrap_or(u32::MAX))
+        .total_memories(slots.saturating_mul(MEMORIES_PER_PLACE))
+        .total_core_instances(slots.saturating_mul(core_instances))
+        .total_tables(slots.saturating_mul(TABLES_PER_PLACE))
+        .max_core_instances_per_component(core_instances)
         .max_tables_per_component(u32::try_from(limits::MAX_TABLES).unwrap_or(u32::MAX))
         .max_memories_per_component(u32::try_from(limits::MAX_MEMORIES).unwrap_or(u32::MAX))
         .max_tables_per_module(u32::try_from(limits::MAX_TABLES).unwrap_or(u32::MAX))

@@ -150,6 +150,14 @@ pub enum InstanceError {
         /// How many there are.
         limit: u32,
     },
+    /// The machine is so busy that beginning took very long. Another try may do.
+    #[error(
+        "beginning took more than {limit:?}, though it has ended before: the node is overloaded"
+    )]
+    Late {
+        /// How long it may take.
+        limit: std::time::Duration,
+    },
     /// Its beginning trapped.
     #[error(transparent)]
     Fault(Box<Fault>),
@@ -189,9 +197,38 @@ pub enum RestoreError {
         /// What it may have.
         limit: u64,
     },
+    /// The machine is so busy that beginning took very long. Another try may do.
+    #[error(
+        "beginning took more than {limit:?}, though it has ended before: the node is overloaded"
+    )]
+    Late {
+        /// How long it may take.
+        limit: std::time::Duration,
+    },
     /// The new instance trapped.
     #[error(transparent)]
     Fault(Box<Fault>),
+}
+
+impl From<InstanceError> for RestoreError {
+    fn from(error: InstanceError) -> Self {
+        match error {
+            InstanceError::Full { limit } => Self::Full { limit },
+            InstanceError::Late { limit } => Self::Late { limit },
+            InstanceError::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
+/// Whether the host, not the guest, is the reason that this failed: it has no
+/// room for what the guest may have. Another time it may have.
+pub(crate) fn is_full(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::PoolConcurrencyLimitError>() || error.is::<GrowFailed>()
+}
+
+/// Whether this failed because the time was up.
+pub(crate) fn is_late(error: &wasmtime::Error) -> bool {
+    classify(error).0 == FaultKind::Deadline
 }
 
 /// Why a snapshot could not be taken. The instance is unharmed unless it says otherwise.
@@ -203,6 +240,9 @@ pub enum SnapshotRefused {
     /// The guest holds something of this host.
     #[error("the agent holds {0}, which cannot be put into a snapshot")]
     Held(String),
+    /// The agent must be made anew to go on as its image's restores do, and there is no room or no time to.
+    #[error("the node is too busy to make the agent anew beside itself: try again later")]
+    Full,
     /// An earlier call failed; the instance must be dropped.
     #[error("the instance has failed before and must be dropped")]
     Failed,
@@ -382,4 +422,39 @@ pub(crate) fn short(digest: &Digest) -> [u8; 16] {
         *to = from;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::{Component, Linker};
+    use wasmtime::{Engine, Store};
+
+    use super::is_full;
+    use crate::HostConfig;
+
+    #[test]
+    fn an_exhausted_pool_is_no_fault_of_the_guest() {
+        let engine = Engine::new(&crate::engine::settings(&HostConfig::default(), 1).unwrap());
+        let engine = engine.unwrap();
+        let text = "(component (core module $m (memory 1)) (core instance (instantiate $m)))";
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let linker: Linker<()> = Linker::new(&engine);
+        let begin = |store: &mut Store<()>| {
+            store.set_epoch_deadline(1);
+            linker.instantiate(store, &component)
+        };
+        let (mut first, mut second) = (Store::new(&engine, ()), Store::new(&engine, ()));
+        begin(&mut first).unwrap();
+        assert!(is_full(&begin(&mut second).err().unwrap()));
+        drop(first);
+        begin(&mut Store::new(&engine, ())).unwrap();
+        let trap = "(component (core module $m (func $f unreachable) (start $f))
+            (core instance (instantiate $m)))";
+        let trap = Component::new(&engine, wat::parse_str(trap).unwrap()).unwrap();
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(1);
+        assert!(!is_full(
+            &linker.instantiate(&mut store, &trap).err().unwrap()
+        ));
+    }
 }

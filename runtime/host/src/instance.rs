@@ -11,7 +11,7 @@ use wasmtime::{Store, component};
 use crate::capacity::Permit;
 use crate::component::{Component, World};
 use crate::engine::TICK;
-use crate::error::{Fault, FaultKind, SnapshotRefused};
+use crate::error::{Fault, FaultKind, InstanceError, SnapshotRefused, is_full, is_late};
 use crate::frame;
 use crate::image::Image;
 use crate::limits::AgentLimits;
@@ -23,6 +23,14 @@ use crate::wasi::WasiState;
 
 /// Ticks further away than any node runs.
 const NEVER: u64 = 1 << 40;
+
+/// Longest an instance may take to begin once one of its component has.
+///
+/// What a beginning does is the same every time, so it ends as the first did,
+/// which the turn's deadline bounded. How long that takes depends on load, and
+/// load may not decide whether an agent comes back: this bound is far from any
+/// deadline, and past it the agent is to be tried again.
+pub(crate) const BEGIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Fuel for the accessor's calls, which lend the host all of a guest's memory.
 const READING_FUEL: usize = 1 << 30;
@@ -49,7 +57,6 @@ struct Bounds {
     log_bytes: u32,
     answer_bytes: u32,
     turn_effects: u32,
-    begin_ticks: u64,
 }
 
 enum Entry {
@@ -82,25 +89,26 @@ impl Instance {
     pub(crate) fn begin(
         component: Arc<Component>,
         policy: &KindPolicy,
+        deadline: Duration,
         permit: Permit,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, InstanceError> {
         let bounds = Bounds {
             memory_bytes: policy.memory_bytes.min(component.host.max_memory_bytes),
             table_elements: policy.table_elements.min(component.host.max_table_elements),
             log_bytes: policy.turn_log_bytes,
             answer_bytes: policy.answer_bytes,
             turn_effects: policy.turn_effects,
-            begin_ticks: ticks(Some(Duration::from_millis(policy.turn_deadline.0))),
         };
-        Self::begin_within(component, bounds, permit)
+        Self::begin_within(component, bounds, deadline, permit)
     }
 
     fn begin_within(
         component: Arc<Component>,
         policy: Bounds,
+        deadline: Duration,
         permit: Permit,
-    ) -> Result<Self, Fault> {
-        let mut store = open(&component, policy);
+    ) -> Result<Self, InstanceError> {
+        let mut store = open(&component, policy, deadline);
         match enter(&component.world, &mut store) {
             Ok((instance, entry)) => Ok(Self {
                 store,
@@ -112,7 +120,11 @@ impl Instance {
                 failed: false,
                 _permit: permit,
             }),
-            Err(error) => Err(with_log(&mut store, &error)),
+            Err(error) if is_full(&error) => Err(component.full()),
+            Err(error) => {
+                let fault = with_log(&mut store, &error);
+                Err(InstanceError::Fault(Box::new(fault)))
+            }
         }
     }
 
@@ -294,7 +306,7 @@ impl Instance {
     /// come back in an order that depends on history, and guests keep them in
     /// memory; a fresh start gives the same order as the image's other restores.
     fn start_over(&mut self, image: &[u8]) -> Result<(), SnapshotRefused> {
-        let refused = |message: String| SnapshotRefused::Host(message);
+        let refused = |error: String| SnapshotRefused::Host(error);
         let component = Arc::clone(&self.component);
         let limits = crate::image::ImageLimits {
             memory_bytes: u64::MAX,
@@ -306,10 +318,17 @@ impl Instance {
         };
         let image = crate::image::decode_with(image, &limits, dictionary)
             .map_err(|error| refused(error.to_string()))?;
+        let mut store = open(&component, self.policy, BEGIN_AGAIN);
+        // Until here this instance is as it was.
+        let (instance, entry) = match enter(&component.world, &mut store) {
+            Ok(entered) => entered,
+            Err(error) if is_full(&error) || is_late(&error) => return Err(SnapshotRefused::Full),
+            Err(error) => {
+                self.failed = true;
+                return Err(refused(error.to_string()));
+            }
+        };
         self.failed = true;
-        let mut store = open(&component, self.policy);
-        let (instance, entry) =
-            enter(&component.world, &mut store).map_err(|error| refused(error.to_string()))?;
         self.store = store;
         self.instance = instance;
         self.entry = entry;
@@ -321,22 +340,27 @@ impl Instance {
     }
 
     /// Puts a checked image into this fresh instance.
-    pub(crate) fn load(&mut self, image: &Image<'_>) -> Result<(), Fault> {
+    pub(crate) fn load(&mut self, image: &Image<'_>) -> Result<(), InstanceError> {
         let component = Arc::clone(&self.component);
+        let fault = |fault: Fault| InstanceError::Fault(Box::new(fault));
         let movable = match &component.movable {
             Ok(movable) => movable,
-            Err(reason) => return Err(Fault::host(reason.clone())),
+            Err(reason) => return Err(fault(Fault::host(reason.clone()))),
         };
         self.store.set_epoch_deadline(NEVER);
         let done = movable
             .exports
-            .restore(&mut self.store, &self.instance, &movable.base, image)
-            .map_err(|error| Fault::of(&error))?;
-        if !done {
-            return Err(Fault {
-                kind: FaultKind::Memory,
-                ..Fault::host("the memory cannot grow to the snapshot's size")
-            });
+            .restore(&mut self.store, &self.instance, &movable.base, image);
+        match done {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(fault(Fault {
+                    kind: FaultKind::Memory,
+                    ..Fault::host("the memory cannot grow to the snapshot's size")
+                }));
+            }
+            Err(error) if is_full(&error) => return Err(component.full()),
+            Err(error) => return Err(fault(Fault::of(&error))),
         }
         self.store.data_mut().typed.kept = image.kept.clone();
         Ok(())
@@ -382,7 +406,7 @@ impl Instance {
     }
 }
 
-fn open(component: &Component, policy: Bounds) -> Store<State> {
+fn open(component: &Component, policy: Bounds, deadline: Duration) -> Store<State> {
     let mut store = Store::new(
         &component.host.engine,
         State {
@@ -395,7 +419,7 @@ fn open(component: &Component, policy: Bounds) -> Store<State> {
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(policy.answer_bytes as usize);
     store.set_max_component_handles(crate::limits::MAX_HANDLES);
-    store.set_epoch_deadline(policy.begin_ticks);
+    store.set_epoch_deadline(ticks(Some(deadline)));
     let state = store.data_mut();
     // Until the first turn the digest alone decides what the guest sees.
     let seed = component.digest.0.first_chunk::<8>().copied();

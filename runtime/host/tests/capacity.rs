@@ -10,8 +10,9 @@
 mod common;
 
 use common::{admit, policy, start, turn};
-use phoenix_host::HostConfig;
-use phoenix_support::guest;
+use phoenix_core::KindPolicy;
+use phoenix_host::{HostConfig, InstanceError};
+use phoenix_support::{guest, zoo};
 
 /// Agents that are made.
 const AGENTS: usize = 200;
@@ -47,6 +48,119 @@ fn an_agent_takes_no_more_mappings_than_reckoned() {
         "{taken} mappings for {AGENTS} agents"
     );
     drop(agents);
+}
+
+#[test]
+fn nor_does_one_that_writes_to_all_tables_of_its_place() {
+    let host = start(HostConfig {
+        max_resident: Some(256),
+        ..HostConfig::default()
+    });
+    let (mut module, mut grow) = (String::new(), String::new());
+    for table in 0..4 {
+        module.push_str(&format!(
+            "(table $t{table} 1 funcref) (elem declare func $alloc) "
+        ));
+        grow.push_str(&format!(
+            "(drop (table.grow $t{table} (ref.func $alloc) (i32.const 15000))) "
+        ));
+    }
+    let bytes = zoo::Framed {
+        module: &module,
+        on_turns: &grow,
+        ..zoo::Framed::default()
+    }
+    .component();
+    let pinned = KindPolicy {
+        movable: false,
+        ..policy()
+    };
+    let component = host.admit(&bytes, &pinned).unwrap();
+    let before = mappings();
+    let agents: Vec<_> = (0..AGENTS)
+        .map(|_| {
+            let mut agent = component.instantiate(&pinned).unwrap();
+            turn(&mut agent, 0, "any", "").unwrap();
+            agent
+        })
+        .collect();
+    let taken = mappings() - before;
+    assert!(
+        taken <= AGENTS * MAPPINGS_PER_AGENT,
+        "{taken} mappings for {AGENTS} agents"
+    );
+    drop(agents);
+}
+
+/// An agent of so many memories and tables that cannot move.
+fn large(memories: usize, tables: usize) -> Vec<u8> {
+    let module = "(table 10 funcref) ".repeat(tables);
+    let after = "(core instance (instantiate $other)) ".repeat(memories - 1);
+    let after = format!("(core module $other (memory 1)) {after}");
+    zoo::Framed {
+        module: &module,
+        after: &after,
+        ..zoo::Framed::default()
+    }
+    .component()
+}
+
+#[test]
+fn those_that_need_more_leave_the_others_their_places() {
+    const PLACES: u32 = 32;
+    let host = start(HostConfig {
+        max_resident: Some(PLACES),
+        ..HostConfig::default()
+    });
+    let pinned = KindPolicy {
+        movable: false,
+        ..policy()
+    };
+    let counter = admit(&host, guest("ping"));
+    for (memories, tables, takes) in [(1, 4, 1), (2, 1, 2), (4, 1, 4), (1, 5, 2), (4, 16, 4)] {
+        let component = host.admit(&large(memories, tables), &pinned).unwrap();
+        let mut agents = Vec::new();
+        let full = loop {
+            match component.instantiate(&pinned) {
+                Ok(agent) => agents.push(agent),
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(full, InstanceError::Full { limit: PLACES }),
+            "{memories} memories, {tables} tables: {full}"
+        );
+        assert_eq!(
+            agents.len(),
+            (PLACES / takes) as usize,
+            "{memories} {tables}"
+        );
+        // Everybody has what is there, and nobody is at fault.
+        agents.pop();
+        let places: Vec<_> = (0..takes)
+            .map(|_| counter.instantiate(&policy()).unwrap())
+            .collect();
+        assert!(matches!(
+            counter.instantiate(&policy()).unwrap_err(),
+            InstanceError::Full { .. }
+        ));
+        drop(places);
+    }
+}
+
+#[test]
+fn one_that_needs_more_places_than_there_are_is_refused() {
+    let host = start(HostConfig {
+        max_resident: Some(3),
+        ..HostConfig::default()
+    });
+    let pinned = KindPolicy {
+        movable: false,
+        ..policy()
+    };
+    host.admit(&large(3, 1), &pinned).unwrap();
+    let error = host.admit(&large(4, 1), &pinned).unwrap_err();
+    assert!(error.to_string().contains("max-resident"), "{error}");
 }
 
 #[test]

@@ -10,8 +10,10 @@
 mod common;
 
 use common::{NO_HASH, Wat, admit, image, policy, same, start, turn};
-use phoenix_core::KindPolicy;
-use phoenix_host::{FaultKind, HostConfig, RestoreError, SnapshotRefused};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use phoenix_core::{KindPolicy, Millis};
+use phoenix_host::{FaultKind, Host, HostConfig, InstanceError, RestoreError, SnapshotRefused};
 use phoenix_support::{agent, guest};
 
 /// Twenty globals of all four types, each changed by every turn and kept in
@@ -260,6 +262,73 @@ fn an_instance_that_failed_can_only_be_dropped() {
         instance.snapshot(&mut Vec::new()),
         Err(SnapshotRefused::Failed)
     );
+}
+
+/// Takes a while to begin.
+fn slow_to_begin() -> Vec<u8> {
+    Wat {
+        items: "(func $start (local $at i32)
+            (loop $next
+                (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                (br_if $next (i32.lt_u (local.get $at) (i32.const 200000000)))))
+            (start $start)"
+            .to_owned(),
+        ..Wat::default()
+    }
+    .component()
+}
+
+#[test]
+fn a_short_deadline_does_not_keep_an_agent_from_coming_back() {
+    let host = start(HostConfig::default());
+    let patient = KindPolicy {
+        turn_deadline: Millis(3_600_000),
+        ..policy()
+    };
+    let component = host.admit(&slow_to_begin(), &patient).unwrap();
+    let hasty = KindPolicy {
+        turn_deadline: Millis(1),
+        ..policy()
+    };
+    let mut instance = component.instantiate(&hasty).unwrap();
+    let image = image(&mut instance);
+    component.restore(&hasty, &image).unwrap();
+}
+
+#[test]
+fn a_beginning_that_takes_for_ever_is_to_be_tried_again() {
+    // Its time is this test's.
+    let host = Host::start(HostConfig {
+        max_resident: Some(2),
+        ..HostConfig::default()
+    })
+    .unwrap();
+    let patient = KindPolicy {
+        turn_deadline: Millis(3_600_000),
+        ..policy()
+    };
+    let component = host.admit(&slow_to_begin(), &patient).unwrap();
+    let image = image(&mut component.instantiate(&patient).unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                host.tick();
+            }
+        });
+        let begun = component.instantiate(&patient).map(drop);
+        let restored = component.restore(&patient, &image).map(drop);
+        done.store(true, Ordering::Relaxed);
+        assert!(
+            matches!(begun, Err(InstanceError::Late { .. })),
+            "{begun:?}"
+        );
+        assert!(
+            matches!(restored, Err(RestoreError::Late { .. })),
+            "{restored:?}"
+        );
+    });
+    component.restore(&patient, &image).unwrap();
 }
 
 #[test]

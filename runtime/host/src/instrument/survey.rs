@@ -264,7 +264,9 @@ impl Reader<'_> {
 }
 
 fn unknown_module(index: u32) -> Failure {
-    Failure::Broken(format!("core module {index} is not one the survey has seen"))
+    Failure::Broken(format!(
+        "core module {index} is not one the survey has seen"
+    ))
 }
 
 /// The resource that the type with this index is.

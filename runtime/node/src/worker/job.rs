@@ -45,7 +45,7 @@ pub(crate) enum Ended {
     Answered(Answer),
     /// The guest's instance is lost, and the batch undone.
     Faulted(Fault),
-    /// There is no room for another instance just now.
+    /// There is no room, or no time, for another instance just now.
     NoRoom,
     /// The memory cannot be made again: the agent cannot go on.
     Unrecoverable(String),
@@ -107,14 +107,14 @@ pub(crate) fn rebuild(
             .component
             .instantiate(&kind.policy)
             .map_err(|error| match error {
-                InstanceError::Full { .. } => Ended::NoRoom,
+                InstanceError::Full { .. } | InstanceError::Late { .. } => Ended::NoRoom,
                 other => Ended::Unrecoverable(other.to_string()),
             })?,
         Some(image) => {
             kind.component
                 .restore(&kind.policy, image)
                 .map_err(|error| match error {
-                    RestoreError::Full { .. } => Ended::NoRoom,
+                    RestoreError::Full { .. } | RestoreError::Late { .. } => Ended::NoRoom,
                     other => Ended::Unrecoverable(other.to_string()),
                 })?
         }
