@@ -24,7 +24,7 @@ pub use build::{Artifact, Build};
 pub use contract::{Misfit, World};
 pub use embed::{Report, embed};
 pub use error::BuildError;
-pub use scaffold::{SCAFFOLD_NAME_MAX, Scaffold, ScaffoldError, ScaffoldedSdk, scaffold};
+pub use scaffold::{SCAFFOLD_NAME_MAX, Scaffold, ScaffoldError, scaffold};
 pub use target_dir::{shared_target_dir, shared_target_dir_of};
 
 /// The target agents are compiled for. Its output is a component as it stands.

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use phoenix_build::{Artifact, Build, ScaffoldedSdk, World, embed, scaffold, shared_target_dir};
+use phoenix_build::{Artifact, Build, World, embed, scaffold, shared_target_dir};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -31,8 +31,8 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_new_crate_passes_its_test_and_becomes_a_component() {
     let parent = tempfile::tempdir().unwrap();
-    let made = scaffold(parent.path(), "order-book", None).unwrap();
-    assert_eq!(made.sdk, ScaffoldedSdk::Path(root().join("sdk/rust")));
+    let made = scaffold("order-book", &parent.path().join("order-book"), None).unwrap();
+    assert_eq!(made.sdk, root().join("sdk/rust"));
     for file in &made.files {
         assert!(made.dir.join(file).is_file(), "{}", file.display());
     }
@@ -64,7 +64,7 @@ fn a_new_crate_passes_its_test_and_becomes_a_component() {
 #[test]
 fn a_profile_is_made_up_where_there_is_none() {
     let parent = tempfile::tempdir().unwrap();
-    let made = scaffold(parent.path(), "plain", None).unwrap();
+    let made = scaffold("plain", &parent.path().join("plain"), None).unwrap();
     fs::copy(root().join("Cargo.lock"), made.dir.join("Cargo.lock")).unwrap();
     let manifest = fs::read_to_string(made.dir.join("Cargo.toml")).unwrap();
     let (without, _) = manifest.split_once("[profile.agent]").unwrap();

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &BuildArgs, json: bool) -> Result<ExitCode, CliError> {
     if !args.package.is_empty() {
         build = build.packages(args.package.iter().map(String::as_str));
     }
-    let artifacts = build.run().map_err(refused)?;
+    let artifacts = build.run().map_err(|error| refused(&error))?;
     if let Some(output) = &args.output {
         copy(&artifacts, output)?;
     }
@@ -44,16 +44,20 @@ pub(crate) fn run(args: &BuildArgs, json: bool) -> Result<ExitCode, CliError> {
     Ok(Exit::Ok.into())
 }
 
-fn refused(error: BuildError) -> CliError {
-    let help = error.help();
+fn refused(error: &BuildError) -> CliError {
+    CliError::failed(with_causes(error)).help_if(error.help())
+}
+
+/// An error's message with those of its causes.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         message.push_str(": ");
         message.push_str(&error.to_string());
         cause = error.source();
     }
-    CliError::failed(message).help_if(help)
+    message
 }
 
 fn copy(artifacts: &[Artifact], output: &Path) -> Result<(), CliError> {
