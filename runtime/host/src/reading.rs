@@ -55,6 +55,10 @@ thread_local! {
     static SPARE: Cell<Option<Box<Reading>>> = const { Cell::new(None) };
 }
 
+/// Room above this is not kept, bytes: one large agent is no reason to hold as
+/// much for each thread ever after.
+const KEEP_BYTES: usize = 1 << 20;
+
 impl Reading {
     /// A reading of a fresh instance.
     pub(crate) fn of_base() -> Box<Self> {
@@ -96,8 +100,11 @@ impl Reading {
         }
     }
 
-    /// Keeps the room for the next reading.
+    /// Keeps the room for the next reading, unless it is large.
     pub(crate) fn reuse(mut self: Box<Self>) {
+        if self.room() > KEEP_BYTES {
+            return;
+        }
         self.purpose = Purpose::Image;
         self.globals.clear();
         self.residue.clear();
@@ -108,6 +115,13 @@ impl Reading {
         self.seen = 0;
         self.wasm_pages = 0;
         SPARE.set(Some(self));
+    }
+
+    fn room(&self) -> usize {
+        self.encoder.room()
+            + self.globals.capacity() * size_of::<u64>()
+            + self.residue.capacity() * size_of::<(u32, u32)>()
+            + self.candidates.capacity() * size_of::<(usize, usize)>()
     }
 
     /// Takes a group of globals.
@@ -192,5 +206,29 @@ impl Reading {
             }
             Purpose::Base(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_of_a_large_agent_is_not_kept() {
+        let base = Arc::new(BaseBuilder::default().finish(Vec::new()));
+        let finder = Arc::new(Finder::new(Some(crate::PageFinder::Compare)));
+        let read = |memory: &[u8]| {
+            let mut reading = Reading::of_changes(Purpose::Image, &base, &finder, None);
+            reading.take_memory(memory);
+            reading.reuse();
+            let kept = SPARE.take();
+            let room = kept.as_ref().map_or(0, |reading| reading.room());
+            SPARE.set(kept);
+            room
+        };
+        let small = read(&[7; 16 * PAGE]);
+        assert!((1..=KEEP_BYTES).contains(&small), "{small}");
+        let large = read(&vec![7; 16 << 20]);
+        assert!(large <= KEEP_BYTES, "{large}");
     }
 }

@@ -33,6 +33,13 @@ impl Encoder {
         self.zeros = 0;
     }
 
+    /// Bytes of the room it keeps.
+    pub(crate) fn room(&self) -> usize {
+        self.runs.capacity() * size_of::<(usize, usize)>()
+            + self.changes.capacity()
+            + self.literal.capacity()
+    }
+
     /// Adds a page that differs from `base`. Pages come in ascending order.
     pub(crate) fn page(&mut self, index: usize, now: &[u8; PAGE], base: &[u8; PAGE]) {
         match self.runs.last_mut() {
