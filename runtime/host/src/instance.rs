@@ -201,8 +201,11 @@ impl Instance {
         );
         std::mem::swap(&mut self.residue, &mut reading.residue);
         reading.reuse();
-        if self.store.data().wasi.handles.tangled {
-            self.start_over(out.get(before..).unwrap_or_default())?;
+        if self.store.data().wasi.handles.tangled
+            && let Err(refused) = self.start_over(out.get(before..).unwrap_or_default())
+        {
+            out.truncate(before);
+            return Err(refused);
         }
         Ok(())
     }
@@ -362,7 +365,10 @@ impl Instance {
             Err(error) if is_full(&error) => return Err(component.full()),
             Err(error) => return Err(fault(Fault::of(&error))),
         }
-        self.store.data_mut().typed.kept = image.kept.clone();
+        let state = self.store.data_mut();
+        state.typed.kept = image.kept.clone();
+        // What it says when it begins it has said when it began.
+        state.wasi.log.discard();
         Ok(())
     }
 

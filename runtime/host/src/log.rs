@@ -43,6 +43,14 @@ impl GuestLog {
         self.cut = 0;
     }
 
+    /// Forgets what was printed.
+    pub(crate) fn discard(&mut self) {
+        self.lines.clear();
+        self.out.clear();
+        self.err.clear();
+        self.cut = 0;
+    }
+
     /// Takes what a guest printed.
     pub(crate) fn print(&mut self, stream: Stream, bytes: &[u8]) {
         if self.left < LINE_COST {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use phoenix_core::{KindPolicy, Millis};
 use phoenix_host::{FaultKind, Host, HostConfig, InstanceError, RestoreError, SnapshotRefused};
-use phoenix_support::{agent, guest};
+use phoenix_support::{agent, guest, zoo};
 
 /// Twenty globals of all four types, each changed by every turn and kept in
 /// memory too, so that a wrong one shows.
@@ -180,6 +180,104 @@ fn handle_numbers_do_not_tell_the_restored_from_the_original() {
     same(&mut original, &mut restored, turns);
 }
 
+/// Prints a line from its start function.
+fn greeter() -> Vec<u8> {
+    zoo::Framed {
+        before: r#"
+            (import "wasi:io/error@0.2.0" (instance $errors (export "error" (type (sub resource)))))
+            (alias export $errors "error" (type $error))
+            (import "wasi:io/streams@0.2.0" (instance $streams
+                (alias outer 1 $error (type $outer))
+                (export "error" (type $error (eq $outer)))
+                (export "output-stream" (type $out (sub resource)))
+                (type $failure (variant
+                    (case "last-operation-failed" (own $error)) (case "closed")))
+                (export "stream-error" (type $stream-error (eq $failure)))
+                (export "[method]output-stream.blocking-write-and-flush"
+                    (func (param "self" (borrow $out)) (param "contents" (list u8))
+                        (result (result (error $stream-error)))))))
+            (alias export $streams "output-stream" (type $stream))
+            (import "wasi:cli/stdout@0.2.0" (instance $stdout
+                (alias outer 1 $stream (type $outer))
+                (export "output-stream" (type $inner (eq $outer)))
+                (export "get-stdout" (func (result (own $inner))))))
+            (core module $lent (memory (export "memory") 1) (data (i32.const 512) "it begins\n"))
+            (core instance $lent (instantiate $lent))
+            (core func $get (canon lower (func $stdout "get-stdout")))
+            (core func $print (canon lower
+                (func $streams "[method]output-stream.blocking-write-and-flush")
+                (memory (core memory $lent "memory"))))
+            (core instance $host (export "get" (func $get)) (export "print" (func $print)))"#,
+        memory: r#"
+            (import "lent" "memory" (memory $memory 1))
+            (import "host" "get" (func $get (result i32)))
+            (import "host" "print" (func $print (param i32 i32 i32 i32)))
+            (export "memory" (memory $memory))"#,
+        module: "(func $greet
+            (call $print (call $get) (i32.const 512) (i32.const 10) (i32.const 600)))
+            (start $greet)",
+        with: r#"(with "lent" (instance $lent)) (with "host" (instance $host))"#,
+        ..zoo::Framed::default()
+    }
+    .component()
+}
+
+#[test]
+fn what_is_printed_at_the_beginning_is_said_once() {
+    let host = start(HostConfig::default());
+    let component = admit(&host, &greeter());
+    let lines = |answer: phoenix_host::Answer| {
+        let texts = answer.log.into_iter().map(|line| line.text);
+        texts.collect::<Vec<_>>()
+    };
+    let mut original = component.instantiate(&policy()).unwrap();
+    let first = turn(&mut original, 0, "any", "").unwrap();
+    assert_eq!(lines(first), ["it begins"]);
+    for number in 1..3 {
+        let image = image(&mut original);
+        let mut woken = component.restore(&policy(), &image).unwrap();
+        let next = turn(&mut woken, number, "any", "").unwrap();
+        assert_eq!(lines(next), Vec::<String>::new());
+        original = woken;
+    }
+}
+
+/// Being made anew beside itself fails, for time does; the image is not there then.
+#[test]
+fn a_snapshot_that_is_refused_late_leaves_nothing_behind() {
+    let (items, with) = (WAITS.to_owned(), "(with \"host\" (instance $host))");
+    let bytes = Wat {
+        before: CLOCK,
+        with,
+        items: items + slow_start(),
+        body: "
+            (local.set $one (call $wait (i64.const 1)))
+            (call $drop (call $wait (i64.const 1)))
+            (call $drop (local.get $one))"
+            .to_owned(),
+        ..Wat::default()
+    }
+    .component();
+    let host = Host::start(HostConfig {
+        max_resident: Some(2),
+        ..HostConfig::default()
+    })
+    .unwrap();
+    let patient = KindPolicy {
+        turn_deadline: Millis(3_600_000),
+        ..policy()
+    };
+    let component = host.admit(&bytes, &patient).unwrap();
+    let mut instance = component.instantiate(&patient).unwrap();
+    turn(&mut instance, 0, "any", "").unwrap();
+    let mut out = vec![1, 2, 3];
+    let refused = hurried(&host, || instance.snapshot(&mut out)).unwrap_err();
+    assert_eq!((refused, out), (SnapshotRefused::Full, vec![1, 2, 3]));
+    // It is as it was.
+    turn(&mut instance, 1, "any", "").unwrap();
+    image(&mut instance);
+}
+
 #[test]
 fn an_image_of_another_component_is_refused() {
     let host = start(HostConfig::default());
@@ -264,18 +362,36 @@ fn an_instance_that_failed_can_only_be_dropped() {
     );
 }
 
-/// Takes a while to begin.
+/// A start function that takes a while.
+fn slow_start() -> &'static str {
+    "(func $start (local $at i32)
+        (loop $next
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $next (i32.lt_u (local.get $at) (i32.const 200000000)))))
+        (start $start)"
+}
+
 fn slow_to_begin() -> Vec<u8> {
     Wat {
-        items: "(func $start (local $at i32)
-            (loop $next
-                (local.set $at (i32.add (local.get $at) (i32.const 1)))
-                (br_if $next (i32.lt_u (local.get $at) (i32.const 200000000)))))
-            (start $start)"
-            .to_owned(),
+        items: slow_start().to_owned(),
         ..Wat::default()
     }
     .component()
+}
+
+/// Does it while the host's time flies.
+fn hurried<T>(host: &Host, what: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                host.tick();
+            }
+        });
+        let result = what();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
 }
 
 #[test]
@@ -309,25 +425,16 @@ fn a_beginning_that_takes_for_ever_is_to_be_tried_again() {
     };
     let component = host.admit(&slow_to_begin(), &patient).unwrap();
     let image = image(&mut component.instantiate(&patient).unwrap());
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                host.tick();
-            }
-        });
-        let begun = component.instantiate(&patient).map(drop);
-        let restored = component.restore(&patient, &image).map(drop);
-        done.store(true, Ordering::Relaxed);
-        assert!(
-            matches!(begun, Err(InstanceError::Late { .. })),
-            "{begun:?}"
-        );
-        assert!(
-            matches!(restored, Err(RestoreError::Late { .. })),
-            "{restored:?}"
-        );
-    });
+    let begun = hurried(&host, || component.instantiate(&patient).map(drop));
+    assert!(
+        matches!(begun, Err(InstanceError::Late { .. })),
+        "{begun:?}"
+    );
+    let restored = hurried(&host, || component.restore(&patient, &image).map(drop));
+    assert!(
+        matches!(restored, Err(RestoreError::Late { .. })),
+        "{restored:?}"
+    );
     component.restore(&patient, &image).unwrap();
 }
 
