@@ -133,6 +133,21 @@ fn message(to: &str, number: u64, body: &[u8]) -> Arc<Envelope> {
     })
 }
 
+/// A guest that sends a numbered message for each of `numbers` when it gets one.
+fn sends(input: Input<'_>, numbers: std::ops::RangeInclusive<u64>, writer: &mut AnswerWriter) {
+    if matches!(input, Input::Message { .. }) {
+        for n in numbers {
+            writer.effect(&Effect::Send {
+                to: "test/to",
+                method: "do",
+                payload: phoenix_wit::Payload::message_pack(&n.to_le_bytes()),
+                delivery: Delivery::ExactlyOnce,
+            });
+        }
+    }
+    ok(writer);
+}
+
 /// What the network may do to what is under way.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
@@ -170,19 +185,7 @@ proptest! {
         let mut out = Actions::default();
         from.agent.offer(message("test/from", 0, b""), &from.policy.clone(), &mut out);
         // The sender's one message makes it send `count` numbered ones.
-        let mut under_way: Vec<Arc<Envelope>> = from.run(1, &mut |_, input, writer| {
-            if matches!(input, Input::Message { .. }) {
-                for n in 1..=count {
-                    writer.effect(&Effect::Send {
-                        to: "test/to",
-                        method: "do",
-                        payload: phoenix_wit::Payload::message_pack(&n.to_le_bytes()),
-                        delivery: Delivery::ExactlyOnce,
-                    });
-                }
-            }
-            ok(writer);
-        }).send;
+        let mut under_way = from.run(1, &mut |_, input, writer| sends(input, 1..=count, writer)).send;
         prop_assert_eq!(under_way.len() as u64, count);
         let mut fates = fates.into_iter();
         let mut now = 10u64;
@@ -230,6 +233,10 @@ proptest! {
         }
         prop_assert_eq!(from.agent.unacknowledged(), 0, "everything has its verdict");
         prop_assert_eq!(applied, (1..=count).collect::<Vec<_>>());
+        // The path is healthy and idle: what is committed now leaves now.
+        from.agent.offer(message("test/from", 0, b""), &from.policy.clone(), &mut out);
+        let ran = from.run(now, &mut |_, input, writer| sends(input, 1..=1, writer));
+        prop_assert_eq!(ran.send.len(), 1, "withheld on a healthy path");
     }
 
     #[test]

@@ -78,8 +78,8 @@ impl Outbox {
         self.bytes += unacknowledged.iter().map(|e| e.size() as u64).sum::<u64>();
         if let Some(stream) = self.streams.get_mut(at as usize) {
             stream.next = next;
+            stream.retry_at = (!unacknowledged.is_empty()).then_some(Millis(0));
             stream.unacknowledged = unacknowledged;
-            stream.retry_at = Some(Millis(0));
         }
     }
 
@@ -138,6 +138,10 @@ impl Outbox {
         if messages > 0 {
             stream.tries = 0;
             stream.resend_at = now + UNANSWERED;
+        }
+        if stream.unacknowledged.is_empty() {
+            // What is pushed next is not to wait for a retry of what has its verdict.
+            stream.retry_at = None;
         }
         self.messages -= messages;
         self.bytes -= bytes;
