@@ -11,10 +11,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
+
+/// How long a process may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A demo whose nodes live under `directory`.
 fn demo(directory: &Path, arguments: &[&str]) -> Command {
@@ -69,10 +73,7 @@ fn processes() -> impl Iterator<Item = (u32, String)> {
 /// No process that was started with `directory` in its arguments is left, and
 /// nothing lies in it.
 fn assert_clean(directory: &Path) {
-    let needle = directory.to_str().unwrap();
-    let left: Vec<_> = processes()
-        .filter(|(_, command)| command.contains(needle))
-        .collect();
+    let left = processes_of(directory);
     assert!(left.is_empty(), "left behind: {left:?}");
     let left: Vec<_> = std::fs::read_dir(directory).unwrap().collect();
     assert!(left.is_empty(), "left behind: {left:?}");
@@ -176,7 +177,12 @@ fn kept_data_is_where_it_is_said_to_be() {
 
 /// A demo under way, its nodes under `directory`: it has come to the feed.
 fn begun(directory: &Path) -> (Child, impl Iterator<Item = String>) {
-    let mut child = demo(directory, &["--lines", "200000"])
+    fed(&mut demo(directory, &["--lines", "200000"]))
+}
+
+/// The same of any demo: what it says from then on.
+fn fed(command: &mut Command) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -198,9 +204,22 @@ fn signal(process: u32, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
+fn hangups_are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1
+}
+
 #[test]
 fn an_interrupt_leaves_nothing_behind() {
-    for interrupt in [Signal::INT, Signal::TERM] {
+    for interrupt in [Signal::INT, Signal::TERM, Signal::HUP] {
+        if interrupt == Signal::HUP && hangups_are_ignored() {
+            // Under nohup the demo ignores it too, as the next test but one says.
+            continue;
+        }
         let directory = tempdir().unwrap();
         let (mut child, errors) = begun(directory.path());
         signal(child.id(), interrupt);
@@ -208,6 +227,48 @@ fn an_interrupt_leaves_nothing_behind() {
         assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:#?}");
         assert_clean(directory.path());
     }
+}
+
+/// Processes whose command names `directory`.
+fn processes_of(directory: &Path) -> Vec<(u32, String)> {
+    let needle = directory.to_str().unwrap();
+    processes()
+        .filter(|(_, command)| command.contains(needle))
+        .collect()
+}
+
+#[test]
+fn a_demo_that_is_killed_leaves_no_node_behind() {
+    let directory = tempdir().unwrap();
+    let (mut child, _errors) = begun(directory.path());
+    assert_eq!(processes_of(directory.path()).len(), 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let since = Instant::now();
+    while !processes_of(directory.path()).is_empty() {
+        let left = processes_of(directory.path());
+        assert!(since.elapsed() < PATIENCE, "left behind: {left:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_hangup_under_nohup_is_ignored() {
+    let directory = tempdir().unwrap();
+    // A shell that ignores it has a demo that does.
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", r#"trap '' HUP; exec "$@""#, "sh"])
+        .arg(env!("CARGO_BIN_EXE_phoenix"))
+        .args(["demo", "--json", "--lines", "300", "--migrations", "20"])
+        .env("TMPDIR", directory.path())
+        .stdin(Stdio::null());
+    let (child, errors) = fed(&mut command);
+    signal(child.id(), Signal::HUP);
+    let rest: Vec<_> = errors.collect();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{rest:#?}");
+    assert_verified(&output);
 }
 
 #[test]

@@ -19,6 +19,8 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod feed;
+mod interrupts;
+mod lifeline;
 mod log;
 mod movement;
 mod nodes;
@@ -32,17 +34,18 @@ mod roster;
 mod source;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::output::escape::escape_lines;
 use drive::{Plan, drive};
 use error::DemoError;
+use interrupts::Interrupts;
 use log::Counted;
 use nodes::Nodes;
 use outcome::{Outcome, grouped};
@@ -81,10 +84,19 @@ pub(crate) struct DemoArgs {
     /// Leave the nodes' data and logs where they are, and say where
     #[arg(long)]
     keep: bool,
+    /// Run the command line that follows as long as standard input is open
+    #[arg(long, hide = true)]
+    as_node: bool,
+    /// That command line
+    #[arg(last = true, hide = true, requires = "as_node")]
+    command: Vec<OsString>,
 }
 
 /// Runs the demo. Success is a verified result.
 pub(crate) fn run(args: DemoArgs) -> miette::Result<ExitCode> {
+    if args.as_node {
+        return Ok(lifeline::run(args.command)?);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -122,7 +134,7 @@ pub(crate) fn run(args: DemoArgs) -> miette::Result<ExitCode> {
 async fn demo(args: &DemoArgs) -> Result<Outcome, DemoError> {
     let progress = Progress::new();
     let plan = plan(args, &progress)?;
-    let mut interrupts = Interrupts::new()?;
+    let mut interrupts = Interrupts::new().map_err(DemoError::Runtime)?;
     let mut nodes = Nodes::new(args.keep)?;
     let outcome = tokio::select! {
         outcome = perform(&mut nodes, args, plan, &progress) => outcome,
@@ -208,26 +220,4 @@ fn malformed(counted: &Counted) -> String {
         ));
     }
     text
-}
-
-/// SIGINT and SIGTERM.
-struct Interrupts {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Interrupts {
-    fn new() -> Result<Self, DemoError> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(DemoError::Runtime)?,
-            terminate: signal(SignalKind::terminate()).map_err(DemoError::Runtime)?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

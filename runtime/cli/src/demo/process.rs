@@ -7,9 +7,10 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::lifeline;
 use crate::output::escape::escape_lines;
 
 /// What every node is started with: ports of the system's choice, on loopback
@@ -78,6 +79,8 @@ pub(super) enum ProcessError {
 pub(super) struct Process {
     number: usize,
     child: Child,
+    /// Ends the node when it is closed. Apart, since waiting for a child closes its input.
+    _lifeline: Option<ChildStdin>,
     directory: PathBuf,
     output: PathBuf,
 }
@@ -98,13 +101,14 @@ impl Process {
         std::fs::create_dir_all(&directory).map_err(start)?;
         let mut command = Command::new(program);
         command
+            .args(lifeline::ARGUMENTS)
             .arg("node")
             .arg("--data")
             .arg(&directory)
             .args(ARGUMENTS)
             // What the user has set for nodes of their own is not for these.
             .current_dir(&directory)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(errors)
             // An interrupt from the terminal is for the demo, which then ends its nodes in order.
@@ -119,9 +123,10 @@ impl Process {
             // Not as an argument, which every user of the machine may read.
             command.env("PHOENIX_JOIN", token);
         }
-        let child = command.spawn().map_err(start)?;
+        let mut child = command.spawn().map_err(start)?;
         Ok(Self {
             number,
+            _lifeline: child.stdin.take(),
             child,
             directory,
             output,
@@ -217,13 +222,13 @@ fn tail(path: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    /// Starts a shell that stands in for `phoenix`: it takes `node` for the name
+    /// Starts a shell that stands in for `phoenix`: it takes `demo` for the name
     /// of a script in its directory. (A script run by itself may be busy: a
     /// process that another test forks holds it open for a moment.)
     fn start(directory: &Path, number: usize, script: &str, token: Option<&str>) -> Process {
         let data = directory.join(format!("node-{number}"));
         std::fs::create_dir_all(&data).unwrap();
-        std::fs::write(data.join("node"), script).unwrap();
+        std::fs::write(data.join("demo"), script).unwrap();
         Process::start(Path::new("/bin/sh"), directory, number, token).unwrap()
     }
 
@@ -236,11 +241,13 @@ mod tests {
     #[tokio::test]
     async fn a_node_gets_its_arguments_and_ends_when_asked() {
         let directory = tempfile::tempdir().unwrap();
-        let script = r#"printf '%s\n' "$1" "$2" "$PHOENIX_JOIN" end > ready; exec sleep 600"#;
+        let script = r#"printf '%s\n' "$@" "$PHOENIX_JOIN" end > ready; exec sleep 600"#;
         let mut node = start(directory.path(), 1, script, Some("a-token"));
         let seen = node.ready(lines).await.unwrap();
         let data = directory.path().join("node-1");
-        assert_eq!(seen, ["--data", data.to_str().unwrap(), "a-token", "end"]);
+        let first = ["--as-node", "--", "node", "--data", data.to_str().unwrap()];
+        assert_eq!(seen[..5], first);
+        assert_eq!(seen[seen.len() - 2..], ["a-token", "end"]);
         assert_eq!(node.directory, data);
         node.stop().await;
         assert!(node.child.try_wait().unwrap().is_some());
@@ -280,6 +287,18 @@ mod tests {
             assert!(since.elapsed() < Duration::from_secs(30), "it lives on");
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_node_keeps_its_lifeline_while_it_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = "cat > heard; echo end > ready; exec sleep 600";
+        let mut node = start(directory.path(), 1, script, None);
+        assert!(timeout(Duration::ZERO, node.end()).await.is_err());
+        assert!(!node.directory.join("ready").exists());
+        node._lifeline = None;
+        assert_eq!(node.ready(lines).await.unwrap(), ["end"]);
+        node.stop().await;
     }
 
     #[test]
