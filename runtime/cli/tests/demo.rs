@@ -103,7 +103,7 @@ fn malformed_lines_are_left_out_and_named() {
             "2001:db8::{n:x} - - [17/May/2015:10:05:{n:02} +0000] \"GET / HTTP/1.1\" 404 {n} \"-\" \"-\"\n"
         )
     };
-    let text = [line(1), "nonsense\n".into(), line(2), line(1)].concat();
+    let text = [line(1), "nonsense\n".repeat(1_002), line(2), line(1)].concat();
     std::fs::write(&log, text).unwrap();
     let temporary = tempdir().unwrap();
     let arguments = [
@@ -117,11 +117,14 @@ fn malformed_lines_are_left_out_and_named() {
     let object = assert_verified(&output);
     assert_eq!(
         (&object["events"], &object["malformed_lines"]),
-        (&3.into(), &1.into())
+        (&3.into(), &1_002.into())
     );
     assert_eq!(object["agents"], 4, "two visitors, the site, the alerts");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("line 2: "), "{errors}");
+    for said in ["1,002 lines", " line 2: ", " line 1001: ", "and 2 more"] {
+        assert!(errors.contains(said), "{said} in {errors}");
+    }
+    assert!(!errors.contains(" line 1002: "), "{errors}");
 }
 
 /// The log that the README's demo is known by; `PHOENIX_TEST_LOG` names it

@@ -10,6 +10,9 @@ use super::log::Counted;
 use super::process::ProcessError;
 use super::source::SourceError;
 
+/// Malformed lines that are quoted where a log holds no others.
+const SHOWN: usize = 10;
+
 /// Why a demo has no result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DemoError {
@@ -66,7 +69,7 @@ impl DemoError {
         let log = path.map_or_else(|| "the log".into(), |path| path.display().to_string());
         Self::NoEvents {
             log,
-            lines: super::malformed(counted),
+            lines: super::malformed(counted, SHOWN),
         }
     }
 }

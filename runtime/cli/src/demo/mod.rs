@@ -46,7 +46,7 @@ use crate::output::escape::escape_lines;
 use drive::{Plan, drive};
 use error::DemoError;
 use interrupts::Interrupts;
-use log::Counted;
+use log::{Counted, MALFORMED_KEPT};
 use nodes::Nodes;
 use outcome::{Outcome, grouped};
 use progress::Progress;
@@ -61,7 +61,8 @@ const MIGRATIONS: (u64, u64) = (500, 5_000);
 /// Count an access log with agents that move while they count.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DemoArgs {
-    /// The log: Combined Log Format, plain or gzip. Without it one is made up
+    /// The log: Combined Log Format, plain or gzip. Without it one is made up. Lines that are
+    /// malformed are left out; the first 1,000 are named on standard error, all are counted
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Lines of a made-up log
@@ -187,7 +188,7 @@ fn plan(args: &DemoArgs, progress: &Progress) -> Result<Plan, DemoError> {
         return Err(DemoError::no_events(args.input.as_deref(), &counted));
     }
     if counted.malformed > 0 {
-        progress.keep(&malformed(&counted));
+        progress.keep(&malformed(&counted, MALFORMED_KEPT));
     }
     let migrations = match args.migrations {
         // There is nowhere to go.
@@ -203,21 +204,44 @@ fn plan(args: &DemoArgs, progress: &Progress) -> Result<Plan, DemoError> {
     })
 }
 
-/// The lines that are left out, the first few by number.
-fn malformed(counted: &Counted) -> String {
+/// The lines that are left out, the first of them by number: at most `most`.
+fn malformed(counted: &Counted, most: usize) -> String {
     let mut text = match counted.malformed {
         1 => "1 line is malformed and left out:".to_owned(),
         lines => format!("{} lines are malformed and left out:", grouped(lines)),
     };
-    for line in &counted.malformed_lines {
+    let mut more = counted.malformed;
+    for line in counted.malformed_lines.iter().take(most) {
         text.push_str(&format!("\n  line {}: {}", line.line, line.reason));
+        more = more.saturating_sub(1);
     }
-    let shown = counted.malformed_lines.len() as u64;
-    if counted.malformed > shown {
-        text.push_str(&format!(
-            "\n  and {} more",
-            grouped(counted.malformed - shown)
-        ));
+    if more > 0 {
+        text.push_str(&format!("\n  and {} more", grouped(more)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log::{Count, LogReader, MALFORMED_KEPT};
+    use super::*;
+
+    #[test]
+    fn malformed_lines_are_named_and_the_rest_is_counted() {
+        let text = "nonsense\n".repeat(MALFORMED_KEPT + 1_234);
+        let counted = Count::all(LogReader::new(text.as_bytes())).unwrap();
+        let said = malformed(&counted, MALFORMED_KEPT);
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], "2,234 lines are malformed and left out:");
+        assert!(lines[1].starts_with("  line 1: "), "{}", lines[1]);
+        assert!(
+            lines[1_000].starts_with("  line 1000: "),
+            "{}",
+            lines[1_000]
+        );
+        assert_eq!(lines[1_001..], ["  and 1,234 more"]);
+        let short = malformed(&counted, 2);
+        assert_eq!(short.lines().count(), 4, "{short}");
+        assert!(short.ends_with("\n  and 2,232 more"), "{short}");
+    }
 }

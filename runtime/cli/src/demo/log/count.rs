@@ -20,8 +20,8 @@ const BURST_ERRORS: usize = 5;
 /// Longest time in which [`BURST_ERRORS`] errors are a burst, seconds.
 const BURST_SPAN: i64 = 60;
 
-/// Malformed lines that are kept to be shown; the others are only counted.
-const MALFORMED_KEPT: usize = 10;
+/// Malformed lines that are reported by their numbers; the others are only counted.
+pub(crate) const MALFORMED_KEPT: usize = 1_000;
 
 /// How often each status was answered.
 pub(crate) type Statuses = BTreeMap<u16, u64>;
@@ -68,7 +68,7 @@ pub(crate) struct Counted {
     pub(crate) total: VisitorCount,
     /// Lines that were not in the format.
     pub(crate) malformed: u64,
-    /// The first few of them.
+    /// The first [`MALFORMED_KEPT`] of them.
     pub(crate) malformed_lines: Vec<Malformed>,
 }
 
@@ -255,12 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn malformed_lines_are_counted_and_a_few_are_kept() {
-        let text = line("a", 0, 0, 200, 7) + &"nonsense\n".repeat(1_000);
+    fn malformed_lines_are_counted_and_the_first_are_kept() {
+        let text = line("a", 0, 0, 200, 7) + &"nonsense\n".repeat(1_234);
         let counted = count(&text);
-        assert_eq!(counted.malformed, 1_000);
+        assert_eq!(counted.malformed, 1_234);
         assert_eq!(counted.malformed_lines.len(), MALFORMED_KEPT);
         assert_eq!(counted.malformed_lines[0].line, 2);
+        assert_eq!(counted.malformed_lines.last().unwrap().line, 1_001);
         assert_eq!(counted.total.bytes, 7);
     }
 

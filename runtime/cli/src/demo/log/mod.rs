@@ -11,7 +11,7 @@ mod parse;
 mod read;
 mod stamp;
 
-pub(super) use count::{Count, Counted, FIRST_ERROR, Statuses, VisitorCount};
+pub(super) use count::{Count, Counted, FIRST_ERROR, MALFORMED_KEPT, Statuses, VisitorCount};
 pub(super) use generate::Generator;
 pub(super) use open::{OpenError, open};
 pub(super) use read::{LogReader, Malformed, ReadError, Record};
