@@ -246,6 +246,29 @@ mod tests {
     }
 
     #[test]
+    fn a_person_sees_what_was_counted() {
+        let mut counted = Counted::default();
+        counted.total.events = 5_000;
+        counted.total.bytes = 1_312_869_333;
+        counted.total.statuses = Statuses::from([(200, 4_450), (304, 305), (500, 2)]);
+        let human = Outcome::new(&counted, Findings::default()).human();
+        let words: Vec<&str> = human
+            .split_whitespace()
+            .filter(|word| *word != "│")
+            .collect();
+        let words = words.join(" ");
+        for said in [
+            "events 5,000",
+            "bytes 1,312,869,333",
+            "status 200 4,450",
+            "status 304 305",
+            "status 500 2",
+        ] {
+            assert!(words.contains(said), "{said} in {human}");
+        }
+    }
+
+    #[test]
     fn the_json_has_the_promised_names() {
         let json = serde_json::to_value(Outcome::new(&Counted::default(), Findings::default()));
         let json = json.unwrap();

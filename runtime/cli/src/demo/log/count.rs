@@ -194,6 +194,7 @@ fn errors(mut times: Vec<i64>) -> Errors {
 mod tests {
     use super::*;
     use crate::demo::log::open;
+    use std::io::Write;
     use std::path::Path;
 
     fn line(visitor: &str, minute: u32, second: u32, status: u16, bytes: u64) -> String {
@@ -265,14 +266,20 @@ mod tests {
         assert_eq!(counted.total.bytes, 7);
     }
 
-    /// The real log is not part of the repository; `PHOENIX_TEST_LOG` names it
-    /// where there is one.
+    /// The real log is not part of the repository: it lies beside it, or where
+    /// `PHOENIX_TEST_LOG` says.
     #[test]
     fn a_real_log() {
-        let Some(path) = std::env::var_os("PHOENIX_TEST_LOG") else {
+        let beside =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/access-1.log.gz");
+        let path = std::env::var_os("PHOENIX_TEST_LOG").map_or(beside, Into::into);
+        if !path.is_file() {
+            // Past the harness, which keeps what tests that pass have printed.
+            let mut stderr = std::io::stderr().lock();
+            let _ = writeln!(stderr, "SKIPPED a_real_log: there is no {}", path.display());
             return;
-        };
-        let counted = Count::all(LogReader::new(open(Path::new(&path)).unwrap())).unwrap();
+        }
+        let counted = Count::all(LogReader::new(open(&path).unwrap())).unwrap();
         let total = &counted.total;
         assert_eq!(total.events, 5_000);
         assert_eq!(counted.malformed, 0);
