@@ -105,6 +105,7 @@ impl FrameWriter {
                 Reply::Bounced(why) => (REPLY, 3, 0, ask, why, "", none),
                 Reply::Deadlock => (REPLY, 4, 0, ask, "", "", none),
                 Reply::Unavailable(why) => (REPLY, 5, 0, ask, why, "", none),
+                Reply::Abandoned => (REPLY, 6, 0, ask, "", "", none),
             },
         };
         let (a, b) = (wire::short(a), wire::short(b));
@@ -264,6 +265,7 @@ fn input<'a>(
                 3 => Reply::Bounced(a),
                 4 => Reply::Deadlock,
                 5 => Reply::Unavailable(a),
+                6 => Reply::Abandoned,
                 found => {
                     return Err(FrameError::Unknown {
                         what: "reply status",

@@ -102,4 +102,7 @@ pub enum Reply<'a> {
     Deadlock,
     /// Never proposed, safe to retry; the text says why.
     Unavailable(&'a str),
+    /// How it ended made the agent trap: whatever waits for it is to be ended
+    /// without being run.
+    Abandoned,
 }

@@ -65,6 +65,10 @@ fn inputs() -> Vec<Input<'static>> {
             ask: 6,
             reply: Reply::Unavailable("split"),
         },
+        Input::Reply {
+            ask: 7,
+            reply: Reply::Abandoned,
+        },
     ]
 }
 

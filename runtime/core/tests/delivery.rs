@@ -487,3 +487,79 @@ fn a_client_that_changes_nodes_stays_on_its_stream() {
     assert_eq!(applied, 3);
     assert_eq!(runner.agent.streams(), (1, 0));
 }
+
+/// An agent whose handler waits for ask 7, with a message behind it.
+fn waiting() -> Runner {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    let policy = runner.policy.clone();
+    let mut out = Actions::default();
+    runner
+        .agent
+        .offer(message("test/a", 1, b""), &policy, &mut out);
+    drop(runner.run(1, &mut |_, input, writer| {
+        if matches!(input, Input::Message { .. }) {
+            writer.effect(&Effect::Ask {
+                ask: 7,
+                to: "test/other",
+                method: "do",
+                payload: phoenix_wit::Payload::NONE,
+                deadline_ms: 10,
+            });
+            writer.outcome(&Outcome::Pending, 1);
+        } else {
+            ok(writer);
+        }
+    }));
+    runner
+        .agent
+        .offer(message("test/a", 2, b"after"), &policy, &mut out);
+    runner.agent.tick(Millis(1_000), &mut out);
+    runner
+}
+
+/// Fails every batch until `until` says enough.
+fn trap_until(runner: &mut Runner, until: impl Fn(&Failed) -> bool) -> Failed {
+    let (policy, why) = (runner.policy.clone(), Arc::from("trap"));
+    let mut out = Actions::default();
+    loop {
+        let batch = runner.begin(1_000).unwrap();
+        let failed = runner.agent.fail(batch, &why, &policy, &mut out);
+        if until(&failed) {
+            return failed;
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_traps_when_it_goes_on_is_abandoned_and_the_agent_goes_on() {
+    let mut runner = waiting();
+    trap_until(&mut runner, |failed| *failed == Failed::Dropped);
+    runner.through_snapshot();
+    let mut put = Vec::new();
+    drop(runner.run(1_001, &mut |_, input, writer| {
+        match input {
+            Input::Reply {
+                ask: 7,
+                reply: Reply::Abandoned,
+            } => put.push("abandoned"),
+            Input::Message { .. } => put.push("message"),
+            other => panic!("{other:?}"),
+        }
+        ok(writer);
+    }));
+    assert_eq!(put, ["abandoned", "message"]);
+    assert_eq!(
+        (runner.agent.open_asks(), runner.agent.pending()),
+        (0, 0),
+        "nothing waits any more"
+    );
+}
+
+#[test]
+fn an_agent_that_cannot_even_be_told_is_stuck() {
+    let mut runner = waiting();
+    trap_until(&mut runner, |failed| *failed == Failed::Dropped);
+    let failed = trap_until(&mut runner, |failed| !matches!(failed, Failed::Retry(_)));
+    assert_eq!(failed, Failed::Stuck);
+    assert_eq!(runner.agent.open_asks(), 0);
+}

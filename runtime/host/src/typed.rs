@@ -213,6 +213,7 @@ fn body(turn: &Turn<'_>) -> Called {
                 Reply::Bounced(why) => wit::Answer::Bounced(why.to_owned()),
                 Reply::Deadlock => wit::Answer::Deadlock,
                 Reply::Unavailable(why) => wit::Answer::Unavailable(why.to_owned()),
+                Reply::Abandoned => wit::Answer::Abandoned,
             },
         }),
         Input::Timer {

@@ -107,7 +107,8 @@ impl AskError {
         match reply {
             Reply::Ok(payload) => Ok(payload.into()),
             Reply::Failed(failure) => Err(Self::Failed(failure.into())),
-            Reply::Timeout => Err(Self::Timeout),
+            // Who is told of an abandoned ask after all learns as much as from a time-out.
+            Reply::Timeout | Reply::Abandoned => Err(Self::Timeout),
             Reply::Bounced(why) => Err(Self::Bounced(why.to_owned())),
             Reply::Deadlock => Err(Self::Deadlock),
             Reply::Unavailable(why) => Err(Self::Unavailable(why.to_owned())),

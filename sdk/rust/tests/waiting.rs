@@ -433,3 +433,65 @@ fn a_call_that_nobody_answers_says_so() {
     let mut test = TestContext::<Exclusive>::new("exclusive/a");
     let _ = test.call(ExclusiveRequests::fetch("counter/a"));
 }
+
+#[derive(Default)]
+pub struct Unwraps {
+    calls: u64,
+}
+
+#[agent]
+impl Unwraps {
+    async fn fetch(&mut self, ctx: &mut Context) -> u64 {
+        self.calls += 1;
+        let (to, request) = total("counter/a");
+        ctx.ask(to, request).await.unwrap()
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls
+    }
+}
+
+/// A handler that panics at the end of its ask is ended without being run, its
+/// caller is told, and the agent takes the next message.
+#[test]
+fn an_abandoned_handler_is_dropped_unrun() {
+    let mut guest = Guest::<Unwraps>::new();
+    let begun = guest.one(request("fetch", &Payload::none()));
+    assert_eq!((begun.ended, begun.pending), (Ended::Pending, 1));
+    let abandoned = guest.one(Input::Reply {
+        ask: 1,
+        reply: Reply::Abandoned,
+    });
+    assert_eq!(
+        (abandoned.ended, abandoned.pending),
+        (Ended::Ok(Payload::none()), 0)
+    );
+    let [(0, Err(failure))] = abandoned.replies.as_slice() else {
+        panic!("{:?}", abandoned.replies)
+    };
+    assert_eq!(failure.code(), "abandoned");
+    let calls = guest.one(request("calls", &Payload::none()));
+    assert_eq!(
+        calls.ended,
+        Ended::Ok(packed(1_u64)),
+        "the state is free again"
+    );
+}
+
+/// Nobody waits for the ask yet: whoever does later learns that it is over.
+#[test]
+fn an_abandoned_ask_that_nobody_waits_for_yet_reads_as_a_time_out() {
+    let mut guest = Guest::<Exclusive>::new();
+    guest.one(request("both", &packed(("counter/a", "counter/b"))));
+    let abandoned = guest.one(Input::Reply {
+        ask: 2,
+        reply: Reply::Abandoned,
+    });
+    assert_eq!((abandoned.replies.len(), abandoned.pending), (0, 1));
+    let resumed = guest.reply(1, &packed(1));
+    let [(0, Err(failure))] = resumed.replies.as_slice() else {
+        panic!("{:?}", resumed.replies)
+    };
+    assert_eq!(failure.code(), "timeout");
+}

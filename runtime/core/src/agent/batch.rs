@@ -185,7 +185,9 @@ impl Agent {
             Input::Envelope(envelope, _) => {
                 handlers.any_interleaves() && !interleaves(envelope, handlers)
             }
-            Input::Ended { .. } | Input::Timer { .. } => handlers.any_interleaves(),
+            Input::Ended { .. } | Input::Abandoned { .. } | Input::Timer { .. } => {
+                handlers.any_interleaves()
+            }
         }
     }
 
@@ -209,6 +211,15 @@ impl Agent {
                 Put::Reply {
                     ask: *ask,
                     reply: reply_as_wit(reply),
+                }
+            }
+            Input::Abandoned { ask } => {
+                if !self.asks.contains_key(ask) {
+                    return Some(Skip::Nothing);
+                }
+                Put::Reply {
+                    ask: *ask,
+                    reply: phoenix_wit::Reply::Abandoned,
                 }
             }
             Input::Timer { id, due } => {

@@ -366,7 +366,7 @@ impl Agent {
                     self.stopped = Some(clip(failure.message).into());
                 }
             }
-            Input::Ended { ask, .. } => {
+            Input::Ended { ask, .. } | Input::Abandoned { ask } => {
                 self.asks.remove(ask);
             }
             Input::Timer { id, due } => self.timers.fired(*id, *due, commit.now),

@@ -23,6 +23,11 @@ pub enum Input {
         /// How.
         reply: Reply,
     },
+    /// The agent trapped on how an ask ended: whatever waits for it is to end unrun.
+    Abandoned {
+        /// The agent's number for it.
+        ask: u64,
+    },
     /// A timer came due.
     Timer {
         /// The agent's number for it.

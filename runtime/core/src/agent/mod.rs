@@ -168,6 +168,9 @@ pub enum Failed {
     Dropped,
     /// The agent cannot begin.
     InitFailed,
+    /// A handler waits for an ask whose end the agent cannot be told: it would
+    /// never take another message.
+    Stuck,
 }
 
 impl Agent {
@@ -466,6 +469,17 @@ impl Agent {
         }
     }
 
+    /// The guest cannot be told how an ask ended. The handler that waits for it
+    /// is in the guest's memory, so the guest must be told to end it.
+    fn abandon_ask(&mut self, ask: u64) {
+        if self.pending == 0 {
+            self.asks.remove(&ask);
+        } else if let Some(open) = self.asks.get_mut(&ask) {
+            open.ended = true;
+            self.mailbox.push_urgent(Input::Abandoned { ask });
+        }
+    }
+
     /// Whether it can sleep now with nothing left to do but wait.
     pub fn quiet(&self) -> bool {
         self.begun && self.mailbox.len() == 0 && self.outbox.len() == 0 && self.stopped.is_none()
@@ -510,14 +524,18 @@ impl Agent {
             }
             match input {
                 Input::Init { .. } => failed = Failed::InitFailed,
-                Input::Ended { ask, .. } => {
+                Input::Ended { ask, .. } => self.abandon_ask(ask),
+                Input::Abandoned { ask } => {
                     self.asks.remove(&ask);
+                    if self.pending > 0 {
+                        failed = Failed::Stuck;
+                    }
                 }
                 Input::Timer { id, due } => self.timers.fired(id, due, due),
                 Input::Envelope(envelope, at) => {
                     let reason = DeadReason::Trapped(why.clone());
                     if let Body::Reply { ask, .. } = envelope.body {
-                        self.asks.remove(&ask);
+                        self.abandon_ask(ask);
                     }
                     self.close(&envelope, at, &reason, attempts, out);
                 }

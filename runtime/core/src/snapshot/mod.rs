@@ -143,6 +143,10 @@ fn encode_input(input: &Input, w: &mut Writer<'_>) {
             w.number(*id);
             w.number(due.0);
         }
+        Input::Abandoned { ask } => {
+            w.u8(4);
+            w.number(*ask);
+        }
     }
 }
 
@@ -288,6 +292,10 @@ fn decode_mailbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
                 let id = r.number("timer")?;
                 let due = Millis(r.number("due")?);
                 agent.mailbox.push_urgent(Input::Timer { id, due });
+            }
+            4 => {
+                let ask = r.number("ask")?;
+                agent.mailbox.push_urgent(Input::Abandoned { ask });
             }
             _ => return Err(SnapshotError::Invalid("mailbox")),
         }

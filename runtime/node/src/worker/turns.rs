@@ -212,7 +212,7 @@ impl Worker {
         match failed {
             Failed::Retry(after) => awake.backoff_until = now + after,
             Failed::Dropped => awake.backoff_until = Millis(0),
-            Failed::InitFailed => {}
+            Failed::InitFailed | Failed::Stuck => {}
         }
         let text = format!(
             "turns {turn} to {} undone: {why}",
@@ -220,8 +220,10 @@ impl Worker {
         );
         self.shared.log(Some(&id), Level::Error, &text);
         self.perform(slot);
-        if failed == Failed::InitFailed {
-            self.end(slot, &DeadReason::InitFailed(why));
+        match failed {
+            Failed::InitFailed => self.end(slot, &DeadReason::InitFailed(why)),
+            Failed::Stuck => self.set_quarantined(slot, why),
+            Failed::Retry(_) | Failed::Dropped => {}
         }
     }
 
@@ -240,12 +242,17 @@ impl Worker {
 
     /// The agent cannot be brought back: keep it as it is, and say so.
     fn quarantine(&mut self, slot: u32, batch: Batch, why: &str) {
+        if let Some(awake) = self.awake_mut(slot) {
+            awake.agent.put_back(batch);
+        }
+        self.set_quarantined(slot, why.into());
+    }
+
+    fn set_quarantined(&mut self, slot: u32, why: Arc<str>) {
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return;
         };
-        let why: Arc<str> = why.into();
         awake.quarantined = Some(why.clone());
-        awake.agent.put_back(batch);
         let id = awake.agent.id().clone();
         let reason = DeadReason::Quarantined(why.clone());
         awake.agent.abandon(&reason, &mut self.actions);
@@ -283,7 +290,7 @@ impl Worker {
             self.answer_client(node, ask, reply);
         }
         for acknowledgement in actions.acknowledge.drain(..) {
-            self.acknowledged(acknowledgement);
+            self.acknowledged(acknowledgement, 0);
         }
         for envelope in actions.send.drain(..) {
             self.deliver(envelope, None);

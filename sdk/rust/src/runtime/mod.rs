@@ -19,7 +19,7 @@ mod tasks;
 
 use std::rc::Rc;
 
-use phoenix_wit::{ContentType, FrameError, FrameReader, Input, Outcome, Turn};
+use phoenix_wit::{ContentType, FrameError, FrameReader, Input, Outcome, Reply, Turn};
 use serde::de::DeserializeOwned;
 
 pub use arguments::Text;
@@ -151,9 +151,14 @@ impl<A: Agent> Runtime<A> {
                 self.message(shared.id(), method, payload, None)
             }
             Input::Reply { ask, reply } => {
+                let is_abandoned = reply == Reply::Abandoned;
                 let ended = crate::AskError::of_reply(reply);
                 self.shared.asks.borrow_mut().end(ask, ended);
-                Done::Ok(ContentType::None)
+                if is_abandoned {
+                    self.abandon_woken()
+                } else {
+                    Done::Ok(ContentType::None)
+                }
             }
             Input::Init { config } => self.init(config),
             Input::Describe => {
@@ -233,6 +238,18 @@ impl<A: Agent> Runtime<A> {
         }
     }
 
+    /// Ends the handlers that were to go on now without letting them: going on
+    /// is what they trapped at.
+    #[cold]
+    fn abandon_woken(&mut self) -> Done {
+        let mut done = Done::Ok(ContentType::None);
+        let (shared, answer) = (&self.shared, &mut self.answer);
+        self.tasks.fail_woken(abandoned, |ended| {
+            settle(shared, answer, &mut done, ended);
+        });
+        done
+    }
+
     /// Lets waiting handlers go on and hands out what they end with.
     #[cold]
     fn run_tasks(&mut self, mut done: Done) -> Done {
@@ -296,6 +313,13 @@ fn settle(shared: &Shared, answer: &mut Vec<u8>, done: &mut Done, ended: Ended) 
         }
         (None, _) => {}
     }
+}
+
+fn abandoned(handler: &'static str) -> Failure {
+    Failure::new(
+        "abandoned",
+        format!("`{handler}` trapped at the end of an ask it waited for, and was given up"),
+    )
 }
 
 fn never_wakes(handler: &'static str) -> Failure {

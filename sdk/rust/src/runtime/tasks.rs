@@ -164,6 +164,20 @@ impl Tasks {
         });
     }
 
+    /// Ends every task that was woken, unpolled, with the failure that `why` gives it.
+    pub(crate) fn fail_woken(
+        &mut self,
+        why: impl Fn(&'static str) -> Failure,
+        mut ended: impl FnMut(Ended),
+    ) {
+        for at in self.ready.take() {
+            if let Some(task) = self.slots.get_mut(at).and_then(Option::take) {
+                let failure = why(task.handler);
+                self.end(at, task, Err(failure), &mut ended);
+            }
+        }
+    }
+
     /// Ends every task with the failure that `why` gives it.
     pub(crate) fn fail_all(
         &mut self,

@@ -187,6 +187,7 @@ fn failure(answer: Answer) -> Failure {
         Answer::Bounced(why) => format!("bounced: {why}"),
         Answer::Deadlock => "deadlock".to_owned(),
         Answer::Unavailable(why) => format!("unavailable: {why}"),
+        Answer::Abandoned => "abandoned".to_owned(),
     };
     Failure {
         code: "ask-failed".to_owned(),
