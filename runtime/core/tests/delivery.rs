@@ -12,14 +12,15 @@ use phoenix_core::{
 use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome, Reply};
 use proptest::prelude::*;
 
-struct Plain;
+/// The handler that may run while another is pending, if there is one.
+struct Beside(Option<&'static str>);
 
-impl Handlers for Plain {
-    fn interleaves(&self, _: &str) -> bool {
-        false
+impl Handlers for Beside {
+    fn interleaves(&self, method: &str) -> bool {
+        self.0 == Some(method)
     }
     fn any_interleaves(&self) -> bool {
-        false
+        self.0.is_some()
     }
 }
 
@@ -29,6 +30,7 @@ type Guest<'a> = dyn FnMut(u64, Input<'_>, &mut AnswerWriter) + 'a;
 struct Runner {
     agent: Agent,
     policy: KindPolicy,
+    handlers: Beside,
     names: Names,
     room: BatchRoom,
 }
@@ -43,6 +45,7 @@ impl Runner {
         Self {
             agent: Agent::new(AgentId::new(id).unwrap(), incarnation, Payload::default()),
             policy,
+            handlers: Beside(None),
             names: Names::default(),
             room: BatchRoom::default(),
         }
@@ -50,8 +53,13 @@ impl Runner {
 
     fn begin(&mut self, now: u64) -> Option<Batch> {
         let now = Nanos(now * 1_000_000);
-        self.agent
-            .begin(now, &self.policy, &Plain, &mut self.room, Vec::new())
+        self.agent.begin(
+            now,
+            &self.policy,
+            &self.handlers,
+            &mut self.room,
+            Vec::new(),
+        )
     }
 
     /// Runs everything that is ready.
@@ -76,6 +84,16 @@ impl Runner {
             )
             .map_err(|undone| undone.1)
             .unwrap();
+    }
+
+    fn offer(&mut self, envelope: Arc<Envelope>) {
+        let mut out = Actions::default();
+        self.agent.offer(envelope, &self.policy, &mut out);
+        assert!(out.is_empty(), "{out:?}");
+    }
+
+    fn ready(&self) -> bool {
+        self.agent.ready(&self.handlers)
     }
 
     /// The agent as it is after a sleep or a move.
@@ -562,4 +580,88 @@ fn an_agent_that_cannot_even_be_told_is_stuck() {
     let failed = trap_until(&mut runner, |failed| !matches!(failed, Failed::Retry(_)));
     assert_eq!(failed, Failed::Stuck);
     assert_eq!(runner.agent.open_asks(), 0);
+}
+
+/// One handler is pending and holds the agent: whatever is put is deferred.
+fn holds(_: u64, input: Input<'_>, writer: &mut AnswerWriter) {
+    match input {
+        Input::Reply { .. } => writer.outcome(&Outcome::Ok(phoenix_wit::Payload::NONE), 0),
+        _ => writer.outcome(&Outcome::Deferred, 1),
+    }
+}
+
+/// An agent that waits for ask 7 until 10 ms, with a timer that is due at 3 ms.
+fn waiting_with_timer(handlers: Beside) -> Runner {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    runner.handlers = handlers;
+    runner.offer(message("test/a", 1, b""));
+    drop(runner.run(1, &mut |_, input, writer| {
+        if !matches!(input, Input::Message { .. }) {
+            return ok(writer);
+        }
+        writer.effect(&Effect::SetTimer {
+            id: 1,
+            delay_ms: 2,
+            period_ms: 0,
+            method: "do",
+            payload: phoenix_wit::Payload::NONE,
+        });
+        writer.effect(&Effect::Ask {
+            ask: 7,
+            to: "test/other",
+            method: "do",
+            payload: phoenix_wit::Payload::NONE,
+            deadline_ms: 9,
+        });
+        writer.outcome(&Outcome::Pending, 1);
+    }));
+    runner
+}
+
+#[test]
+fn what_is_deferred_waits_until_something_happens() {
+    let mut runner = waiting_with_timer(Beside(Some("beside")));
+    let mut out = Actions::default();
+    runner.agent.tick(Millis(5), &mut out);
+    assert!(runner.ready(), "the timer is due");
+    drop(runner.run(5, &mut holds));
+    assert_eq!((runner.ready(), runner.agent.waiting()), (false, 1));
+    // A message that may interleave, and is deferred all the same.
+    let beside = Envelope {
+        body: Body::Message {
+            method: "beside".into(),
+            payload: Payload::default(),
+            ask: None,
+        },
+        ..Envelope::clone(&message("test/a", 2, b""))
+    };
+    runner.offer(Arc::new(beside));
+    assert!(runner.ready());
+    drop(runner.run(5, &mut holds));
+    assert_eq!((runner.ready(), runner.agent.waiting()), (false, 2));
+    assert_eq!(runner.agent.counters.deferred, 2);
+    runner.through_snapshot();
+    drop(runner.run(5, &mut holds));
+    assert_eq!((runner.ready(), runner.agent.waiting()), (false, 2));
+    // The ask runs out: the handler ends, and what was deferred has its turn.
+    runner.agent.tick(Millis(10), &mut out);
+    let mut order = Vec::new();
+    let mut pending = 1;
+    drop(runner.run(10, &mut |_, input, writer| match input {
+        Input::Reply { .. } => {
+            pending = 0;
+            ok(writer);
+        }
+        _ if pending > 0 => writer.outcome(&Outcome::Deferred, pending),
+        Input::Timer { .. } => {
+            order.push("timer");
+            ok(writer);
+        }
+        _ => {
+            order.push("message");
+            ok(writer);
+        }
+    }));
+    assert_eq!(order, ["timer", "message"]);
+    assert_eq!((runner.ready(), runner.agent.waiting()), (false, 0));
 }

@@ -90,7 +90,7 @@ impl Agent {
         if self.pending == 0 {
             return self.mailbox.front_message().is_some();
         }
-        handlers.any_interleaves() && self.mailbox.front_message().is_some()
+        handlers.any_interleaves() && self.mailbox.has_undeferred()
     }
 
     /// Takes the next batch out of the mailbox and writes its frame into `buf`,
@@ -166,13 +166,14 @@ impl Agent {
     /// past others, but never past one of its own stream.
     fn first_interleaving(&self, handlers: &impl Handlers) -> Option<usize> {
         let mut passed: Vec<Speaker<&Sender>> = Vec::new();
-        self.mailbox.messages(INTERLEAVE_DEPTH).position(|input| {
+        let mut messages = self.mailbox.messages(INTERLEAVE_DEPTH);
+        messages.position(|(input, deferred)| {
             let Input::Envelope(envelope, _) = input else {
                 return false;
             };
             let behind = passed.contains(&Speaker(&envelope.from));
             passed.push(Speaker(&envelope.from));
-            !behind && interleaves(envelope, handlers)
+            !behind && !deferred && interleaves(envelope, handlers)
         })
     }
 

@@ -132,6 +132,8 @@ impl Agent {
         self.isolate = self.isolate.saturating_sub(batch.turns());
         self.attempts = 0;
         let mut deferred = Vec::new();
+        // Whether turns were taken before the first that was deferred, and after.
+        let (mut before, mut after) = (false, false);
         let mut turns = turns.into_iter();
         let mut entries = batch.entries;
         for Entry { input, skip } in entries.drain(..) {
@@ -148,6 +150,8 @@ impl Agent {
                 deferred.push(input);
                 continue;
             }
+            before |= deferred.is_empty();
+            after |= !deferred.is_empty();
             let (from, to) = turn.effects;
             self.consume(&input, number, turn.outcome, &mut commit, out);
             for effect in effects.get(from..to).unwrap_or_default() {
@@ -155,7 +159,15 @@ impl Agent {
             }
         }
         self.now = now;
-        self.mailbox.restore(deferred.into_iter());
+        if before {
+            // The guest may think better of what it deferred earlier.
+            self.mailbox.retry_deferred();
+        }
+        if after {
+            self.mailbox.restore(deferred.into_iter());
+        } else {
+            self.mailbox.defer(deferred);
+        }
         self.report_watermarks(out);
         room.entries = entries;
         Ok(())

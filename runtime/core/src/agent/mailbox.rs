@@ -55,7 +55,11 @@ impl Input {
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     urgent: VecDeque<Input>,
+    /// Urgent inputs that the guest deferred, until [`Mailbox::retry_deferred`].
+    put_off: VecDeque<Input>,
     messages: VecDeque<Input>,
+    /// How many of the first messages the guest deferred, likewise.
+    deferred: usize,
     bytes: u64,
     /// How many of each lane left with the snapshot of a moving agent.
     shipped: (usize, usize),
@@ -64,12 +68,14 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     /// What waits now leaves with the snapshot.
     pub(crate) fn mark_shipped(&mut self) {
+        self.retry_deferred();
         self.shipped = (self.urgent.len(), self.messages.len());
     }
 
     /// Empties it; gives what came after [`Mailbox::mark_shipped`].
     pub(crate) fn take_unshipped(&mut self) -> impl Iterator<Item = Input> {
         let (urgent, messages) = self.shipped;
+        self.retry_deferred();
         self.bytes = 0;
         let urgent = std::mem::take(&mut self.urgent).into_iter().skip(urgent);
         let messages = std::mem::take(&mut self.messages)
@@ -79,7 +85,7 @@ impl Mailbox {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.urgent.len() + self.messages.len()
+        self.urgent.len() + self.put_off.len() + self.messages.len()
     }
 
     /// Whether a message of `size` bytes fits the bounds.
@@ -112,15 +118,44 @@ impl Mailbox {
         !self.urgent.is_empty()
     }
 
+    /// Whether messages wait that the guest has not deferred.
+    pub(crate) fn has_undeferred(&self) -> bool {
+        self.messages.len() > self.deferred
+    }
+
+    /// Puts back what the guest deferred, the earliest first. It is not given out
+    /// again before [`Mailbox::retry_deferred`].
+    pub(crate) fn defer(&mut self, inputs: Vec<Input>) {
+        for input in inputs.into_iter().rev() {
+            if is_message(&input) {
+                self.bytes += size(&input);
+                self.messages.push_front(input);
+                self.deferred += 1;
+            } else {
+                self.put_off.push_front(input);
+            }
+        }
+    }
+
+    /// Something happened that may change the guest's mind about what it deferred.
+    pub(crate) fn retry_deferred(&mut self) {
+        self.deferred = 0;
+        while let Some(input) = self.put_off.pop_back() {
+            self.urgent.push_front(input);
+        }
+    }
+
     pub(crate) fn pop_message(&mut self) -> Option<Input> {
+        self.deferred = self.deferred.saturating_sub(1);
         let input = self.messages.pop_front()?;
         self.bytes -= size(&input);
         Some(input)
     }
 
-    /// The first messages, at most `depth`.
-    pub(crate) fn messages(&self, depth: usize) -> impl Iterator<Item = &Input> {
-        self.messages.iter().take(depth)
+    /// The first messages, at most `depth`, and whether the guest deferred each.
+    pub(crate) fn messages(&self, depth: usize) -> impl Iterator<Item = (&Input, bool)> {
+        let messages = self.messages.iter().take(depth).enumerate();
+        messages.map(|(at, input)| (input, at < self.deferred))
     }
 
     /// Takes out the message at `at`.
@@ -132,6 +167,7 @@ impl Mailbox {
 
     /// Puts inputs back where they came from, the earliest first.
     pub(crate) fn restore(&mut self, inputs: impl DoubleEndedIterator<Item = Input>) {
+        self.retry_deferred();
         for input in inputs.rev() {
             if is_message(&input) {
                 self.bytes += size(&input);
@@ -144,11 +180,13 @@ impl Mailbox {
 
     /// Everything that waits, urgent first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Input> {
-        self.urgent.iter().chain(self.messages.iter())
+        let urgent = self.put_off.iter().chain(&self.urgent);
+        urgent.chain(&self.messages)
     }
 
     /// Empties it.
     pub(crate) fn drain(&mut self) -> Vec<Input> {
+        self.retry_deferred();
         self.bytes = 0;
         self.urgent
             .drain(..)
