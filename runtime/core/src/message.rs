@@ -53,7 +53,7 @@ pub enum Sender {
 
 /// A sender as the speaker of its streams: two are equal if a message of the one
 /// follows on a message of the other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Speaker<S>(pub(crate) S);
 
 impl<S: Borrow<Sender>> PartialEq for Speaker<S> {

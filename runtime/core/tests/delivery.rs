@@ -665,3 +665,82 @@ fn what_is_deferred_waits_until_something_happens() {
     assert_eq!(order, ["timer", "message"]);
     assert_eq!((runner.ready(), runner.agent.waiting()), (false, 0));
 }
+
+/// A guest whose handlers wait one after the other, with a backlog.
+#[test]
+fn a_backlog_behind_handlers_that_wait_is_not_put_in_vain() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    let mut pending = 0;
+    let mut done = 0;
+    let mut exclusive = |number: u64, input: Input<'_>, writer: &mut AnswerWriter| {
+        match input {
+            Input::Message { .. } if pending > 0 => return writer.outcome(&Outcome::Deferred, 1),
+            Input::Message { .. } => {
+                pending = 1;
+                writer.effect(&Effect::Ask {
+                    ask: number,
+                    to: "test/other",
+                    method: "do",
+                    payload: phoenix_wit::Payload::NONE,
+                    deadline_ms: 1,
+                });
+                return writer.outcome(&Outcome::Pending, 1);
+            }
+            Input::Reply { .. } => {
+                pending = 0;
+                done += 1;
+            }
+            _ => {}
+        }
+        ok(writer);
+    };
+    for number in 1..=300 {
+        runner.offer(message("test/a", number, b""));
+    }
+    for now in 1..=300 {
+        drop(runner.run(now * 10, &mut exclusive));
+        let mut out = Actions::default();
+        runner.agent.tick(Millis(now * 10 + 5), &mut out);
+    }
+    drop(runner.run(9_000, &mut exclusive));
+    assert_eq!(done, 300);
+    let deferred = runner.agent.counters.deferred;
+    assert!(deferred < 300, "{deferred} turns in vain");
+}
+
+/// Messages that may interleave are taken past those that may not, each of
+/// which is looked at once, and never past one of their own stream.
+#[test]
+fn messages_that_interleave_pass_those_that_do_not() {
+    let mut runner = waiting_with_timer(Beside(Some("beside")));
+    let from = |sender: &str, method: &str, number: u64| {
+        let incarnation = Incarnation::default();
+        let mut envelope = Envelope::clone(&message("test/a", number, b""));
+        envelope.from = Sender::Agent(AgentId::new(sender).unwrap(), incarnation);
+        envelope.body = Body::Message {
+            method: method.into(),
+            payload: Payload::default(),
+            ask: None,
+        };
+        Arc::new(envelope)
+    };
+    runner.offer(from("b/1", "do", 1));
+    runner.offer(from("b/1", "beside", 2));
+    runner.offer(from("b/2", "beside", 1));
+    runner.offer(from("b/2", "do", 2));
+    runner.offer(from("b/2", "beside", 3));
+    runner.offer(from("b/3", "beside", 1));
+    let mut seen = Vec::new();
+    let mut note = |_: u64, input: Input<'_>, writer: &mut AnswerWriter| {
+        if let Input::Message { source, method, .. } = input {
+            seen.push(format!("{source} {method}"));
+        }
+        writer.outcome(&Outcome::Ok(phoenix_wit::Payload::NONE), 1);
+    };
+    drop(runner.run(2, &mut note));
+    assert!(!runner.ready(), "the others wait for the handler's end");
+    runner.offer(from("b/4", "beside", 1));
+    drop(runner.run(2, &mut note));
+    assert_eq!(seen, ["b/2 beside", "b/3 beside", "b/4 beside"]);
+    assert_eq!(runner.agent.waiting(), 4);
+}

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use phoenix_wit::{FrameWriter, Input as Put, Turn};
 
 use crate::agent::{Agent, Input};
-use crate::message::Speaker;
 use crate::{Body, Envelope, KindPolicy, Millis, Nanos, Reply, Sender, SkipReason};
 
 /// What the kind says of its handlers: which of them may run while another is pending.
@@ -15,9 +14,6 @@ pub trait Handlers {
     /// Whether any handler may.
     fn any_interleaves(&self) -> bool;
 }
-
-/// How far into the mailbox a message for an interleaving handler is looked for.
-const INTERLEAVE_DEPTH: usize = 64;
 
 /// A batch of turns on its way through the guest.
 #[derive(Debug)]
@@ -90,7 +86,7 @@ impl Agent {
         if self.pending == 0 {
             return self.mailbox.front_message().is_some();
         }
-        handlers.any_interleaves() && self.mailbox.has_undeferred()
+        handlers.any_interleaves() && self.mailbox.may_have_interleaving()
     }
 
     /// Takes the next batch out of the mailbox and writes its frame into `buf`,
@@ -118,10 +114,12 @@ impl Agent {
         } else {
             policy.batch_messages
         };
+        let mut messages = 0;
         while writer.count() < bound && writer.len() < policy.batch_bytes as usize {
-            let Some(input) = self.next_input(policy, handlers) else {
+            let Some(input) = self.next_input(messages, policy, handlers) else {
                 break;
             };
+            messages += u32::from(input.is_message());
             let number = self.turn + u64::from(writer.count());
             let last = self.ends_batch(&input, handlers);
             let skip = self.put(&input, number, now, &mut writer, &mut room.source);
@@ -144,9 +142,18 @@ impl Agent {
         })
     }
 
-    fn next_input(&mut self, policy: &KindPolicy, handlers: &impl Handlers) -> Option<Input> {
+    /// The next input for a batch that holds `messages` already.
+    fn next_input(
+        &mut self,
+        messages: u32,
+        policy: &KindPolicy,
+        handlers: &impl Handlers,
+    ) -> Option<Input> {
         if let Some(input) = self.mailbox.pop_urgent() {
             return Some(input);
+        }
+        if messages >= self.window {
+            return None;
         }
         if self.pending == 0 {
             let is_request = self.mailbox.front_message()?.ask().is_some();
@@ -158,23 +165,9 @@ impl Agent {
         if !handlers.any_interleaves() {
             return None;
         }
-        let at = self.first_interleaving(handlers)?;
-        self.mailbox.take_message(at)
-    }
-
-    /// Where the first message stands that may be taken now. It may be taken
-    /// past others, but never past one of its own stream.
-    fn first_interleaving(&self, handlers: &impl Handlers) -> Option<usize> {
-        let mut passed: Vec<Speaker<&Sender>> = Vec::new();
-        let mut messages = self.mailbox.messages(INTERLEAVE_DEPTH);
-        messages.position(|(input, deferred)| {
-            let Input::Envelope(envelope, _) = input else {
-                return false;
-            };
-            let behind = passed.contains(&Speaker(&envelope.from));
-            passed.push(Speaker(&envelope.from));
-            !behind && !deferred && interleaves(envelope, handlers)
-        })
+        self.mailbox
+            .next_interleaving(|envelope| interleaves(envelope, handlers))?;
+        self.mailbox.take_interleaving()
     }
 
     /// Where handlers interleave, one that does not may leave the agent pending:

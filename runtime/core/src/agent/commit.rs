@@ -131,6 +131,7 @@ impl Agent {
         let now = batch.now;
         self.isolate = self.isolate.saturating_sub(batch.turns());
         self.attempts = 0;
+        self.adapt_window(&batch, &turns);
         let mut deferred = Vec::new();
         // Whether turns were taken before the first that was deferred, and after.
         let (mut before, mut after) = (false, false);
@@ -171,6 +172,23 @@ impl Agent {
         self.report_watermarks(out);
         room.entries = entries;
         Ok(())
+    }
+
+    /// Fits the messages a batch may hold to what the guest takes of one. Where
+    /// handlers wait and do not interleave that is one; putting more of a backlog
+    /// would have all but the first deferred, each time.
+    fn adapt_window(&mut self, batch: &Batch, turns: &[Checked<'_>]) {
+        let put = batch.entries.iter().filter(|entry| entry.skip.is_none());
+        let messages = put.filter(|entry| entry.input.is_message()).count();
+        if turns.iter().any(|turn| turn.outcome == Outcome::Deferred) {
+            self.window = 1;
+        } else if messages > 0 && self.window < u32::MAX {
+            let waits = turns.iter().any(|turn| turn.outcome == Outcome::Pending);
+            // Of one that waits alone nothing is learnt.
+            if messages > 1 || self.pending > 0 || !waits {
+                self.window = self.window.saturating_mul(2);
+            }
+        }
     }
 
     /// Reads and checks the whole answer; changes nothing.

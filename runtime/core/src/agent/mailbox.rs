@@ -3,8 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
+
 use crate::agent::inbound::StreamIndex;
-use crate::{Ask, Body, Envelope, Millis, Payload, Reply};
+use crate::message::Speaker;
+use crate::{Ask, Body, Envelope, Millis, Payload, Reply, Sender};
+
+/// How far into the mailbox a message for an interleaving handler is looked for.
+const INTERLEAVE_DEPTH: usize = 64;
 
 /// One thing that waits for a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +54,29 @@ impl Input {
             _ => None,
         }
     }
+
+    /// Whether it waits in the lane of messages.
+    pub(crate) fn is_message(&self) -> bool {
+        matches!(self, Self::Envelope(envelope, _) if !matches!(envelope.body, Body::Reply { .. }))
+    }
+}
+
+/// Messages at the front that were looked at and passed over, so that each is
+/// looked at once.
+#[derive(Debug, Default)]
+struct Blocked {
+    count: usize,
+    /// Whose messages they are: nothing of theirs may be taken past them.
+    speakers: HashSet<Speaker<Sender>>,
+}
+
+impl Blocked {
+    fn clear(&mut self) {
+        if self.count > 0 {
+            self.count = 0;
+            self.speakers.clear();
+        }
+    }
 }
 
 /// Waiting inputs. Replies, timers and the like have a lane of their own, whose
@@ -60,6 +89,8 @@ pub(crate) struct Mailbox {
     messages: VecDeque<Input>,
     /// How many of the first messages the guest deferred, likewise.
     deferred: usize,
+    /// The first messages that may not be taken while a handler is pending.
+    blocked: Blocked,
     bytes: u64,
     /// How many of each lane left with the snapshot of a moving agent.
     shipped: (usize, usize),
@@ -76,6 +107,7 @@ impl Mailbox {
     pub(crate) fn take_unshipped(&mut self) -> impl Iterator<Item = Input> {
         let (urgent, messages) = self.shipped;
         self.retry_deferred();
+        self.blocked.clear();
         self.bytes = 0;
         let urgent = std::mem::take(&mut self.urgent).into_iter().skip(urgent);
         let messages = std::mem::take(&mut self.messages)
@@ -118,16 +150,46 @@ impl Mailbox {
         !self.urgent.is_empty()
     }
 
-    /// Whether messages wait that the guest has not deferred.
-    pub(crate) fn has_undeferred(&self) -> bool {
-        self.messages.len() > self.deferred
+    /// Whether a message may be found by [`Mailbox::next_interleaving`].
+    pub(crate) fn may_have_interleaving(&self) -> bool {
+        let passed = self.blocked.count.max(self.deferred);
+        self.messages.len().min(INTERLEAVE_DEPTH) > passed
+    }
+
+    /// Where the first message stands that `may_run` now. It may be taken past
+    /// others, but never past one of its own stream.
+    pub(crate) fn next_interleaving(
+        &mut self,
+        may_run: impl Fn(&Arc<Envelope>) -> bool,
+    ) -> Option<&Input> {
+        let Blocked { count, speakers } = &mut self.blocked;
+        while *count < INTERLEAVE_DEPTH {
+            let input = self.messages.get(*count)?;
+            if let Input::Envelope(envelope, _) = input {
+                let speaker = Speaker(envelope.from.clone());
+                if *count >= self.deferred && may_run(envelope) && !speakers.contains(&speaker) {
+                    return Some(input);
+                }
+                speakers.insert(speaker);
+            }
+            *count += 1;
+        }
+        None
+    }
+
+    /// Takes out what [`Mailbox::next_interleaving`] found.
+    pub(crate) fn take_interleaving(&mut self) -> Option<Input> {
+        let input = self.messages.remove(self.blocked.count)?;
+        self.bytes -= size(&input);
+        Some(input)
     }
 
     /// Puts back what the guest deferred, the earliest first. It is not given out
     /// again before [`Mailbox::retry_deferred`].
     pub(crate) fn defer(&mut self, inputs: Vec<Input>) {
         for input in inputs.into_iter().rev() {
-            if is_message(&input) {
+            if input.is_message() {
+                self.blocked.clear();
                 self.bytes += size(&input);
                 self.messages.push_front(input);
                 self.deferred += 1;
@@ -139,28 +201,19 @@ impl Mailbox {
 
     /// Something happened that may change the guest's mind about what it deferred.
     pub(crate) fn retry_deferred(&mut self) {
-        self.deferred = 0;
+        if self.deferred > 0 {
+            self.blocked.clear();
+            self.deferred = 0;
+        }
         while let Some(input) = self.put_off.pop_back() {
             self.urgent.push_front(input);
         }
     }
 
     pub(crate) fn pop_message(&mut self) -> Option<Input> {
+        self.blocked.clear();
         self.deferred = self.deferred.saturating_sub(1);
         let input = self.messages.pop_front()?;
-        self.bytes -= size(&input);
-        Some(input)
-    }
-
-    /// The first messages, at most `depth`, and whether the guest deferred each.
-    pub(crate) fn messages(&self, depth: usize) -> impl Iterator<Item = (&Input, bool)> {
-        let messages = self.messages.iter().take(depth).enumerate();
-        messages.map(|(at, input)| (input, at < self.deferred))
-    }
-
-    /// Takes out the message at `at`.
-    pub(crate) fn take_message(&mut self, at: usize) -> Option<Input> {
-        let input = self.messages.remove(at)?;
         self.bytes -= size(&input);
         Some(input)
     }
@@ -168,8 +221,9 @@ impl Mailbox {
     /// Puts inputs back where they came from, the earliest first.
     pub(crate) fn restore(&mut self, inputs: impl DoubleEndedIterator<Item = Input>) {
         self.retry_deferred();
+        self.blocked.clear();
         for input in inputs.rev() {
-            if is_message(&input) {
+            if input.is_message() {
                 self.bytes += size(&input);
                 self.messages.push_front(input);
             } else {
@@ -187,16 +241,13 @@ impl Mailbox {
     /// Empties it.
     pub(crate) fn drain(&mut self) -> Vec<Input> {
         self.retry_deferred();
+        self.blocked.clear();
         self.bytes = 0;
         self.urgent
             .drain(..)
             .chain(self.messages.drain(..))
             .collect()
     }
-}
-
-fn is_message(input: &Input) -> bool {
-    matches!(input, Input::Envelope(envelope, _) if !matches!(envelope.body, Body::Reply { .. }))
 }
 
 fn size(input: &Input) -> u64 {

@@ -146,6 +146,8 @@ pub struct Agent {
     isolate: u32,
     /// How often the first of them has faulted alone.
     attempts: u32,
+    /// Messages one batch may hold: few while most of a batch would be deferred.
+    window: u32,
     /// No later than the instant [`Agent::tick`] next has something to do.
     wake: Millis,
     /// What was counted since the agent came to life here.
@@ -203,6 +205,7 @@ impl Agent {
             timers: Timers::default(),
             stopped: None,
             isolate: 0,
+            window: u32::MAX,
             attempts: 0,
             wake: Millis(0),
             counters: Counters::default(),
