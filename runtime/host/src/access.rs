@@ -97,16 +97,18 @@ impl AccessorExports {
         let address = |place: usize| spans.list.get(place).map_or(0, |span| span.address);
         for (number, load) in self.loads.iter().enumerate() {
             let first = number * GLOBALS_PER_CALL;
+            // They are in ascending order.
+            let place = |end: usize| image.globals.partition_point(|(index, _)| *index < end);
+            let changed = place(first)..place(first + GLOBALS_PER_CALL);
             // A group without a changed global need not be set; the first one grows the memory.
-            let within = |(index, _): &&(usize, u64)| index / GLOBALS_PER_CALL == number;
-            if number > 0 && !image.globals.iter().any(|global| within(&global)) {
+            if number > 0 && changed.is_empty() {
                 continue;
             }
             let mut group = [0; GLOBALS_PER_CALL];
             for (slot, value) in group.iter_mut().zip(base.globals.iter().skip(first)) {
                 *slot = *value;
             }
-            for (index, change) in image.globals.iter().filter(within) {
+            for (index, change) in image.globals.get(changed).unwrap_or_default() {
                 if let Some(slot) = group.get_mut(index - first) {
                     *slot ^= change;
                 }

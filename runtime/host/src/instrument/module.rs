@@ -128,9 +128,14 @@ impl Module {
         for name in names.into_iter().flatten() {
             let Name::Global(map) = name else { continue };
             for naming in map.into_iter().flatten() {
-                if naming.name == "__stack_pointer"
-                    && let Some(global) = self.globals.iter_mut().find(|g| g.index == naming.index)
-                {
+                if naming.name != "__stack_pointer" {
+                    continue;
+                }
+                // They are in order, and there may be as many names as somebody likes.
+                let place = self
+                    .globals
+                    .binary_search_by_key(&naming.index, |g| g.index);
+                if let Some(global) = place.ok().and_then(|at| self.globals.get_mut(at)) {
                     global.stack_pointer = true;
                 }
             }

@@ -8,6 +8,8 @@
 //! numbers. Where the component would take a handle it gets that number; where
 //! it would drop one of these, nothing happens.
 
+use std::collections::HashMap;
+
 use wasm_encoder::{self as we, ValType::I32};
 use wasmparser::Payload;
 use wasmparser::component_types::{ComponentDefinedType, ComponentValType, ResourceId};
@@ -78,8 +80,10 @@ pub(crate) struct Block {
     pub(crate) at: Spaces,
     /// The streams it takes, with the component instance each comes from.
     taken: Vec<(Singleton, u32)>,
-    /// The resources whose drops it wraps, with a type index of each.
-    wrapped: Vec<(ResourceId, u32)>,
+    /// The type indices of the resources whose drops it wraps.
+    wrapped: Vec<u32>,
+    /// The place of each resource among those.
+    places: HashMap<ResourceId, usize>,
 }
 
 impl Block {
@@ -93,7 +97,6 @@ impl Block {
             return Ok(None);
         }
         let at = first_use(bytes, survey)?;
-        let mut wrapped: Vec<(ResourceId, u32)> = Vec::new();
         for (singleton, instance) in &survey.stdio.taken {
             if *instance >= at.instances {
                 return Err(Refusal::Order {
@@ -102,21 +105,28 @@ impl Block {
                 .into());
             }
         }
-        for (_, resource) in &survey.stdio.drops {
-            if wrapped.iter().any(|(known, _)| known == resource) {
+        let mut known: HashMap<ResourceId, u32> = HashMap::new();
+        for ty in 0..at.types {
+            if let Some(resource) = survey::resource(types, ty) {
+                known.entry(resource).or_insert(ty);
+            }
+        }
+        let (mut wrapped, mut places) = (Vec::new(), HashMap::new());
+        for resource in survey.stdio.drops.values() {
+            if places.contains_key(resource) {
                 continue;
             }
-            let ty = (0..at.types)
-                .find(|ty| survey::resource(types, *ty) == Some(*resource))
-                .ok_or_else(|| Refusal::Order {
-                    item: "the type of a standard stream".to_owned(),
-                })?;
-            wrapped.push((*resource, ty));
+            let ty = known.get(resource).ok_or_else(|| Refusal::Order {
+                item: "the type of a standard stream".to_owned(),
+            })?;
+            places.insert(*resource, wrapped.len());
+            wrapped.push(*ty);
         }
         Ok(Some(Self {
             at,
             taken: survey.stdio.taken.clone(),
             wrapped,
+            places,
         }))
     }
 
@@ -153,7 +163,7 @@ impl Block {
             canonical.lower(function, []);
             exports.push(singleton.function().to_owned());
         }
-        for (place, (_, ty)) in self.wrapped.iter().enumerate() {
+        for (place, ty) in self.wrapped.iter().enumerate() {
             canonical.resource_drop(*ty);
             exports.push(format!("drop-{place}"));
         }
@@ -179,11 +189,10 @@ impl Block {
     /// takes a stream or drops a handle: an alias of the module's wrapper.
     pub(crate) fn wrapper(&self, function: u32, survey: &Survey) -> Option<String> {
         let stdio = &survey.stdio;
-        if let Some((_, singleton)) = stdio.takes.iter().find(|(f, _)| *f == function) {
+        if let Some(singleton) = stdio.takes.get(&function) {
             return Some(singleton.function().to_owned());
         }
-        let (_, resource) = stdio.drops.iter().find(|(f, _)| *f == function)?;
-        let place = self.wrapped.iter().position(|(r, _)| r == resource)?;
+        let place = self.places.get(stdio.drops.get(&function)?)?;
         Some(format!("drop-{place}"))
     }
 
@@ -293,18 +302,18 @@ fn keeping_drop(streams: u32, host: u32) -> we::Function {
 
 /// The index spaces at the first canonical section that takes a stream or drops one's handle.
 fn first_use(bytes: &[u8], survey: &Survey) -> Result<Spaces, Failure> {
+    let stdio = &survey.stdio;
+    let takes = stdio.takes.keys().next();
+    let drops = stdio.drops.keys().next();
+    let first = takes.into_iter().chain(drops).min();
     let mut spaces = Spaces::default();
     for piece in walk::pieces(bytes)? {
         let before = spaces;
         spaces.add(&piece.payload)?;
-        if !matches!(piece.payload, Payload::ComponentCanonicalSection(_)) {
-            continue;
-        }
         let within = before.core_funcs..spaces.core_funcs;
-        let stdio = &survey.stdio;
-        let takes = stdio.takes.iter().map(|(function, _)| function);
-        let drops = stdio.drops.iter().map(|(function, _)| function);
-        if takes.chain(drops).any(|function| within.contains(function)) {
+        if matches!(piece.payload, Payload::ComponentCanonicalSection(_))
+            && first.is_some_and(|function| within.contains(function))
+        {
             return Ok(before);
         }
     }

@@ -1,4 +1,9 @@
 //! Reads what is at the top of a component before anything is rewritten.
+//!
+//! What it costs grows with the number of items and no faster: a deployed
+//! component may have many on purpose.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use wasmparser::component_types::{ComponentAnyTypeId, ResourceId};
 use wasmparser::types::Types;
@@ -34,9 +39,9 @@ pub(crate) struct Stdio {
     /// Which streams it takes, and the component instance each is imported as.
     pub(crate) taken: Vec<(Singleton, u32)>,
     /// Core functions that take one, and which.
-    pub(crate) takes: Vec<(u32, Singleton)>,
-    /// Core functions that drop a handle, and a type index of its resource.
-    pub(crate) drops: Vec<(u32, ResourceId)>,
+    pub(crate) takes: BTreeMap<u32, Singleton>,
+    /// Core functions that drop a handle of one, and its resource.
+    pub(crate) drops: BTreeMap<u32, ResourceId>,
 }
 
 /// Surveys the valid component `bytes`.
@@ -44,9 +49,9 @@ pub(crate) fn survey(bytes: &[u8], types: &Types) -> Result<Survey, Failure> {
     let mut survey = Survey::default();
     let mut reader = Reader {
         types,
-        imported: Vec::new(),
-        functions: Vec::new(),
-        drops: Vec::new(),
+        imported: HashMap::new(),
+        functions: HashMap::new(),
+        drops: BTreeMap::new(),
         components: 0,
     };
     let mut spaces = Spaces::default();
@@ -62,12 +67,12 @@ pub(crate) fn survey(bytes: &[u8], types: &Types) -> Result<Survey, Failure> {
 
 struct Reader<'a> {
     types: &'a Types,
-    /// Component instances that are imported: index and name.
-    imported: Vec<(u32, String)>,
-    /// Functions that take a stream: index, which, and the instance it comes from.
-    functions: Vec<(u32, Singleton, u32)>,
+    /// Component instances that are imported, by index, and their names.
+    imported: HashMap<u32, String>,
+    /// Functions that take a stream, by index: which, and the instance it comes from.
+    functions: HashMap<u32, (Singleton, u32)>,
     /// Every `resource.drop`: core function and resource.
-    drops: Vec<(u32, ResourceId)>,
+    drops: BTreeMap<u32, ResourceId>,
     components: u32,
 }
 
@@ -164,7 +169,9 @@ impl Reader<'_> {
                 }
                 .into());
             }
-            ComponentTypeRef::Instance(_) => self.imported.push((at.instances, name.to_owned())),
+            ComponentTypeRef::Instance(_) => {
+                self.imported.insert(at.instances, name.to_owned());
+            }
             _ => {}
         }
         Ok(())
@@ -192,11 +199,11 @@ impl Reader<'_> {
                 instance_index,
                 name,
             } => {
-                let from = self.imported.iter().find(|(i, _)| i == instance_index);
-                if let Some((instance, interface)) = from
+                if let Some(interface) = self.imported.get(instance_index)
                     && let Some(singleton) = stdio::singleton(interface, name)
                 {
-                    self.functions.push((at.funcs, singleton, *instance));
+                    let from = (singleton, *instance_index);
+                    self.functions.insert(at.funcs, from);
                 }
                 Ok(())
             }
@@ -212,10 +219,9 @@ impl Reader<'_> {
     ) -> Result<(), Refusal> {
         match function {
             CanonicalFunction::Lower { func_index, .. } => {
-                let taken = self.functions.iter().find(|(f, _, _)| f == func_index);
-                if let Some((_, singleton, instance)) = taken {
+                if let Some((singleton, instance)) = self.functions.get(func_index) {
                     let stdio = &mut survey.stdio;
-                    stdio.takes.push((at.core_funcs, *singleton));
+                    stdio.takes.insert(at.core_funcs, *singleton);
                     if !stdio.taken.iter().any(|(s, _)| s == singleton) {
                         stdio.taken.push((*singleton, *instance));
                     }
@@ -223,7 +229,7 @@ impl Reader<'_> {
             }
             CanonicalFunction::ResourceDrop { resource } => {
                 if let Some(resource) = self.resource(*resource) {
-                    self.drops.push((at.core_funcs, resource));
+                    self.drops.insert(at.core_funcs, resource);
                 }
             }
             CanonicalFunction::ResourceNew { .. } => {
@@ -249,11 +255,12 @@ impl Reader<'_> {
     fn streams(self, survey: &mut Survey) {
         let stdio = &mut survey.stdio;
         stdio.taken.sort_by_key(|(singleton, _)| *singleton);
-        let results: Vec<_> = self
+        // There are four singletons at most.
+        let results: HashSet<_> = self
             .functions
             .iter()
-            .filter(|(_, singleton, _)| stdio.taken.iter().any(|(s, _)| s == singleton))
-            .filter_map(|(function, _, _)| stdio::result(self.types, *function))
+            .filter(|(_, (singleton, _))| stdio.taken.iter().any(|(s, _)| s == singleton))
+            .filter_map(|(function, _)| stdio::result(self.types, *function))
             .collect();
         stdio.drops = self
             .drops
