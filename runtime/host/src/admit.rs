@@ -4,9 +4,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use phoenix_core::{Digest, KindPolicy};
-use wasmparser::component_types::{ComponentDefinedType, ComponentEntityType, ComponentValType};
-use wasmparser::types::{Types, TypesRef};
-use wasmparser::{Encoding, Parser, Payload, PrimitiveValType};
 use wasmtime::component::{Component as WasmComponent, Linker};
 
 use crate::access::AccessorExports;
@@ -16,40 +13,13 @@ use crate::component::{Component, Movable, World};
 use crate::describe::{self, Description};
 use crate::engine::Shared;
 use crate::error::{AdmitError, Fault, InstanceError};
-use crate::instrument::{self, Failure, Instrumented, Plan, Surface};
+use crate::instrument::Plan;
 use crate::limits;
+use crate::prepare::Prepared;
 use crate::reading::Stack;
 use crate::state::State;
 use crate::typed::bindings::AgentPre;
 use crate::wasi::denied;
-
-/// The interfaces agents may import, besides files and sockets, which are denied.
-const INTERFACES: [&str; 24] = [
-    "phoenix:agent/types",
-    "phoenix:agent/messaging",
-    "phoenix:agent/pubsub",
-    "phoenix:agent/timers",
-    "phoenix:agent/context",
-    "phoenix:agent/log",
-    "wasi:io/error",
-    "wasi:io/poll",
-    "wasi:io/streams",
-    "wasi:cli/environment",
-    "wasi:cli/exit",
-    "wasi:cli/stdin",
-    "wasi:cli/stdout",
-    "wasi:cli/stderr",
-    "wasi:cli/terminal-input",
-    "wasi:cli/terminal-output",
-    "wasi:cli/terminal-stdin",
-    "wasi:cli/terminal-stdout",
-    "wasi:cli/terminal-stderr",
-    "wasi:clocks/monotonic-clock",
-    "wasi:clocks/wall-clock",
-    "wasi:random/random",
-    "wasi:random/insecure",
-    "wasi:random/insecure-seed",
-];
 
 /// What components are kept in use by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +53,7 @@ pub(crate) fn admit(
     if let Some(component) = shared.admitted.lock().get(&known).and_then(Weak::upgrade) {
         return Ok(component);
     }
-    let prepared = prepare(bytes, policy)?;
+    let prepared = shared.compiler.prepare(bytes, policy.movable)?;
     let code = compiled(shared, &prepared)?;
     check_needs(&code, policy, shared)?;
     let component = first_run(shared, digest, &prepared, &code, policy)?;
@@ -91,163 +61,6 @@ pub(crate) fn admit(
     admitted.retain(|_, component| component.strong_count() > 0);
     admitted.insert(known, Arc::downgrade(&component));
     Ok(component)
-}
-
-/// A component that has passed every check before compiling.
-struct Prepared {
-    bytes: Vec<u8>,
-    /// What is saved of it, or why it is not instrumented.
-    plan: Result<Plan, String>,
-    framed: bool,
-}
-
-fn prepare(bytes: &[u8], policy: &KindPolicy) -> Result<Prepared, AdmitError> {
-    check_header(bytes)?;
-    let types = instrument::validate(bytes).map_err(|error| invalid(bytes, &error))?;
-    let surface = Surface::of(bytes).map_err(|error| invalid(bytes, &error))?;
-    check_imports(&surface)?;
-    let framed = check_world(&surface, &types)?;
-    let instrumented = match instrument::instrument(bytes, &types) {
-        Ok(instrumented) => Ok(instrumented),
-        Err(Failure::Broken(reason)) => return Err(AdmitError::Invalid(reason)),
-        Err(Failure::Refused(refusal)) if policy.movable => return Err(refusal.into()),
-        Err(Failure::Refused(refusal)) => Err(refusal.to_string()),
-    };
-    Ok(match instrumented {
-        Ok(Instrumented { bytes, plan }) if policy.movable => Prepared {
-            bytes,
-            plan: Ok(plan),
-            framed,
-        },
-        Ok(_) => Prepared {
-            bytes: bytes.to_vec(),
-            plan: Err("its kind is deployed with movable = false".to_owned()),
-            framed,
-        },
-        Err(reason) => Prepared {
-            bytes: bytes.to_vec(),
-            plan: Err(reason),
-            framed,
-        },
-    })
-}
-
-fn check_header(bytes: &[u8]) -> Result<(), AdmitError> {
-    if !bytes.starts_with(b"\0asm") {
-        let found = bytes
-            .iter()
-            .take(8)
-            .flat_map(|byte| std::ascii::escape_default(*byte))
-            .map(char::from)
-            .collect::<String>();
-        return Err(AdmitError::NotWasm {
-            found: if found.is_empty() {
-                "nothing".to_owned()
-            } else {
-                found
-            },
-        });
-    }
-    match Parser::new(0).parse_all(bytes).next() {
-        Some(Ok(Payload::Version {
-            encoding: Encoding::Module,
-            ..
-        })) => Err(AdmitError::CoreModule),
-        Some(Err(error)) => Err(invalid(bytes, &error)),
-        _ => Ok(()),
-    }
-}
-
-/// A component that ends too early fails at its very end, or says so.
-fn invalid(bytes: &[u8], error: &wasmparser::BinaryReaderError) -> AdmitError {
-    let end = bytes.len() as u64;
-    if error.offset() >= end || error.message().contains("unexpected end") {
-        return AdmitError::Truncated {
-            at: end,
-            reason: error.message().to_owned(),
-        };
-    }
-    AdmitError::Invalid(error.to_string())
-}
-
-fn check_imports(surface: &Surface) -> Result<(), AdmitError> {
-    let known = |name: &str| {
-        let interface = name
-            .split_once('@')
-            .map_or(name, |(interface, _)| interface);
-        INTERFACES.contains(&interface) || denied::is_denied(name)
-    };
-    match surface.imports.iter().find(|name| !known(name)) {
-        // Reserved names are refused by the instrumentation, which knows why.
-        Some(name) if !name.starts_with(instrument::COMPONENT_PREFIX) => {
-            Err(AdmitError::Import { name: name.clone() })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether the component exports `agent-framed`; otherwise it exports `agent`.
-fn check_world(surface: &Surface, types: &Types) -> Result<bool, AdmitError> {
-    let types = types.as_ref();
-    let wrong = |problem: &str| AdmitError::World {
-        found: if surface.exports.is_empty() {
-            "none".to_owned()
-        } else {
-            surface.exports.join(", ")
-        },
-        problem: problem.to_owned(),
-    };
-    if let Some(item) = types.component_item_for_export("turns") {
-        return if is_turns(types, item.ty) {
-            Ok(true)
-        } else {
-            Err(wrong("its `turns` is of another type; "))
-        };
-    }
-    let is_handler = |name: &&String| name.starts_with("phoenix:agent/handler@0.1.");
-    if let Some(name) = surface.exports.iter().find(is_handler) {
-        let item = types.component_item_for_export(name);
-        let instance = match item.map(|item| item.ty) {
-            Some(ComponentEntityType::Instance(id)) => types.get(id),
-            _ => return Err(wrong("its `handler` is no instance; ")),
-        };
-        let has = |name| {
-            let item = instance.and_then(|instance| instance.exports.get(name));
-            matches!(item.map(|item| item.ty), Some(ComponentEntityType::Func(_)))
-        };
-        // Their types are checked when they are linked.
-        return match (has("init"), has("handle")) {
-            (true, true) => Ok(false),
-            (false, _) => Err(wrong("its `handler` has no function `init`; ")),
-            (true, false) => Err(wrong("its `handler` has no function `handle`; ")),
-        };
-    }
-    Err(wrong(""))
-}
-
-fn is_turns(types: TypesRef<'_>, item: ComponentEntityType) -> bool {
-    let ComponentEntityType::Func(id) = item else {
-        return false;
-    };
-    let Some(function) = types.get(id) else {
-        return false;
-    };
-    let is_bytes = |ty: &ComponentValType| {
-        let ComponentValType::Type(id) = ty else {
-            return false;
-        };
-        matches!(
-            types.get(*id),
-            Some(ComponentDefinedType::List {
-                element: ComponentValType::Primitive(PrimitiveValType::U8),
-                ..
-            })
-        )
-    };
-    match (&*function.params, &function.result) {
-        ([(_, param)], Some(result)) => is_bytes(param) && is_bytes(result),
-        _ => false,
-    }
 }
 
 /// Loads the code from the cache, or compiles it and keeps it there.

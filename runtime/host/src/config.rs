@@ -31,13 +31,16 @@ pub struct HostConfig {
 pub struct AdmissionLimits {
     /// Bytes of the component as deployed.
     pub component_bytes: u64,
-    /// Compile time, milliseconds.
+    /// Time for checking it, and again for compiling it, milliseconds.
     pub compile_ms: u64,
-    /// Address space of a compiler process, bytes; not enforced without one.
+    /// Memory of one compiler process, bytes; not enforced without one.
     pub compile_memory_bytes: u64,
-    /// The program that compiles, and its arguments: one that calls
-    /// [`crate::compile_worker`]. It is killed at its bounds. Without it a thread
-    /// compiles, which can only be left behind when it takes too long; then
+    /// Compiler processes at a time. Whoever finds as many at work waits, as
+    /// long as `compile_ms` and no longer.
+    pub compilers: u32,
+    /// The program that checks and compiles, and its arguments: one that calls
+    /// [`crate::compile_worker`]. It is killed at its bounds. Without it the caller
+    /// checks and a thread compiles, which can only be left behind when it takes too long; then
     /// nothing else is compiled until it ends.
     pub compiler: Option<CompilerProgram>,
 }
@@ -70,7 +73,8 @@ impl Default for AdmissionLimits {
         Self {
             component_bytes: 64 << 20,
             compile_ms: 60_000,
-            compile_memory_bytes: 8 << 30,
+            compile_memory_bytes: 4 << 30,
+            compilers: 2,
             compiler: None,
         }
     }

@@ -134,7 +134,7 @@ impl Host {
 }
 
 fn check(config: &HostConfig) -> Result<(), HostStartError> {
-    let ranges: [(&'static str, u64, u64, u64); 4] = [
+    let ranges: [(&'static str, u64, u64, u64); 5] = [
         (
             "max-memory-bytes",
             config.max_memory_bytes,
@@ -154,6 +154,7 @@ fn check(config: &HostConfig) -> Result<(), HostStartError> {
             1_000_000,
         ),
         ("compile-ms", config.admission.compile_ms, 1, 3_600_000),
+        ("compilers", config.admission.compilers.into(), 1, 64),
     ];
     for (field, found, low, high) in ranges {
         if !(low..=high).contains(&found) {

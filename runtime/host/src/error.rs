@@ -3,7 +3,6 @@
 use phoenix_core::Digest;
 
 use crate::image::ImageError;
-use crate::instrument::Refusal;
 use crate::log::GuestLine;
 
 /// Why the host did not start. Nothing was changed but, perhaps, the cache directory made.
@@ -89,7 +88,17 @@ pub enum AdmitError {
     },
     /// It cannot be made movable.
     #[error("{0}; deploy with movable = false to pin its agents to one node")]
-    Refused(#[from] Refusal),
+    Refused(String),
+    /// It has more items of a sort than are admitted.
+    #[error("it has {found} or more {what}, and {limit} are admitted")]
+    TooMany {
+        /// Of what.
+        what: String,
+        /// How many were found before counting ended.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// It needs more than its kind's policy, or the node, gives.
     #[error("it needs {needed} {what}, and {limit} are given{advice}")]
     Needs {
@@ -102,7 +111,7 @@ pub enum AdmitError {
         /// What to do, or nothing.
         advice: String,
     },
-    /// Compiling it took too long.
+    /// Checking or compiling it took too long.
     #[error("compiling it took more than {limit_ms} ms")]
     CompileTime {
         /// The limit, milliseconds.
@@ -114,9 +123,12 @@ pub enum AdmitError {
         /// The limit, bytes.
         limit: u64,
     },
-    /// Compilations that took too long are still at it; nothing was tried.
-    #[error("the compiler is busy with components that took too long; try again later")]
+    /// Other components are being compiled, as many as may be at a time; nothing was tried.
+    #[error("the compiler is busy with other components; try again later")]
     CompilerBusy,
+    /// The compiler ended in a way it should not; a fault of its own.
+    #[error("the compiler crashed: {0}")]
+    CompilerCrashed(String),
     /// The compiler refused it.
     #[error("it does not compile: {0}")]
     Compile(String),

@@ -29,6 +29,7 @@ mod capacity;
 mod compile;
 mod component;
 mod config;
+mod counts;
 mod describe;
 mod engine;
 mod error;
@@ -39,13 +40,14 @@ mod instrument;
 mod limits;
 mod log;
 mod pages;
+mod prepare;
 mod reading;
 mod spans;
 mod state;
 mod typed;
 mod wasi;
+mod worker;
 
-pub use compile::compile_worker;
 pub use component::Component;
 pub use config::{AdmissionLimits, CompilerProgram, HostConfig};
 pub use engine::Host;
@@ -53,6 +55,6 @@ pub use error::{
     AdmitError, Fault, FaultKind, HostStartError, InstanceError, RestoreError, SnapshotRefused,
 };
 pub use instance::{Answer, Instance};
-pub use instrument::Refusal;
-pub use log::GuestLine;
+pub use log::{GuestLine, escape};
 pub use pages::PageFinder;
+pub use worker::compile_worker;

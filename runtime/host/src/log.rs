@@ -130,8 +130,10 @@ impl GuestLog {
     }
 }
 
-/// `text` with control characters made visible, so that no terminal obeys them.
-fn escape(text: &str) -> String {
+/// `text` with control characters, and those that turn the direction of text
+/// around, made visible, so that no terminal obeys them. The one place that
+/// does this to what comes from guests.
+pub fn escape(text: &str) -> String {
     if !text.chars().any(is_hidden) {
         return text.to_owned();
     }

@@ -59,6 +59,25 @@ fn size_is_checked_before_anything_else() {
 }
 
 #[test]
+fn numbers_are_checked_before_anything_is_done_with_them() {
+    let host = start(HostConfig::default());
+    let pinned = KindPolicy {
+        movable: false,
+        ..policy()
+    };
+    for (name, bytes) in zoo::too_many() {
+        for policy in [policy(), pinned.clone()] {
+            let error = host.admit(&bytes, &policy).unwrap_err();
+            let AdmitError::TooMany { what, found, limit } = &error else {
+                panic!("{name}: {error}");
+            };
+            assert_eq!(what, name);
+            assert!(found > limit, "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_component_cut_anywhere_is_refused() {
     let host = start(HostConfig::default());
     let whole = zoo::framed();

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use common::{admit, policy, start, turn};
-use phoenix_host::{AdmissionLimits, AdmitError, CompilerProgram, HostConfig};
+use phoenix_core::KindPolicy;
+use phoenix_host::{AdmissionLimits, AdmitError, CompilerProgram, Host, HostConfig};
 use phoenix_support::{agent, zoo};
 
 fn main() -> ExitCode {
@@ -24,6 +25,10 @@ fn main() -> ExitCode {
     }
     for (name, test) in [
         ("what_it_compiles_runs", what_it_compiles_runs as fn()),
+        (
+            "what_is_refused_without_it_is_refused_with_it",
+            what_is_refused_without_it_is_refused_with_it,
+        ),
         (
             "it_is_killed_when_its_time_is_up",
             it_is_killed_when_its_time_is_up,
@@ -60,6 +65,29 @@ fn what_it_compiles_runs() {
         let component = admit(&host, agent("counter"));
         let mut instance = component.instantiate(&policy()).unwrap();
         turn(&mut instance, 0, "add", "1").unwrap();
+    }
+}
+
+fn what_is_refused_without_it_is_refused_with_it() {
+    let alone = start(HostConfig::default());
+    let compiling = start(HostConfig {
+        admission: limits(),
+        ..HostConfig::default()
+    });
+    let pinned = KindPolicy {
+        movable: false,
+        ..policy()
+    };
+    for item in zoo::refused() {
+        for policy in [policy(), pinned.clone()] {
+            let said = |host: &Host| {
+                let admitted = host.admit(&item.bytes, &policy);
+                admitted
+                    .map(|component| component.movable())
+                    .map_err(|error| error.to_string())
+            };
+            assert_eq!(said(&compiling), said(&alone), "{}", item.name);
+        }
     }
 }
 

@@ -77,6 +77,14 @@ fn the_odd_ones_are_valid_agents() {
 }
 
 #[test]
+fn numbers_are_the_only_thing_wrong_with_those_that_have_too_many() {
+    for (name, bytes) in zoo::too_many() {
+        assert_eq!(valid(&bytes, WasmFeatures::default()), Ok(()), "{name}");
+        assert!(bytes.len() < 8 << 20, "{name}: {} bytes", bytes.len());
+    }
+}
+
+#[test]
 fn oversized_is_just_over_the_limit() {
     for limit in [10, 1 << 16, 3 << 20] {
         let len = zoo::oversized(limit).len();

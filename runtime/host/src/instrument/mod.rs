@@ -26,9 +26,8 @@ mod surface;
 mod survey;
 mod walk;
 
-pub use refuse::Refusal;
-
 pub(crate) use accessor::GLOBALS_PER_CALL;
+pub(crate) use refuse::Refusal;
 pub(crate) use surface::Surface;
 use wasmparser::{Validator, WasmFeatures, types::Types};
 

@@ -2,7 +2,7 @@
 
 /// Something in a component that a snapshot could not hold. Every variant names the item.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// A core module, and so perhaps a memory or a table, comes from outside.
     #[error(
         "`{name}` is a core module from outside the component: its memory and tables could not be saved"

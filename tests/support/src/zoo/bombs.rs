@@ -5,7 +5,7 @@ use wasm_encoder::{
     ModuleSection, TypeSection, ValType,
 };
 
-use crate::zoo::framed::framed;
+use crate::zoo::framed::{Framed, framed};
 
 /// As an argument of [`slow_to_compile`], far more than any limit a test sets: the time grows
 /// with the square of it.
@@ -74,6 +74,61 @@ pub fn slow_to_compile(branches: usize) -> Vec<u8> {
     let mut bytes = framed();
     append(&mut bytes, &ModuleSection(&module));
     bytes
+}
+
+/// Agents with more of an item than any tool emits, some for each, and the name
+/// of the item that their refusal must contain. What validating or
+/// instrumenting one costs grows with it.
+pub fn too_many() -> Vec<(&'static str, Vec<u8>)> {
+    let after = |item: &str, count: usize| {
+        let after = item.repeat(count);
+        Framed {
+            after: &after,
+            ..Framed::default()
+        }
+        .component()
+    };
+    let module = |item: &str, count: usize| {
+        let module = item.repeat(count);
+        Framed {
+            module: &module,
+            ..Framed::default()
+        }
+        .component()
+    };
+    let imports = (0..6_000).map(|n| format!("(import \"i{n}\" (func))"));
+    let imports = Framed {
+        before: &imports.collect::<String>(),
+        ..Framed::default()
+    }
+    .component();
+    // One section each, since that is how those are written.
+    let mut sections = framed();
+    let custom = wasm_encoder::CustomSection {
+        name: "".into(),
+        data: (&[][..]).into(),
+    };
+    for _ in 0..20_001 {
+        append(&mut sections, &custom);
+    }
+    let alias = "(alias core export $core \"realloc\" (core func))";
+    let lower = "(core func (canon lower (func $turns) (memory $memory) (realloc $realloc)))";
+    vec![
+        ("sections", sections),
+        ("core modules", after("(core module)", 300)),
+        (
+            "core instances",
+            after("(core instance (export \"m\" (memory $memory)))", 1_100),
+        ),
+        ("nested components", after("(component)", 600)),
+        ("component instances", after("(instance)", 2_500)),
+        ("types", after("(type (func))", 51_000)),
+        ("aliases", after(alias, 51_000)),
+        ("canonical functions", after(lower, 21_000)),
+        ("imports", imports),
+        ("globals", module("(global i32 (i32.const 0))", 11_000)),
+        ("core functions", module("(func)", 501_000)),
+    ]
 }
 
 /// Adds a section to a component.

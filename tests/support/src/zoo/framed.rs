@@ -126,7 +126,7 @@ impl Framed<'_> {
   (core instance $core (instantiate $main {with}))
   (alias core export $core "memory" (core memory $memory))
   (alias core export $core "realloc" (core func $realloc))
-  (func (export "turns") (param "frame" {list}) (result {list})
+  (func $turns (export "turns") (param "frame" {list}) (result {list})
     (canon lift (core func $core "turns")
       (memory $memory) (realloc $realloc) (post-return (core func $core "post"))))
   {after}

@@ -10,6 +10,6 @@ mod framed;
 pub mod odd;
 mod refused;
 
-pub use bombs::{SLOW, oversized, slow_to_compile};
+pub use bombs::{SLOW, oversized, slow_to_compile, too_many};
 pub use framed::{Framed, framed};
 pub use refused::{Refused, refused, with_core_export, with_export};
