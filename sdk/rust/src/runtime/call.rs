@@ -163,6 +163,11 @@ impl<'r, 'f, A> Call<'r, 'f, A> {
     /// The end of a message that names no handler.
     #[cold]
     pub fn unknown_method(&self, handlers: &[Handler]) -> Done {
+        if self.tasks.live() > 0 {
+            // It may stand behind a message of its sender's that was deferred, and
+            // must not pass it.
+            return Done::Deferred;
+        }
         let mut known = String::new();
         for handler in handlers {
             if !known.is_empty() {
