@@ -97,6 +97,13 @@ struct Commit<'a> {
     sender: Sender,
 }
 
+/// Numbers that effects of one batch have used already.
+#[derive(Default)]
+struct Seen {
+    asks: HashSet<u64>,
+    answered: HashSet<u64>,
+}
+
 /// A turn's answer, checked, not yet applied.
 struct Checked<'a> {
     outcome: Outcome<'a>,
@@ -204,9 +211,8 @@ impl Agent {
             return Ok(turns);
         }
         let mut reader = AnswerReader::new(answer, batch.turns())?;
-        let mut new_asks = Vec::new();
-        let mut answered = Vec::new();
-        let mut deferred_senders: Vec<Speaker<&Sender>> = Vec::new();
+        let mut seen = Seen::default();
+        let mut deferred_senders: HashSet<Speaker<&Sender>> = HashSet::new();
         let put = batch.entries.iter().filter(|entry| entry.skip.is_none());
         for (number, entry) in (batch.first_turn..).zip(put) {
             let Some(mut turn) = reader.next_answer()? else {
@@ -220,15 +226,16 @@ impl Agent {
             )?;
             let from = effects.len();
             while let Some(effect) = turn.effects.next_effect()? {
-                self.check_effect(&effect, number, batch, &mut new_asks, &mut answered, policy)?;
+                self.check_effect(&effect, number, batch, &mut seen, policy)?;
                 effects.push(effect);
             }
             let is_deferred = matches!(turn.outcome, Outcome::Deferred);
             if let Input::Envelope(envelope, _) = &entry.input {
-                let behind = deferred_senders.contains(&Speaker(&envelope.from));
                 if is_deferred {
-                    deferred_senders.push(Speaker(&envelope.from));
-                } else if behind && envelope.sequence.is_some() {
+                    deferred_senders.insert(Speaker(&envelope.from));
+                } else if envelope.sequence.is_some()
+                    && deferred_senders.contains(&Speaker(&envelope.from))
+                {
                     return Err(BadAnswer::BadDeferral(number));
                 }
             }
@@ -253,8 +260,7 @@ impl Agent {
         effect: &Effect<'_>,
         number: u64,
         batch: &Batch,
-        new_asks: &mut Vec<u64>,
-        answered: &mut Vec<u64>,
+        seen: &mut Seen,
         policy: &KindPolicy,
     ) -> Result<(), BadAnswer> {
         match *effect {
@@ -271,10 +277,11 @@ impl Agent {
                 ask, to, payload, ..
             } => {
                 self.check_receiver(to)?;
-                if self.asks.contains_key(&ask) || new_asks.contains(&ask) {
+                let open = (self.asks.len() + seen.asks.len() + 1) as u64;
+                bound("open asks", "agent", open, policy.open_asks.into())?;
+                if self.asks.contains_key(&ask) || !seen.asks.insert(ask) {
                     return Err(BadAnswer::AskInUse(ask));
                 }
-                new_asks.push(ask);
                 bound(
                     "bytes",
                     "message",
@@ -287,10 +294,9 @@ impl Agent {
                     || (request >= batch.first_turn
                         && request < number
                         && batch.request_of(request).is_some());
-                if !open || answered.contains(&request) {
+                if !open || !seen.answered.insert(request) {
                     return Err(BadAnswer::NoSuchRequest(request));
                 }
-                answered.push(request);
                 Ok(())
             }
             Effect::Spawn { agent, .. } => Ok(AgentId::check(agent)?),
@@ -328,9 +334,6 @@ impl Agent {
         if kept.count() as u64 > room && batch.turns() > 1 {
             return Err(BadAnswer::OutboxFull);
         }
-        let asks = effects.iter().filter(|e| matches!(e, Effect::Ask { .. }));
-        let asks = (self.asks.len() + asks.count()) as u64;
-        bound("open asks", "agent", asks, policy.open_asks.into())?;
         let timers = effects
             .iter()
             .filter(|e| matches!(e, Effect::SetTimer { id, .. } if !self.timers.contains(*id)));
