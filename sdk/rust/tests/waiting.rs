@@ -160,9 +160,9 @@ fn everything_else_is_deferred_meanwhile() {
     assert_eq!(answers[0].ended, Ended::Pending);
     // A method nobody has is no exception: it must not pass a message of its
     // sender's that was deferred.
-    for deferred in 1..=5 {
-        assert_eq!(answers[deferred].ended, Ended::Deferred);
-        assert_eq!(answers[deferred].effects, [""; 0]);
+    for deferred in &answers[1..] {
+        assert_eq!(deferred.ended, Ended::Deferred);
+        assert_eq!(deferred.effects, [""; 0]);
     }
     assert!(answers.iter().all(|answer| answer.pending == 1));
     guest.reply(1, &packed(1));
