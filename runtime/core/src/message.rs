@@ -110,6 +110,13 @@ pub struct Sequence {
     pub give_up: Millis,
 }
 
+impl Sequence {
+    /// Whether it is a number a stream can have; readers refuse others.
+    pub fn is_valid(&self) -> bool {
+        0 < self.base && self.base <= self.number
+    }
+}
+
 /// One message on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use phoenix_core::agent::{Actions, Agent, Batch, BatchRoom, Failed, Handlers, Names};
+use phoenix_core::agent::{Actions, Agent, BadAnswer, Batch, BatchRoom, Failed, Handlers, Names};
 use phoenix_core::{
     AgentId, Body, ClientId, ContentType, DeadReason, Digest, Envelope, Incarnation, KindPolicy,
     Lane, Millis, Nanos, NodeId, Notice, Payload, ReplyTo, Sender, Sequence, snapshot,
@@ -743,4 +743,45 @@ fn messages_that_interleave_pass_those_that_do_not() {
     drop(runner.run(2, &mut note));
     assert_eq!(seen, ["b/2 beside", "b/3 beside", "b/4 beside"]);
     assert_eq!(runner.agent.waiting(), 4);
+}
+
+/// Checking what a guest asks for is cheap however much that is.
+#[test]
+fn more_asks_than_allowed_are_refused_at_the_bound() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    drop(runner.run(1, &mut |_, _, writer| ok(writer)));
+    runner.offer(message("test/a", 1, b""));
+    let batch = runner.begin(1).unwrap();
+    let answer = answer(&batch, &mut |_, _, writer| {
+        for ask in 0..1_001 {
+            writer.effect(&Effect::Ask {
+                ask: ask.min(1_000),
+                to: "test/other",
+                method: "do",
+                payload: phoenix_wit::Payload::NONE,
+                deadline_ms: 1,
+            });
+        }
+        ok(writer);
+    });
+    let policy = KindPolicy {
+        turn_effects: 10_000,
+        ..KindPolicy::default()
+    };
+    let mut out = Actions::default();
+    let (names, room) = (&mut runner.names, &mut runner.room);
+    let undone = runner
+        .agent
+        .commit(batch, &answer, &policy, names, room, &mut out)
+        .unwrap_err();
+    assert_eq!(
+        undone.1,
+        BadAnswer::TooMany {
+            what: "open asks",
+            scope: "agent",
+            found: 1_001,
+            bound: 1_000
+        }
+    );
+    assert_eq!(runner.agent.open_asks(), 0);
 }

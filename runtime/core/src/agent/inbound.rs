@@ -80,6 +80,10 @@ impl Inbound {
 
     /// Decides about a message without taking it yet.
     pub(crate) fn arrival(&mut self, sender: &Sender, sequence: &Sequence, bound: u32) -> Arrival {
+        if !sequence.is_valid() {
+            // No sender makes such a number, and nothing was ever before it.
+            return Arrival::Committed(0);
+        }
         let Some(at) = self.find(sender, sequence.lane) else {
             if sequence.number != sequence.base {
                 return Arrival::Early(sequence.base);
@@ -89,7 +93,7 @@ impl Inbound {
             }
             let at = self.add(sender.clone(), sequence.lane);
             if let Some(stream) = self.streams.get_mut(at as usize) {
-                stream.watermark = sequence.number - 1;
+                stream.watermark = sequence.number.saturating_sub(1);
                 stream.taken = stream.watermark;
             }
             return Arrival::Next(StreamIndex(at));
@@ -107,7 +111,7 @@ impl Inbound {
         if sequence.number <= stream.taken {
             return Arrival::Waiting;
         }
-        let next = stream.taken + 1;
+        let next = stream.taken.saturating_add(1);
         // What lies below the sender's base has its verdict: a gap up to there is closed.
         if sequence.number == next || (sequence.base > next && sequence.number == sequence.base) {
             Arrival::Next(StreamIndex(at))
@@ -262,6 +266,19 @@ mod tests {
         take(&mut inbound, &at(1, 1));
         take(&mut inbound, &at(5, 5));
         assert_eq!(inbound.arrival(&sender(), &at(3, 3), 10), Arrival::Waiting);
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_is_not_taken() {
+        let mut inbound = Inbound::default();
+        for (number, base) in [(0, 0), (1, 0), (0, 1), (3, 4)] {
+            let arrival = inbound.arrival(&sender(), &at(number, base), 10);
+            assert_eq!(arrival, Arrival::Committed(0));
+        }
+        assert_eq!(inbound.len(), 0);
+        take(&mut inbound, &at(u64::MAX, u64::MAX));
+        let again = inbound.arrival(&sender(), &at(u64::MAX, 1), 10);
+        assert_eq!(again, Arrival::Waiting);
     }
 
     #[test]

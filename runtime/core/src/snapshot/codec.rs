@@ -343,12 +343,16 @@ impl<'a> Reader<'a> {
         let from = self.sender()?;
         let to = self.agent()?;
         let sequence = if self.flag("sequence")? {
-            Some(Sequence {
+            let sequence = Sequence {
                 lane: self.lane()?,
                 number: self.number("sequence")?,
                 base: self.number("base")?,
                 give_up: Millis(self.number("give-up")?),
-            })
+            };
+            if !sequence.is_valid() {
+                return Err(SnapshotError::Invalid("sequence"));
+            }
+            Some(sequence)
         } else {
             None
         };

@@ -227,6 +227,9 @@ fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
         let to = r.agent()?;
         let lane = r.lane()?;
         let next = r.number("next")?;
+        if next == 0 {
+            return Err(SnapshotError::Invalid("next"));
+        }
         let mut unacknowledged = VecDeque::new();
         let mut expected = None;
         for _ in 0..r.count(4, "outbox")? {

@@ -113,12 +113,19 @@ impl Wire for Sequence {
         let lane = Wire::get(input)?;
         let number = u64::get(input)?;
         let distance = u64::get(input)?;
-        Ok(Self {
+        let sequence = Self {
             lane,
             number,
             base: number.wrapping_sub(distance),
             give_up: Wire::get(input)?,
-        })
+        };
+        if !sequence.is_valid() {
+            return Err(Malformed::Unknown {
+                what: "a message's number",
+                found: number,
+            });
+        }
+        Ok(sequence)
     }
 }
 
@@ -333,5 +340,37 @@ impl ReadRun {
             },
             notice: Wire::get(input)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phoenix_core::{Millis, PeerMessage};
+
+    #[test]
+    fn a_number_no_stream_can_have_is_refused() {
+        for (number, base) in [(0, 0), (1, 0), (3, 4), (0, 1)] {
+            let envelope = Envelope {
+                from: Sender::System,
+                to: AgentId::new("a/b").unwrap(),
+                sequence: Some(Sequence {
+                    lane: Lane::Normal,
+                    number,
+                    base,
+                    give_up: Millis(1),
+                }),
+                body: Body::Spawn {
+                    config: Payload::default(),
+                    ask: None,
+                },
+            };
+            let mut out = Output::new();
+            let message = PeerMessage::Deliver(vec![Arc::new(envelope)]);
+            crate::wire::encode(&message, 1 << 20, &mut out).unwrap();
+            // A frame is its length and then what a reader is given.
+            let frame = out.into_bytes().slice(4..);
+            crate::wire::decode(frame).unwrap_err();
+        }
     }
 }

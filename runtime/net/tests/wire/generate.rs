@@ -175,11 +175,14 @@ impl Generator {
         Arc::new(Envelope {
             from: self.sender(),
             to: self.agent(),
-            sequence: self.option(|g| Sequence {
-                lane: g.lane(),
-                number: g.number(),
-                base: g.number(),
-                give_up: g.millis(),
+            sequence: self.option(|g| {
+                let number = g.number().max(1);
+                Sequence {
+                    lane: g.lane(),
+                    number,
+                    base: number - g.number() % number,
+                    give_up: g.millis(),
+                }
             }),
             body: match self.below(3) {
                 0 => Body::Message {
