@@ -14,8 +14,24 @@ use crate::{Acknowledgement, AgentId, Digest, Envelope, NodeId, Reply};
 pub enum PeerMessage {
     /// Messages for agents of the receiving node, in order.
     Deliver(Vec<Arc<Envelope>>),
+    /// The same, passed on by a node their receivers have left. Verdicts go to
+    /// `origin` directly, where the messages' senders were.
+    Forward {
+        /// The node the messages were first sent from.
+        origin: NodeId,
+        /// The messages, in order.
+        envelopes: Vec<Arc<Envelope>>,
+    },
     /// What became of messages the receiving node's agents and clients sent.
     Acknowledge(Vec<Acknowledgement>),
+    /// The same, passed on by a node the senders have left.
+    ForwardVerdicts {
+        /// Nodes the oldest of them has come through. Nodes that take each other
+        /// for the sender's home must not pass them round for ever.
+        hops: u8,
+        /// The verdicts.
+        acknowledgements: Vec<Acknowledgement>,
+    },
     /// The answer to an ask of a client of the receiving node.
     Answer {
         /// The ask's number at that node.

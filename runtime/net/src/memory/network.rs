@@ -412,11 +412,15 @@ impl Network {
 /// About how many bytes a message takes, and its largest part that travels in one piece.
 fn sizes(message: &PeerMessage) -> (usize, usize) {
     match message {
-        PeerMessage::Deliver(envelopes) => {
+        PeerMessage::Deliver(envelopes) | PeerMessage::Forward { envelopes, .. } => {
             let sizes = envelopes.iter().map(|envelope| envelope.size());
             (sizes.clone().sum(), sizes.max().unwrap_or(0))
         }
-        PeerMessage::Acknowledge(list) => (SMALL.saturating_mul(list.len()), SMALL),
+        PeerMessage::Acknowledge(list)
+        | PeerMessage::ForwardVerdicts {
+            acknowledgements: list,
+            ..
+        } => (SMALL.saturating_mul(list.len()), SMALL),
         PeerMessage::Migration(MigrationMessage::Ship { bytes, .. })
         | PeerMessage::ComponentPart { bytes, .. } => {
             let size = SMALL + bytes.len();

@@ -69,6 +69,8 @@ mod tag {
     pub(super) const CONTROL_ASK: u8 = 13;
     pub(super) const CONTROL_ANSWER: u8 = 14;
     pub(super) const LEAVING: u8 = 15;
+    pub(super) const FORWARD: u8 = 16;
+    pub(super) const FORWARD_VERDICTS: u8 = 17;
 }
 
 record!(Member { node, address });
@@ -78,39 +80,30 @@ record!(Member { node, address });
 pub fn encode(message: &PeerMessage, bound: usize, out: &mut Output) -> Result<usize, TooLarge> {
     let before = out.mark();
     let frames = match message {
-        PeerMessage::Deliver(envelopes) => {
+        PeerMessage::Deliver(envelopes) | PeerMessage::Forward { envelopes, .. } => {
             let mut run = Run::default();
-            list(
-                tag::DELIVER,
-                envelopes,
-                bound,
-                out,
-                |envelope, first, out| {
-                    if first {
-                        run = Run::default();
-                    }
-                    run.put_envelope(envelope, out);
-                },
-            )
+            list(message, envelopes, bound, out, |envelope, first, out| {
+                if first {
+                    run = Run::default();
+                }
+                run.put_envelope(envelope, out);
+            })
         }
-        PeerMessage::Acknowledge(acknowledgements) => {
+        PeerMessage::Acknowledge(acknowledgements)
+        | PeerMessage::ForwardVerdicts {
+            acknowledgements, ..
+        } => {
             let mut run = Run::default();
-            list(
-                tag::ACKNOWLEDGE,
-                acknowledgements,
-                bound,
-                out,
-                |one, first, out| {
-                    if first {
-                        run = Run::default();
-                    }
-                    run.put_acknowledgement(one, out);
-                },
-            )
+            list(message, acknowledgements, bound, out, |one, first, out| {
+                if first {
+                    run = Run::default();
+                }
+                run.put_acknowledgement(one, out);
+            })
         }
-        other => {
+        single => {
             let frame = out.begin_frame();
-            put_single(other, out);
+            put_head(single, out);
             out.end_frame(&frame, bound).map(|()| 1)
         }
     };
@@ -120,10 +113,10 @@ pub fn encode(message: &PeerMessage, bound: usize, out: &mut Output) -> Result<u
     frames
 }
 
-/// Writes `items` into as many frames as they need. `put` is told whether the
-/// item is the first of its frame.
+/// Writes a message's `items` into as many frames as they need, each with the
+/// message's head. `put` is told whether the item is the first of its frame.
 fn list<'a, T>(
-    tag: u8,
+    message: &PeerMessage,
     items: &'a [T],
     bound: usize,
     out: &mut Output,
@@ -133,7 +126,7 @@ fn list<'a, T>(
     let mut rest = items;
     while !rest.is_empty() {
         let frame = out.begin_frame();
-        out.byte(tag);
+        put_head(message, out);
         let mut taken = 0;
         for item in rest.iter().take(MAX_ITEMS) {
             let before = out.mark();
@@ -154,11 +147,19 @@ fn list<'a, T>(
     Ok(frames)
 }
 
-fn put_single(message: &PeerMessage, out: &mut Output) {
+/// Writes the tag and all that is not a list of envelopes or acknowledgements.
+fn put_head(message: &PeerMessage, out: &mut Output) {
     match message {
-        // Lists are written by `list`.
         PeerMessage::Deliver(_) => out.byte(tag::DELIVER),
+        PeerMessage::Forward { origin, .. } => {
+            out.byte(tag::FORWARD);
+            origin.put(out);
+        }
         PeerMessage::Acknowledge(_) => out.byte(tag::ACKNOWLEDGE),
+        PeerMessage::ForwardVerdicts { hops, .. } => {
+            out.byte(tag::FORWARD_VERDICTS);
+            out.byte(*hops);
+        }
         PeerMessage::Answer { ask, reply } => {
             out.byte(tag::ANSWER);
             ask.put(out);
@@ -252,7 +253,15 @@ pub fn decode(frame: Bytes) -> Result<PeerMessage, Malformed> {
 fn single(input: &mut Input) -> Result<PeerMessage, Malformed> {
     Ok(match input.byte("a message")? {
         tag::DELIVER => PeerMessage::Deliver(envelopes(input)?),
+        tag::FORWARD => PeerMessage::Forward {
+            origin: Wire::get(input)?,
+            envelopes: envelopes(input)?,
+        },
         tag::ACKNOWLEDGE => PeerMessage::Acknowledge(acknowledgements(input)?),
+        tag::FORWARD_VERDICTS => PeerMessage::ForwardVerdicts {
+            hops: input.byte("hops")?,
+            acknowledgements: acknowledgements(input)?,
+        },
         tag::ANSWER => PeerMessage::Answer {
             ask: Wire::get(input)?,
             reply: Wire::get(input)?,

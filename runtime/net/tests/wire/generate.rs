@@ -547,7 +547,7 @@ impl Generator {
     }
 
     /// How many kinds of messages there are.
-    pub(crate) const VARIANTS: usize = 16;
+    pub(crate) const VARIANTS: usize = 18;
 
     /// A message of one of the kinds.
     pub(crate) fn message(&mut self, variant: usize) -> PeerMessage {
@@ -603,6 +603,14 @@ impl Generator {
             14 => P::ControlAnswer {
                 id: self.number(),
                 response: Box::new(self.response()),
+            },
+            15 => P::Forward {
+                origin: self.node(),
+                envelopes: self.list(8, Self::envelope),
+            },
+            16 => P::ForwardVerdicts {
+                hops: self.number() as u8,
+                acknowledgements: self.list(8, Self::acknowledgement),
             },
             _ => P::Leaving,
         }

@@ -37,14 +37,53 @@ fn read(frames: Vec<Bytes>) -> Option<PeerMessage> {
             whole.extend(part);
             PeerMessage::Acknowledge(whole)
         }
+        (
+            PeerMessage::Forward {
+                origin,
+                envelopes: mut whole,
+            },
+            PeerMessage::Forward {
+                origin: again,
+                envelopes: part,
+            },
+        ) if origin == again => {
+            whole.extend(part);
+            PeerMessage::Forward {
+                origin,
+                envelopes: whole,
+            }
+        }
+        (
+            PeerMessage::ForwardVerdicts {
+                hops,
+                acknowledgements: mut whole,
+            },
+            PeerMessage::ForwardVerdicts {
+                hops: again,
+                acknowledgements: part,
+            },
+        ) if hops == again => {
+            whole.extend(part);
+            PeerMessage::ForwardVerdicts {
+                hops,
+                acknowledgements: whole,
+            }
+        }
         (whole, part) => panic!("{whole:?} does not go on with {part:?}"),
     })
 }
 
 fn is_empty_list(message: &PeerMessage) -> bool {
     match message {
-        PeerMessage::Deliver(list) => list.is_empty(),
-        PeerMessage::Acknowledge(list) => list.is_empty(),
+        PeerMessage::Deliver(list)
+        | PeerMessage::Forward {
+            envelopes: list, ..
+        } => list.is_empty(),
+        PeerMessage::Acknowledge(list)
+        | PeerMessage::ForwardVerdicts {
+            acknowledgements: list,
+            ..
+        } => list.is_empty(),
         _ => false,
     }
 }
