@@ -20,6 +20,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod peer;
+mod socket;
 mod stats;
 mod tls;
 mod tuning;
@@ -484,10 +485,10 @@ fn listen(
         let _ = socket.set_send_buffer_size(tuning::SOCKET_BUFFER);
         socket.bind(&address.into())?;
         let [server, _] = &configs.server;
-        let endpoint = Endpoint::new(
+        let endpoint = Endpoint::new_with_abstract_socket(
             tuning::endpoint(identity),
             Some((**server).clone()),
-            socket.into(),
+            Arc::new(socket::Socket::new(socket.into())?),
             Arc::new(TokioRuntime),
         )?;
         let bound = endpoint.local_addr()?;

@@ -35,11 +35,11 @@ const INITIAL_RTT: Duration = Duration::from_millis(50);
 
 /// Bytes of a UDP payload on loopback, which has packets of 16 KiB or more on
 /// every system: the cost of a packet is much the same at any size.
-const LOOPBACK_MTU: u16 = 16_000;
+pub(super) const LOOPBACK_MTU: u16 = 16_000;
 
 /// Bytes of a UDP payload that path discovery goes up to elsewhere: Ethernet's
 /// jumbo frames of 9,000 less the headers.
-const MOST_MTU: u16 = 8_952;
+pub(super) const MOST_MTU: u16 = 8_952;
 
 /// Bytes of the socket's buffers; the system may give less.
 pub(super) const SOCKET_BUFFER: usize = 4 << 20;
