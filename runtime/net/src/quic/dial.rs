@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quinn::{ConnectError, Connection, ConnectionError};
 
 use super::Shared;
-use super::hello::{Close, GO, Hello, NoHello};
+use super::hello::{Close, GO, Hello, NoHello, shown};
 use super::peer::{Established, Peer};
 use crate::identity::node_name;
 
@@ -35,14 +35,7 @@ pub(super) enum DialError {
 impl From<ConnectionError> for DialError {
     fn from(error: ConnectionError) -> Self {
         match error {
-            ConnectionError::ApplicationClosed(close) => {
-                let reason: String = String::from_utf8_lossy(&close.reason)
-                    .chars()
-                    .take(300)
-                    .flat_map(char::escape_debug)
-                    .collect();
-                Self::RefusedThere(reason)
-            }
+            ConnectionError::ApplicationClosed(_) => Self::RefusedThere(shown(&error)),
             ConnectionError::TimedOut => Self::Timeout,
             other => Self::Connection(other),
         }

@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use phoenix_core::NodeId;
-use quinn::{RecvStream, SendStream, VarInt};
+use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 
 use crate::identity::ClusterId;
 use crate::wire::codec::{Wire, record};
@@ -82,6 +82,18 @@ impl Close {
     /// Closes `connection` for this reason.
     pub(super) fn close(&self, connection: &quinn::Connection) {
         connection.close(self.code(), self.to_string().as_bytes());
+    }
+}
+
+/// Why a connection ended, fit to be shown: the other side may have said anything.
+pub(crate) fn shown(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            let reason = String::from_utf8_lossy(&close.reason);
+            let shown = reason.chars().take(300).flat_map(char::escape_debug);
+            shown.collect()
+        }
+        other => other.to_string(),
     }
 }
 

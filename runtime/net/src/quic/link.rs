@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use phoenix_core::PeerMessage;
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Shared;
-use super::hello::Close;
+use super::hello::{Close, shown};
 use super::inbound::Frames;
 use super::outbound::Class;
 use super::peer::{Established, Peer, until_closing};
@@ -74,7 +74,7 @@ pub(super) async fn run(
                 }
                 Ok(_) => break (LinkEnd::Lost, Close::Stream),
                 Err(error) => {
-                    tracing::info!(peer = %peer.node, %error, "disconnected");
+                    tracing::info!(peer = %peer.node, error = shown(&error), "disconnected");
                     break (LinkEnd::Lost, Close::Closing);
                 }
             },
@@ -102,7 +102,12 @@ pub(super) async fn run(
         shared.malformed.add(1);
         tracing::warn!(peer = %peer.node, %error, "malformed frame; closing the connection");
     }
+    // Nothing, if the connection is gone already.
     close.close(connection);
+    peer.set_last_end(match connection.close_reason() {
+        Some(error) if error != ConnectionError::LocallyClosed => shown(&error),
+        _ => close.to_string(),
+    });
     for class in Class::ALL {
         peer.queue(class).close();
     }

@@ -38,6 +38,7 @@ pub(super) struct Peer {
     /// The highest boot that it has connected with.
     boot: AtomicU64,
     current: Mutex<Option<Current>>,
+    last_end: Mutex<Option<String>>,
 }
 
 /// The connection that stands.
@@ -61,6 +62,7 @@ impl Peer {
             address: watch::Sender::new(None),
             boot: AtomicU64::new(0),
             current: Mutex::new(None),
+            last_end: Mutex::new(None),
         };
         (Arc::new(peer), receiver)
     }
@@ -99,9 +101,27 @@ impl Peer {
         }
     }
 
+    /// Why a connection that stood ended.
+    pub(super) fn set_last_end(&self, why: String) {
+        *self.last_end.lock() = Some(why);
+    }
+
+    /// The connection that stood is gone.
+    fn ended(&self, connection: &Connection) {
+        let mut current = self.current.lock();
+        let path = connection.stats().path;
+        self.counters.lost_packets.add_all(path.lost_packets);
+        self.counters.black_holes.add_all(path.black_holes_detected);
+        *current = None;
+    }
+
     pub(super) fn stats(&self) -> PeerStats {
         let current = self.current.lock();
         let counters = &self.counters;
+        let path = current
+            .as_ref()
+            .map(|current| current.connection.stats().path)
+            .unwrap_or_default();
         PeerStats {
             node: self.node,
             address: self.address.borrow().clone(),
@@ -113,6 +133,9 @@ impl Peer {
                 .unwrap_or_default(),
             rtt: current.as_ref().map(|current| current.connection.rtt()),
             connections: counters.connections.get(),
+            last_end: self.last_end.lock().clone(),
+            lost_packets: counters.lost_packets.get() + path.lost_packets,
+            black_holes: counters.black_holes.get() + path.black_holes_detected,
             sent_messages: counters.sent_messages.get(),
             sent_bytes: counters.sent_bytes.get(),
             received_messages: counters.received_messages.get(),
@@ -201,7 +224,7 @@ async fn run(
     }
     shared.events.connected(node, hello.boot);
     let end = link::run(shared, peer, connection, hello.boot, offers).await;
-    *peer.current.lock() = None;
+    peer.ended(connection);
     shared.events.disconnected(node);
     end
 }

@@ -33,6 +33,13 @@ pub struct PeerStats {
     pub rtt: Option<Duration>,
     /// Connections so far.
     pub connections: u64,
+    /// Why the last one that stood ended, in words for people.
+    pub last_end: Option<String>,
+    /// Packets to it that were taken for lost and sent again.
+    pub lost_packets: u64,
+    /// How often packets of the path's size were suddenly all lost, and smaller
+    /// ones got through.
+    pub black_holes: u64,
     /// Messages sent.
     pub sent_messages: u64,
     /// Bytes of frames sent.
@@ -46,6 +53,9 @@ pub struct PeerStats {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) connections: Counter,
+    /// Of connections that ended, as the next one too.
+    pub(super) lost_packets: Counter,
+    pub(super) black_holes: Counter,
     pub(super) sent_messages: Counter,
     pub(super) sent_bytes: Counter,
     pub(super) received_messages: Counter,
@@ -57,7 +67,11 @@ pub(super) struct Counter(AtomicU64);
 
 impl Counter {
     pub(super) fn add(&self, more: usize) {
-        self.0.fetch_add(more as u64, Ordering::Relaxed);
+        self.add_all(more as u64);
+    }
+
+    pub(super) fn add_all(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self) -> u64 {

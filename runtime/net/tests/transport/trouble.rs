@@ -397,4 +397,5 @@ fn counts_what_it_does() {
     one.events.wait_disconnected(TWO);
     let sent = &one.transport.stats().peers[0];
     assert_eq!((sent.connected, sent.boot, sent.rtt), (false, None, None));
+    assert_eq!(sent.last_end.as_deref(), Some("the node is closing"));
 }
