@@ -37,7 +37,7 @@ impl Admission {
             .map_err(|_| {
                 Fault::new(
                     Code::Overloaded,
-                    "the bodies of other requests take all the room there is (max-buffered)",
+                    "the bodies of other requests take all the room there is (api-max-buffered)",
                 )
             })
     }
@@ -53,7 +53,7 @@ pub(super) async fn admit(
         Fault::new(
             Code::Overloaded,
             format!(
-                "{} requests are under way already (max-requests)",
+                "{} requests are under way already (api-max-requests)",
                 app.limits.max_requests
             ),
         )

@@ -24,7 +24,7 @@ async fn a_large_body_is_refused_by_its_announcement_or_its_size() {
     assert_eq!(served.ask(CALL, &[JSON], &body).await.status, 200);
     let problem = served.ask(CALL, &[JSON], &[b'1'; 2_049]).await.problem();
     assert_eq!((problem.status, problem.code.as_str()), (413, "too-large"));
-    assert!(problem.detail.contains("max-body"));
+    assert!(problem.detail.contains("api-max-body"));
     // Without an announcement it is counted as it comes.
     let mut request = format!(
         "{CALL} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\nconnection: close\r\n\
@@ -124,7 +124,7 @@ async fn requests_beyond_the_limit_are_refused_at_once() {
     let reply = served.ask("GET /v1/kinds", &[], b"").await;
     let problem = reply.problem();
     assert_eq!((reply.status, problem.code.as_str()), (503, "overloaded"));
-    assert!(problem.detail.contains("max-requests"));
+    assert!(problem.detail.contains("api-max-requests"));
     assert_eq!(reply.header("retry-after"), Some("1"));
     control.release(Some(Response::Kinds(Vec::new())));
     assert_eq!(first.await.unwrap().unwrap().kinds, []);

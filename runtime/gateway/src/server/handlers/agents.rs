@@ -71,7 +71,7 @@ pub(in crate::server) async fn spawn(
     request: Request,
 ) -> Result<Json<api::Spawned>, Fault> {
     let on = params.on.as_deref().map(extract::node).transpose()?;
-    let body = body::read(&app, request, app.limits.max_body, "max-body").await?;
+    let body = body::read(&app, request, app.limits.max_body, "api-max-body").await?;
     let request = Ask::Spawn {
         agent: agent.clone(),
         config: body.payload()?,

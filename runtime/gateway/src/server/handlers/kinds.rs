@@ -35,7 +35,7 @@ pub(in crate::server) async fn deploy(
     request: Request,
 ) -> Result<Json<api::Kind>, Fault> {
     let policy = read_policy(&request)?;
-    let body = body::read(&app, request, app.limits.max_component, "max-component").await?;
+    let body = body::read(&app, request, app.limits.max_component, "api-max-component").await?;
     if body.media_type().as_deref() != Some(api::WASM) {
         let fault = Fault::new(
             Code::UnsupportedType,

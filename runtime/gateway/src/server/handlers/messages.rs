@@ -40,7 +40,7 @@ pub(in crate::server) async fn call(
 ) -> Result<HttpResponse, Fault> {
     let client = extract::client(params.client.as_deref())?;
     let timeout = extract::timeout(params.timeout.as_deref(), &app)?;
-    let body = body::read(&app, request, app.limits.max_body, "max-body").await?;
+    let body = body::read(&app, request, app.limits.max_body, "api-max-body").await?;
     let payload = body.payload()?;
     let json = wants_json(&body.headers, payload.content_type);
     let request = Ask::Call {
@@ -137,7 +137,7 @@ pub(in crate::server) async fn send(
     }
     let client = extract::client(params.client.as_deref())?;
     let timeout = extract::timeout(params.timeout.as_deref(), &app)?;
-    let body = body::read(&app, request, app.limits.max_body, "max-body").await?;
+    let body = body::read(&app, request, app.limits.max_body, "api-max-body").await?;
     let message = ClientMessage {
         agent,
         method,
@@ -170,7 +170,7 @@ pub(in crate::server) async fn batch(
 ) -> Result<HttpResponse, Fault> {
     let client = extract::client(Some(&params.client))?;
     let timeout = extract::timeout(params.timeout.as_deref(), &app)?;
-    let body = body::read(&app, request, app.limits.max_body, "max-body").await?;
+    let body = body::read(&app, request, app.limits.max_body, "api-max-body").await?;
     let format = batch::Format::of(body.media_type().as_deref())?;
     let messages = batch::read(format, &body.bytes, app.limits.max_batch)?;
     let count = messages.len();

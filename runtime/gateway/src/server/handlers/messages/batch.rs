@@ -144,7 +144,10 @@ impl Batch {
         if self.messages.len() == self.most {
             let fault = Fault::new(
                 Code::TooLarge,
-                format!("the batch has more than {} messages (max-batch)", self.most),
+                format!(
+                    "the batch has more than {} messages (api-max-batch)",
+                    self.most
+                ),
             );
             return Err(fault.suggest("send them in several batches"));
         }
