@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::Limits;
@@ -19,6 +19,8 @@ const MIN_BUFFER: usize = 8 << 10;
 /// How long accepting rests after the system refused, as it does when it has
 /// no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long clients may take to hear that what they wait for is not awaited.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The task that accepts connections.
 pub(super) struct Server {
@@ -27,9 +29,15 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(listener: TcpListener, router: Router, limits: &Limits) -> Self {
+    /// `cut` is set when requests under way must end.
+    pub(super) fn start(
+        listener: TcpListener,
+        router: Router,
+        limits: &Limits,
+        cut: watch::Sender<bool>,
+    ) -> Self {
         let (close, closed) = oneshot::channel();
-        let task = tokio::spawn(Connections::new(router, limits).run(listener, closed));
+        let task = tokio::spawn(Connections::new(router, limits).run(listener, closed, cut));
         Self { close, task }
     }
 
@@ -65,7 +73,12 @@ impl Connections {
     }
 
     /// Serves until told to close; true if every connection ended by itself.
-    async fn run(mut self, listener: TcpListener, mut closed: oneshot::Receiver<Duration>) -> bool {
+    async fn run(
+        mut self,
+        listener: TcpListener,
+        mut closed: oneshot::Receiver<Duration>,
+        cut: watch::Sender<bool>,
+    ) -> bool {
         let grace = loop {
             tokio::select! {
                 grace = &mut closed => break grace.unwrap_or_default(),
@@ -80,9 +93,14 @@ impl Connections {
             while self.open.try_join_next().is_some() {}
         };
         drop(listener);
-        let ended = tokio::time::timeout(grace, self.graceful.shutdown()).await;
+        let mut all = std::pin::pin!(self.graceful.shutdown());
+        let mut ended = tokio::time::timeout(grace, &mut all).await.is_ok();
+        if !ended {
+            cut.send_replace(true);
+            ended = tokio::time::timeout(LAST_WORD, all).await.is_ok();
+        }
         self.open.shutdown().await;
-        ended.is_ok()
+        ended
     }
 
     /// Waits for room, then for a connection: what finds no room waits in the

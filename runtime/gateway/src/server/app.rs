@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use phoenix_core::Control;
 use phoenix_core::control::{Request, Response};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::Limits;
 use super::admission::Admission;
@@ -16,19 +16,25 @@ pub(super) struct App {
     pub(super) limits: Limits,
     pub(super) admission: Admission,
     control: Arc<dyn Control>,
+    cut: Cut,
 }
 
+/// Becomes true when requests under way must end.
+pub(super) type Cut = watch::Receiver<bool>;
+
 impl App {
-    pub(super) fn new(limits: Limits, control: Arc<dyn Control>) -> Self {
+    pub(super) fn new(limits: Limits, control: Arc<dyn Control>, cut: Cut) -> Self {
         Self {
             admission: Admission::new(&limits),
             limits,
             control,
+            cut,
         }
     }
 
     /// Hands `request` to the node and waits for its end. After `wait` the
-    /// answer is `unknown`: the node may still carry it out.
+    /// answer is `unknown`: the node may still carry it out. So it is when the
+    /// API closes before the node answers.
     pub(super) async fn submit(&self, request: Request, wait: Duration) -> Result<Response, Fault> {
         let (done, end) = oneshot::channel();
         self.control.submit(
@@ -36,7 +42,16 @@ impl App {
             // Whoever asked may have gone away.
             Box::new(move |result| drop(done.send(result))),
         );
-        match tokio::time::timeout(wait, end).await {
+        let mut cut = self.cut.clone();
+        let ended = tokio::select! {
+            biased;
+            ended = tokio::time::timeout(wait, end) => ended,
+            _ = cut.wait_for(|cut| *cut) => {
+                let detail = "the node is stopping, and has not answered yet";
+                return Err(Fault::new(Code::Unknown, detail));
+            }
+        };
+        match ended {
             Ok(Ok(result)) => result.map_err(Fault::from),
             Ok(Err(_)) => Err(Fault::new(
                 Code::Unknown,

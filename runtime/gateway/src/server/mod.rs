@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use phoenix_core::Control;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::token::{Token, TokenError, write_private};
 use crate::{ADDRESS_FILE, TOKEN_FILE};
@@ -80,7 +81,8 @@ impl BindError {
                 "listen on 127.0.0.1 or [::1]; reach it from elsewhere through an SSH tunnel"
             }
             Self::Address { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another node may be running here: choose another port, or 0 for a free one"
+                "another node may be running here: choose another port with `--api`, or port 0 for a free \
+                 one"
             }
             Self::Address { .. } => "choose an address of this machine, such as 127.0.0.1:7400",
             Self::Token(_) | Self::AddressFile { .. } => {
@@ -114,13 +116,14 @@ impl Gateway {
                 source,
             }
         })?;
-        let router = routes::router(&token, config.limits.clone(), control);
+        let (cut, is_cut) = watch::channel(false);
+        let router = routes::router(&token, config.limits.clone(), control, is_cut);
         Ok(Self {
             address_file: AddressFile {
                 path: address_file,
                 address,
             },
-            server: accept::Server::start(listener, router, &config.limits),
+            server: accept::Server::start(listener, router, &config.limits, cut),
         })
     }
 
@@ -129,8 +132,9 @@ impl Gateway {
         self.address_file.address
     }
 
-    /// Takes no new connections, lets requests under way end within `grace`,
-    /// then cuts what is left. True if nothing had to be cut.
+    /// Takes no new connections and lets requests under way end within `grace`.
+    /// What still waits for the node then is answered with `unknown`; a client
+    /// that does not take its answer is cut. True if nobody was.
     pub async fn close(self, grace: Duration) -> bool {
         drop(self.address_file);
         self.server.close(grace).await

@@ -10,7 +10,7 @@ use phoenix_core::Control;
 
 use super::Limits;
 use super::admission::admit;
-use super::app::App;
+use super::app::{App, Cut};
 use super::fault::{Code, Fault};
 use super::guard::{Guard, authorize, same_site};
 use super::handlers::{agents, cluster, kinds, messages};
@@ -69,8 +69,8 @@ pub fn listed() -> Vec<String> {
         .collect()
 }
 
-pub(super) fn router(token: &Token, limits: Limits, control: Arc<dyn Control>) -> Router {
-    let app = Arc::new(App::new(limits, control));
+pub(super) fn router(token: &Token, limits: Limits, control: Arc<dyn Control>, cut: Cut) -> Router {
+    let app = Arc::new(App::new(limits, control, cut));
     let guard = Arc::new(Guard::new(token));
     // The last layer is the outermost: nothing is counted before it is authorised.
     with_routes(Router::new(), GUARDED)

@@ -204,7 +204,7 @@ async fn a_node_that_drops_the_request_is_unknown() {
 }
 
 #[tokio::test]
-async fn closing_lets_requests_end_and_cuts_what_does_not() {
+async fn closing_lets_requests_end_and_answers_those_that_do_not() {
     let control = FakeControl::new();
     let served = serve(control.clone(), Limits::default()).await;
     assert!(served.dir.path().join("api.address").exists());
@@ -232,8 +232,11 @@ async fn closing_lets_requests_end_and_cuts_what_does_not() {
     while control.holding() == 0 {
         tokio::task::yield_now().await;
     }
-    assert!(!served.gateway.close(Duration::ZERO).await);
-    assert!(call.await.unwrap().unwrap_err().is_unknown());
+    // Whoever waits is told, by the API itself: nobody's connection breaks.
+    assert!(served.gateway.close(Duration::ZERO).await);
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Some("unknown"), "{error}");
+    assert!(error.to_string().contains("stopping"), "{error}");
 }
 
 #[tokio::test]
