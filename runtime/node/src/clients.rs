@@ -40,6 +40,8 @@ struct Inner {
     sends: HashMap<u64, Send>,
     /// Sequenced messages without a verdict, by client and agent.
     sequenced: HashMap<(ClientId, AgentId), Vec<Sequenced>>,
+    /// Nobody may wait any more: the node stops.
+    closed: bool,
 }
 
 /// The table of waiting clients.
@@ -49,8 +51,14 @@ pub(crate) struct Clients {
     inner: Mutex<Inner>,
 }
 
-/// The table is full.
-pub(crate) struct Crowded;
+/// Why nobody may wait. Nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MayNotWait {
+    /// The table is full.
+    Crowded,
+    /// The node stops.
+    Stopping,
+}
 
 impl Clients {
     fn number(&self) -> u64 {
@@ -58,21 +66,21 @@ impl Clients {
     }
 
     /// Lets a call wait; the number is what its ask goes out under.
-    pub(crate) fn call(&self, deadline: Millis, done: Done) -> Result<u64, (Crowded, Done)> {
+    pub(crate) fn call(&self, deadline: Millis, done: Done) -> Result<u64, (MayNotWait, Done)> {
         self.wait(Waiting::Call { deadline, done })
     }
 
     /// Lets a spawn wait.
-    pub(crate) fn spawn(&self, deadline: Millis, done: Done) -> Result<u64, (Crowded, Done)> {
+    pub(crate) fn spawn(&self, deadline: Millis, done: Done) -> Result<u64, (MayNotWait, Done)> {
         self.wait(Waiting::Spawn { deadline, done })
     }
 
-    fn wait(&self, waiting: Waiting) -> Result<u64, (Crowded, Done)> {
+    fn wait(&self, waiting: Waiting) -> Result<u64, (MayNotWait, Done)> {
         let mut inner = self.inner.lock();
-        if inner.asks.len() >= MAX_WAITING {
+        if let Some(why) = inner.closed_to_more() {
             drop(inner);
             return match waiting {
-                Waiting::Call { done, .. } | Waiting::Spawn { done, .. } => Err((Crowded, done)),
+                Waiting::Call { done, .. } | Waiting::Spawn { done, .. } => Err((why, done)),
                 Waiting::Message { .. } => Ok(0),
             };
         }
@@ -82,7 +90,17 @@ impl Clients {
     }
 
     /// Begins a send of `count` messages.
-    pub(crate) fn send(&self, count: usize, deadline: Millis, done: Done) -> u64 {
+    pub(crate) fn send(
+        &self,
+        count: usize,
+        deadline: Millis,
+        done: Done,
+    ) -> Result<u64, (MayNotWait, Done)> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            drop(inner);
+            return Err((MayNotWait::Stopping, done));
+        }
         let id = self.number();
         let send = Send {
             verdicts: vec![None; count],
@@ -90,8 +108,8 @@ impl Clients {
             deadline,
             done,
         };
-        self.inner.lock().sends.insert(id, send);
-        id
+        inner.sends.insert(id, send);
+        Ok(id)
     }
 
     /// Lets a sequenced message of a send wait for its verdict.
@@ -229,13 +247,22 @@ impl Clients {
         finish(sends);
     }
 
-    /// Ends everything, because the node stops.
+    /// Ends everything, because the node stops, and lets nobody wait any more.
     pub(crate) fn close(&self) {
-        let inner = std::mem::take(&mut *self.inner.lock());
+        let inner = {
+            let mut inner = self.inner.lock();
+            std::mem::replace(
+                &mut *inner,
+                Inner {
+                    closed: true,
+                    ..Inner::default()
+                },
+            )
+        };
         for (_, waiting) in inner.asks {
             if let Waiting::Call { done, .. } | Waiting::Spawn { done, .. } = waiting {
                 done(Err(ControlError::Unknown(
-                    "the node stopped before an answer came".to_owned(),
+                    "the node is stopping, and no answer has come yet".to_owned(),
                 )));
             }
         }
@@ -244,6 +271,14 @@ impl Clients {
 }
 
 impl Inner {
+    fn closed_to_more(&self) -> Option<MayNotWait> {
+        if self.closed {
+            Some(MayNotWait::Stopping)
+        } else {
+            (self.asks.len() >= MAX_WAITING).then_some(MayNotWait::Crowded)
+        }
+    }
+
     /// Notes one verdict; gives the send back if it was the last.
     fn settle(&mut self, send: u64, at: usize, verdict: Verdict) -> Option<Send> {
         let open = self.sends.get_mut(&send)?;
@@ -306,5 +341,47 @@ fn verdict_of(notice: &Notice) -> Verdict {
             expected: Some(*expected),
             reason: agent::refusal_text(*refusal).into(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn waiting() -> (Done, mpsc::Receiver<Result<Response, ControlError>>) {
+        let (told, end) = mpsc::channel();
+        (Box::new(move |result| drop(told.send(result))), end)
+    }
+
+    #[test]
+    fn whoever_waits_when_the_node_stops_is_told() {
+        let clients = Clients::default();
+        let (call, called) = waiting();
+        assert!(clients.call(Millis::NEVER, call).is_ok());
+        let (send, sent) = waiting();
+        assert!(clients.send(2, Millis::NEVER, send).is_ok());
+        clients.close();
+        assert!(matches!(
+            called.try_recv().unwrap(),
+            Err(ControlError::Unknown(why)) if why.contains("stopping")
+        ));
+        let unknown = vec![Verdict::Unknown, Verdict::Unknown];
+        assert_eq!(sent.try_recv().unwrap(), Ok(Response::Sent(unknown)));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_node_that_stopped() {
+        let clients = Clients::default();
+        clients.close();
+        let refused = |refused: Result<u64, (MayNotWait, Done)>| refused.err().map(|(why, _)| why);
+        let stopping = Some(MayNotWait::Stopping);
+        assert_eq!(refused(clients.call(Millis::NEVER, waiting().0)), stopping);
+        assert_eq!(refused(clients.spawn(Millis::NEVER, waiting().0)), stopping);
+        assert_eq!(
+            refused(clients.send(1, Millis::NEVER, waiting().0)),
+            stopping
+        );
     }
 }

@@ -13,7 +13,7 @@ use phoenix_core::{
     Payload, PeerMessage, ReplyTo, Sender, Sequence,
 };
 
-use crate::clients::Crowded;
+use crate::clients::MayNotWait;
 use crate::clock;
 use crate::kinds::{Kind, Known};
 use crate::shared::Shared;
@@ -78,7 +78,7 @@ impl Shared {
                 let deadline = clock::now_ms() + timeout.min(MAX_WAIT);
                 let id = match self.clients.call(deadline, done) {
                     Ok(id) => id,
-                    Err(refused) => return crowded(refused),
+                    Err(refused) => return may_not_wait(refused),
                 };
                 let body = Body::Message {
                     method,
@@ -173,7 +173,7 @@ impl Shared {
         let deadline = clock::now_ms() + SPAWN_WITHIN;
         let id = match self.clients.spawn(deadline, done) {
             Ok(id) => id,
-            Err(refused) => return crowded(refused),
+            Err(refused) => return may_not_wait(refused),
         };
         let envelope = Envelope {
             from: Sender::System,
@@ -218,7 +218,10 @@ impl Shared {
         }
         let now = clock::now_ms();
         let deadline = now + timeout.min(MAX_WAIT);
-        let send = self.clients.send(messages.len(), deadline, done);
+        let send = match self.clients.send(messages.len(), deadline, done) {
+            Ok(send) => send,
+            Err(refused) => return may_not_wait(refused),
+        };
         let mut by_worker: Vec<Vec<Arc<Envelope>>> =
             self.seats.iter().map(|_| Vec::new()).collect();
         for (at, message) in messages.into_iter().enumerate() {
@@ -518,10 +521,12 @@ impl Shared {
     }
 }
 
-fn crowded((Crowded, done): (Crowded, Done)) {
-    done(Err(ControlError::Unavailable(
-        "too many clients wait for answers: try again".to_owned(),
-    )));
+fn may_not_wait((why, done): (MayNotWait, Done)) {
+    let text = match why {
+        MayNotWait::Crowded => "too many clients wait for answers: try again",
+        MayNotWait::Stopping => "the node is stopping: ask another one",
+    };
+    done(Err(ControlError::Unavailable(text.to_owned())));
 }
 
 /// Puts the answers of several places together.
