@@ -17,6 +17,10 @@ pub struct NodeConfig {
     /// Where the transport listens, `host:port`; port 0 for any. `None` for a
     /// node that neither hears from nor speaks to others.
     pub listen: Option<String>,
+    /// Whether `listen` is a default that nobody chose: then a free port is taken
+    /// where that one is not, and a node that joins a cluster on other machines
+    /// listens where those reach it.
+    pub listen_default: bool,
     /// The address other nodes are told, where it differs from the one listened on.
     pub advertise: Option<String>,
     /// A token to join a cluster with; needed once.
@@ -51,6 +55,7 @@ impl NodeConfig {
         Self {
             data_dir: data_dir.into(),
             listen: None,
+            listen_default: false,
             advertise: None,
             join: None,
             workers: None,

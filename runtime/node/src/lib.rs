@@ -16,6 +16,7 @@ mod counters;
 mod directory;
 mod fetch;
 mod kinds;
+mod listen;
 mod network;
 mod peers;
 mod seat;

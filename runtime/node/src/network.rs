@@ -1,14 +1,17 @@
 //! How a node reaches others: over QUIC, within the process, or not at all.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_core::{NodeId, TransportEvents};
 use phoenix_net::memory::{MemoryNetwork, MemoryTransport};
-use phoenix_net::{Authority, Identity, JoinToken, QuicConfig, QuicTransport};
+use phoenix_net::{Authority, BindError, Identity, JoinToken, QuicConfig, QuicTransport};
 
 use crate::config::NodeConfig;
+use crate::listen;
 use crate::shared::Shared;
 use crate::start::{StartError, attach};
 
@@ -31,7 +34,10 @@ pub(crate) enum Place {
 
 /// What a QUIC transport is bound with.
 pub(crate) struct QuicPlace {
-    listen: SocketAddr,
+    /// Where to listen: the first of these that is free.
+    listen: Vec<SocketAddr>,
+    /// The data directory, if where it listens is to be kept there.
+    keep_port: Option<PathBuf>,
     advertise: Option<String>,
     identity: Identity,
     authority: Option<Arc<Authority>>,
@@ -76,29 +82,49 @@ impl QuicPlace {
         let failed = |error: &dyn std::fmt::Display| StartError::Join(error.to_string());
         let known = Identity::open(&config.data_dir).map_err(|error| failed(&error))?;
         let mut authority = None;
-        let identity = match (known, &config.join) {
+        let (identity, toward) = match (known, &config.join) {
             // A token that was used before may still stand in the configuration.
-            (Some(identity), _) => identity,
+            (Some(identity), _) => {
+                let toward = another(&identity);
+                (identity, toward)
+            }
             (None, Some(token)) => {
                 let token = JoinToken::parse(token).map_err(|error| failed(&error))?;
-                let reach = config.advertise.as_deref().unwrap_or(listen);
-                phoenix_net::join(&token, &config.data_dir, reach)
-                    .map_err(|error| failed(&error))?
+                let reach = config
+                    .advertise
+                    .as_deref()
+                    .unwrap_or(match config.listen_default {
+                        // Not decided yet: the first connection tells it.
+                        true => "127.0.0.1:0",
+                        false => listen,
+                    });
+                let identity = phoenix_net::join(&token, &config.data_dir, reach)
+                    .map_err(|error| failed(&error))?;
+                (identity, Some(token.address))
             }
             (None, None) => {
                 let created =
                     Authority::create(&config.data_dir).map_err(|error| failed(&error))?;
                 authority = Some(created);
-                Identity::open(&config.data_dir)
+                let identity = Identity::open(&config.data_dir)
                     .map_err(|error| failed(&error))?
-                    .ok_or_else(|| failed(&"the new cluster's first node has no identity"))?
+                    .ok_or_else(|| failed(&"the new cluster's first node has no identity"))?;
+                (identity, None)
             }
         };
         if authority.is_none() {
             authority = Authority::open(&config.data_dir).map_err(|error| failed(&error))?;
         }
+        let listen = if config.listen_default {
+            // The first node is found at its default until it is told otherwise.
+            let toward = toward.filter(|_| authority.is_none());
+            listen::candidates(address, &config.data_dir, toward.as_deref())
+        } else {
+            vec![address]
+        };
         Ok(Self {
-            listen: address,
+            listen,
+            keep_port: config.listen_default.then(|| config.data_dir.clone()),
             advertise: config.advertise.clone(),
             identity,
             authority: authority.map(Arc::new),
@@ -111,18 +137,7 @@ impl QuicPlace {
         events: Arc<dyn TransportEvents>,
         shared: &Arc<Shared>,
     ) -> Result<Wire, StartError> {
-        let mut config = QuicConfig::new(self.listen, self.identity.clone(), boot);
-        config.advertise = self.advertise;
-        config.authority = self.authority.clone();
-        let learned = Arc::downgrade(shared);
-        config.on_member = Some(Arc::new(move |member| {
-            if let Some(shared) = learned.upgrade() {
-                shared.learn(member);
-                shared.announce_members();
-            }
-        }));
-        let transport = QuicTransport::open(config, events)
-            .map_err(|error| StartError::Listen(error.to_string()))?;
+        let transport = self.open(boot, &events, shared)?;
         let own = transport.member().address;
         attach(shared, transport.clone(), own.clone());
         for member in self.identity.members() {
@@ -146,6 +161,48 @@ impl QuicPlace {
         transport.start();
         Ok(Wire::Quic(transport))
     }
+
+    /// Listens on the first address that is free.
+    fn open(
+        &self,
+        boot: u64,
+        events: &Arc<dyn TransportEvents>,
+        shared: &Arc<Shared>,
+    ) -> Result<Arc<QuicTransport>, StartError> {
+        let mut candidates = self.listen.iter().peekable();
+        while let Some(address) = candidates.next() {
+            let mut config = QuicConfig::new(*address, self.identity.clone(), boot);
+            config.advertise.clone_from(&self.advertise);
+            config.authority = self.authority.clone();
+            let learned = Arc::downgrade(shared);
+            config.on_member = Some(Arc::new(move |member| {
+                if let Some(shared) = learned.upgrade() {
+                    shared.learn(member);
+                    shared.announce_members();
+                }
+            }));
+            match QuicTransport::open(config, events.clone()) {
+                Ok(transport) => {
+                    if let Some(data_dir) = &self.keep_port {
+                        listen::remember(data_dir, transport.local_address().port());
+                    }
+                    return Ok(transport);
+                }
+                Err(BindError::Listen { source, .. })
+                    if source.kind() == ErrorKind::AddrInUse && candidates.peek().is_some() => {}
+                Err(error) => return Err(StartError::Listen(error.to_string())),
+            }
+        }
+        Err(StartError::Listen("no address is left to try".to_owned()))
+    }
+}
+
+/// Where another node of the cluster listens.
+fn another(identity: &Identity) -> Option<String> {
+    let mut others = identity.members();
+    others.retain(|member| member.node != identity.node());
+    others.sort_unstable_by_key(|member| member.node);
+    others.into_iter().map(|member| member.address).next()
 }
 
 impl Place {

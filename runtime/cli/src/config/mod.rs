@@ -30,10 +30,14 @@ pub struct Config {
     /// Where the transport listens for other nodes, `host:port`; `None` for a
     /// node that stays alone.
     pub listen: Option<String>,
+    /// Whether that is a default nobody chose, so that another address will do.
+    pub listen_default: bool,
     /// The address other nodes are told, where it differs from `listen`.
     pub advertise: Option<String>,
     /// The API's address, on loopback.
     pub api: std::net::SocketAddr,
+    /// Whether that is a default nobody chose.
+    pub api_default: bool,
     /// A token to join a cluster with.
     pub join: Option<Secret>,
     /// Worker threads; `None` for one a core.
@@ -84,8 +88,10 @@ impl Default for Config {
         Self {
             data: PathBuf::from("phoenix-data"),
             listen: Some("127.0.0.1:7401".to_owned()),
+            listen_default: true,
             advertise: None,
             api: phoenix_gateway::DEFAULT_API,
+            api_default: true,
             join: None,
             workers: None,
             max_resident: None,
@@ -113,6 +119,10 @@ impl Config {
         for (key, found) in &found {
             apply(&mut config, key, found)?;
         }
+        let chosen = |name| found.iter().any(|(key, _)| key.name == name);
+        // A port that others are told of is not exchanged for another.
+        config.listen_default = !chosen("listen") && !chosen("advertise");
+        config.api_default = !chosen("api");
         config.check_together(&found)?;
         Ok(config)
     }

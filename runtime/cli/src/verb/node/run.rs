@@ -1,6 +1,7 @@
 //! A node's life: start, serve, drain, stop.
 
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,7 @@ async fn live(config: Config, json: bool) -> Result<ExitCode, CliError> {
         data_dir: config.data.clone(),
         limits: config.api_limits.clone(),
     };
+    let wanted = Wanted::of(&config);
     let drain_timeout = config.drain_timeout;
     // Starting compiles, and joining speaks to another node: both wait.
     let node = spawn_blocking(move || Node::start(config.into()))
@@ -60,10 +62,10 @@ async fn live(config: Config, json: bool) -> Result<ExitCode, CliError> {
         .map_err(CliError::failed)?
         .map_err(cannot_start)?;
     let node = Arc::new(node);
-    let gateway = Gateway::bind(gateway_config, node.control())
+    let gateway = open_api(gateway_config, wanted.api.is_some(), &node)
         .await
         .map_err(cannot_bind)?;
-    say_ready(&node, &gateway, json)?;
+    say_ready(&node, &gateway, &wanted, json)?;
     tokio::select! {
         signal = signals.next() => tracing::info!(signal, "stopping: agents move away or sleep"),
         () = shutdown_wanted(&node) => tracing::info!("stopping, as an operator asked"),
@@ -78,21 +80,81 @@ async fn live(config: Config, json: bool) -> Result<ExitCode, CliError> {
     }
 }
 
+/// Defaults that are given up where they are taken.
+struct Wanted {
+    /// The API's address, if nobody chose it.
+    api: Option<SocketAddr>,
+    /// Where to listen for other nodes, if nobody chose it.
+    listen: Option<String>,
+}
+
+impl Wanted {
+    fn of(config: &Config) -> Self {
+        Self {
+            api: config.api_default.then_some(config.api),
+            listen: config.listen.clone().filter(|_| config.listen_default),
+        }
+    }
+
+    /// The defaults that are not where the node listens.
+    fn missed(&self, api: SocketAddr, address: &str) -> [Option<String>; 2] {
+        let port = |address: &str| {
+            let port = address.rsplit_once(':').map(|(_, port)| port);
+            port.map(ToOwned::to_owned)
+        };
+        [
+            self.api
+                .filter(|wanted| *wanted != api)
+                .map(|wanted| wanted.to_string()),
+            self.listen
+                .clone()
+                .filter(|wanted| port(wanted) != port(address)),
+        ]
+    }
+}
+
+/// Opens the API, on any port if its own is taken and nobody chose it.
+async fn open_api(config: GatewayConfig, default: bool, node: &Node) -> Result<Gateway, BindError> {
+    let any = GatewayConfig {
+        listen: SocketAddr::new(config.listen.ip(), 0),
+        ..config.clone()
+    };
+    match Gateway::bind(config, node.control()).await {
+        Err(BindError::Address { source, .. })
+            if default && source.kind() == io::ErrorKind::AddrInUse =>
+        {
+            Gateway::bind(any, node.control()).await
+        }
+        bound => bound,
+    }
+}
+
 /// Says where the node is, on standard output, once it can be used.
-fn say_ready(node: &Node, gateway: &Gateway, json: bool) -> Result<(), CliError> {
+fn say_ready(node: &Node, gateway: &Gateway, wanted: &Wanted, json: bool) -> Result<(), CliError> {
     let mut out = Output::new();
     let (name, api, address) = (node.id().to_string(), gateway.address(), node.address());
+    let missed = wanted.missed(api, &address);
     if json {
-        out.json(&serde_json::json!({
+        let mut ready = serde_json::json!({
             "node": name, "api": api.to_string(), "address": address,
-        }))?;
+        });
+        let missed: Vec<_> = missed.into_iter().flatten().collect();
+        if let (Some(fields), false) = (ready.as_object_mut(), missed.is_empty()) {
+            fields.insert("instead_of".to_owned(), missed.into());
+        }
+        out.json(&ready)?;
     } else {
+        let [api_missed, listen_missed] = missed.map(|missed| {
+            missed.map_or_else(String::new, |wanted| format!(" (instead of {wanted})"))
+        });
         let others = if address.is_empty() {
             "alone".to_owned()
         } else {
-            format!("other nodes at {address}")
+            format!("other nodes at {address}{listen_missed}")
         };
-        out.line(&format!("{name} is ready: API at http://{api}, {others}"))?;
+        out.line(&format!(
+            "{name} is ready: API at http://{api}{api_missed}, {others}"
+        ))?;
     }
     match out.flush() {
         // A node that nobody listens to runs on.
@@ -131,6 +193,7 @@ impl From<Config> for NodeConfig {
     fn from(config: Config) -> Self {
         Self {
             listen: config.listen,
+            listen_default: config.listen_default,
             advertise: config.advertise,
             join: config.join.map(|token| token.0),
             workers: config.workers,
