@@ -31,3 +31,4 @@ pub use network::Network;
 pub use phoenix_host::compile_worker;
 pub use start::{Node, StartError};
 pub use witness::{Committed, Witness};
+pub use worker::Drained;

@@ -220,6 +220,16 @@ impl Controls {
             ))));
         }
     }
+
+    /// This node stops.
+    pub(crate) fn close(&self) {
+        let open = std::mem::take(&mut *self.open.lock());
+        for (_, (node, done)) in open {
+            done(Err(ControlError::Unknown(format!(
+                "the node is stopping, and {node} has not answered yet"
+            ))));
+        }
+    }
 }
 
 impl Shared {

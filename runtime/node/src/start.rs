@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use phoenix_core::control::Control;
-use phoenix_core::{Member, NodeId, PeerMessage, Transport};
+use phoenix_core::{Member, Millis, NodeId, PeerMessage, Transport};
 use phoenix_host::{CompilerProgram, Host, HostConfig, HostStartError};
-use phoenix_store::{BootCounter, DataDir, DirectoryStore, KindStore};
+use phoenix_store::{BootCounter, DataDir, DataDirError, DirectoryStore, KindStore};
 
+use crate::clock;
 use crate::config::NodeConfig;
 use crate::control::Desk;
 use crate::directory::DirectoryAccess;
@@ -20,17 +21,27 @@ use crate::network::{Network, Wire};
 use crate::peers::Ears;
 use crate::shared::Shared;
 use crate::ticker;
-use crate::worker::{Event, Worker};
+use crate::worker::{Drained, Event, Worker};
 
 /// The node that holds the directory until a consensus does: the cluster's first.
 const FIRST: NodeId = NodeId(1);
 /// How long stopping waits for a worker's step to end before it lets go of it.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// How long after the time to drain a worker may take to say what is left.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The data directory cannot be used, or another node uses it.
+    /// Another node uses the data directory.
+    #[error("another node{} uses the data directory {path}", process(holder))]
+    InUse {
+        /// Which.
+        path: std::path::PathBuf,
+        /// The process id it wrote down; empty if it wrote none.
+        holder: String,
+    },
+    /// The data directory cannot be used.
     #[error("the data directory {path} cannot be used: {reason}")]
     Data {
         /// Which.
@@ -82,7 +93,10 @@ impl Node {
             path: config.data_dir.clone(),
             reason,
         };
-        let data = DataDir::open(&config.data_dir).map_err(|error| at(error.to_string()))?;
+        let data = DataDir::open(&config.data_dir).map_err(|error| match error {
+            DataDirError::InUse { path, holder } => StartError::InUse { path, holder },
+            other => at(other.to_string()),
+        })?;
         let boot = BootCounter::next(data.path()).map_err(|error| at(error.to_string()))?;
         let place = network.place(&config)?;
         let node = place.node();
@@ -158,27 +172,47 @@ impl Node {
     }
 
     /// Moves agents to other nodes, or puts them to sleep where there are none,
-    /// and refuses new ones. Says whether everything was done within `limit`.
-    pub fn drain(&self, limit: Duration) -> bool {
+    /// and refuses new ones, for `limit` at most. Says which agents are left:
+    /// they end with the node.
+    pub fn drain(&self, limit: Duration) -> Drained {
         self.shared.draining.store(true, Ordering::Release);
         self.shared.broadcast(&PeerMessage::Leaving);
-        let left = Arc::new((Mutex::new(self.shared.seats.len()), Condvar::new()));
+        let begun = Drained {
+            alone: true,
+            ..Drained::default()
+        };
+        let progress = Arc::new((Mutex::new((self.shared.seats.len(), begun)), Condvar::new()));
+        let span = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let until = clock::now_ms() + Millis(span);
         for seat in &self.shared.seats {
-            let left = left.clone();
-            let done = Box::new(move || {
-                *left.0.lock() -= 1;
-                left.1.notify_all();
+            let progress = progress.clone();
+            let done = Box::new(move |drained| {
+                let mut progress_now = progress.0.lock();
+                progress_now.0 -= 1;
+                progress_now.1.join(drained);
+                progress.1.notify_all();
             });
-            seat.post(Event::Drain { done });
+            seat.post(Event::Drain { until, done });
         }
-        let until = Instant::now() + limit;
-        let mut open = left.0.lock();
-        while *open > 0 {
-            if left.1.wait_until(&mut open, until).timed_out() {
-                return *open == 0;
+        let patience = Instant::now() + limit + ANSWER_WITHIN;
+        let mut now = progress.0.lock();
+        while now.0 > 0 {
+            if progress.1.wait_until(&mut now, patience).timed_out() {
+                // A worker that is stuck names nobody; its agents are counted.
+                let all = &self.shared;
+                now.1.lost =
+                    all.resident.load(Ordering::Relaxed) + all.asleep.load(Ordering::Relaxed);
+                break;
             }
         }
-        true
+        std::mem::take(&mut now.1)
+    }
+
+    /// Tells clients that wait that the node stops, and lets no more wait. What
+    /// they asked for may have been done.
+    pub fn dismiss_clients(&self) {
+        self.shared.clients.close();
+        self.shared.controls.close();
     }
 
     /// Stops it: workers end, clients are told, connections are closed.
@@ -187,7 +221,7 @@ impl Node {
     }
 
     fn shut(&mut self) {
-        self.shared.clients.close();
+        self.dismiss_clients();
         if let Some(wire) = self.wire.take() {
             wire.close();
         }
@@ -212,6 +246,14 @@ impl Drop for Node {
         if self.ticker.is_some() {
             self.shut();
         }
+    }
+}
+
+fn process(holder: &str) -> String {
+    if holder.is_empty() {
+        String::new()
+    } else {
+        format!(", process {holder},")
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Worker::receive`] takes what others posted, [`Worker::step`] chooses what to
 //! do next, and a [`Job`] is a guest call the driver makes on its behalf.
 
+mod drain;
 mod job;
 mod moving;
 mod request;
@@ -27,6 +28,9 @@ use phoenix_core::{
 use phoenix_store::SnapshotArena;
 use slab::Slab;
 
+use drain::Drain;
+pub(crate) use drain::DrainDone;
+pub use drain::Drained;
 pub(crate) use job::Job;
 use moving::Movement;
 pub(crate) use moving::worker_of as worker_of_migration;
@@ -102,8 +106,9 @@ pub(crate) enum Event {
     },
     /// A job that was relieved has ended.
     Finished(Box<Job>),
-    /// Put everything to sleep, or move it away; call back when nothing is left to do.
-    Drain { done: Box<dyn FnOnce() + Send> },
+    /// Move everything away, or put it to sleep; call back when nothing is left
+    /// to do or the time has come.
+    Drain { until: Millis, done: DrainDone },
 }
 
 /// What a worker's driver does next.
@@ -136,8 +141,6 @@ pub(crate) struct Worker {
     arena: SnapshotArena,
     routes: Routes,
     movement: Movement,
-    /// Agents still to be moved away while draining.
-    to_drain: Vec<AgentId>,
     /// Messages and verdicts for other workers and nodes, handed over once a step.
     for_workers: Vec<Outgoing>,
     for_peers: HashMap<NodeId, Outgoing>,
@@ -145,7 +148,7 @@ pub(crate) struct Worker {
     room: BatchRoom,
     actions: Actions,
     scratch: Vec<u8>,
-    draining: Option<Box<dyn FnOnce() + Send>>,
+    draining: Option<Drain>,
 }
 
 /// What leaves a worker for one place.
@@ -172,7 +175,6 @@ impl Worker {
             arena: SnapshotArena::new(),
             routes: Routes::default(),
             movement,
-            to_drain: Vec::new(),
             for_workers: (0..workers).map(|_| Outgoing::default()).collect(),
             for_peers: HashMap::new(),
             names: Names::default(),
@@ -236,7 +238,7 @@ impl Worker {
                 then,
             } => self.place_on(agent, prefer, then),
             Event::Finished(job) => self.finish(*job),
-            Event::Drain { done } => self.drain(done),
+            Event::Drain { until, done } => self.drain(until, done),
         }
     }
 
@@ -257,7 +259,8 @@ impl Worker {
         }
         let until = self.wakes.peek().map_or(Millis::NEVER, |wake| wake.0.0);
         let moving = self.movement.machines.deadline().unwrap_or(Millis::NEVER);
-        Step::Idle(until.min(moving).min(self.routes_deadline()))
+        let until = until.min(moving).min(self.routes_deadline());
+        Step::Idle(until.min(self.drain_deadline()))
     }
 
     /// Sees to every slot whose time has come.

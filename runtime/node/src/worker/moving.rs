@@ -56,24 +56,57 @@ impl Movement {
 }
 
 impl Worker {
-    /// Begins to move an agent of this worker's to another node.
-    pub(super) fn migrate(&mut self, slot: u32, to: NodeId, done: Option<Done>) {
+    /// Begins to move an agent of this worker's to another node, for an operator.
+    pub(super) fn migrate(&mut self, slot: u32, to: NodeId, done: Done) {
+        match self.begin_departure(slot, to) {
+            Err(error) => done(Err(error)),
+            Ok((migration, steps)) => {
+                if let Some(departure) = self.movement.departures.get_mut(&migration) {
+                    departure.done = Some(done);
+                }
+                self.carry_out(steps);
+            }
+        }
+    }
+
+    /// The same for the node itself. An attempt that ends with the agent still
+    /// here is told to [`Worker::drain_failed`].
+    pub(super) fn begin_move(
+        &mut self,
+        slot: u32,
+        to: NodeId,
+    ) -> Result<MigrationId, ControlError> {
+        let (migration, steps) = self.begin_departure(slot, to)?;
+        self.carry_out(steps);
+        Ok(migration)
+    }
+
+    /// Gives an attempt up if its target is not ready yet, or gone. Says whether
+    /// it is still under way.
+    pub(super) fn hurry(&mut self, migration: MigrationId) -> bool {
+        let Some(departure) = self.movement.departures.get(&migration) else {
+            return false;
+        };
+        if departure.frozen_at.is_none() || !self.shared.is_connected(departure.to) {
+            let why = format!("{} was not ready in time", departure.to);
+            self.source_event(migration, SourceEvent::Cancel(why));
+        }
+        self.movement.departures.contains_key(&migration)
+    }
+
+    fn begin_departure(
+        &mut self,
+        slot: u32,
+        to: NodeId,
+    ) -> Result<(MigrationId, Vec<Step>), ControlError> {
         if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
             self.wake(slot);
         }
-        let refuse = |done: Option<Done>, error| {
-            if let Some(done) = done {
-                done(Err(error));
-            }
-        };
         let Some(awake) = self.awake(slot) else {
-            let gone = ControlError::Internal("the agent is gone".to_owned());
-            return refuse(done, gone);
+            return Err(ControlError::Internal("the agent is gone".to_owned()));
         };
+        self.may_move(awake, to)?;
         let agent = awake.agent.id().clone();
-        if let Err(error) = self.may_move(awake, to) {
-            return refuse(done, error);
-        }
         let plan = SourcePlan {
             migration: new_migration(&agent),
             agent,
@@ -83,23 +116,23 @@ impl Worker {
             generation: awake.generation,
         };
         let migration = plan.migration;
-        match self.movement.machines.begin(self.now.millis(), plan) {
-            Err(refused) => refuse(done, ControlError::Conflict(refused.to_string())),
-            Ok(steps) => {
-                let departure = Departure {
-                    to,
-                    frozen_at: None,
-                    pause_us: 0,
-                    shipped: 0,
-                    done,
-                };
-                self.movement.departures.insert(migration, departure);
-                if let Some(awake) = self.awake_mut(slot) {
-                    awake.moving = Some(migration);
-                }
-                self.carry_out(steps);
-            }
+        let steps = self
+            .movement
+            .machines
+            .begin(self.now.millis(), plan)
+            .map_err(|refused| ControlError::Conflict(refused.to_string()))?;
+        let departure = Departure {
+            to,
+            frozen_at: None,
+            pause_us: 0,
+            shipped: 0,
+            done: None,
+        };
+        self.movement.departures.insert(migration, departure);
+        if let Some(awake) = self.awake_mut(slot) {
+            awake.moving = Some(migration);
         }
+        Ok((migration, steps))
     }
 
     fn may_move(&self, awake: &Awake, to: NodeId) -> Result<(), ControlError> {
@@ -396,6 +429,7 @@ impl Worker {
             }
             SourceOutcome::Stayed { reason, .. } => {
                 count(&self.shared.counters.migrations_aborted);
+                self.drain_failed(agent, departure.to, &reason);
                 Err(ControlError::Conflict(format!(
                     "{agent} stays where it is: {reason}"
                 )))
@@ -539,27 +573,6 @@ impl Worker {
         self.remove(slot, agent);
         for envelope in waiting {
             self.deliver(envelope, None);
-        }
-    }
-
-    /// While draining: moves agents away, a few at a time.
-    pub(super) fn drain_away(&mut self) {
-        /// Agents of one worker that leave at a time.
-        const AT_A_TIME: usize = 32;
-        if self.draining.is_none() || self.movement.leaving() >= AT_A_TIME {
-            return;
-        }
-        let peers = self.shared.staying();
-        if peers.is_empty() {
-            return;
-        }
-        while self.movement.leaving() < AT_A_TIME
-            && let Some(agent) = self.to_drain.pop()
-        {
-            let at = usize::try_from(agent.placement_hash()).unwrap_or(0) % peers.len();
-            if let (Some(slot), Some(to)) = (self.table.get(&agent).copied(), peers.get(at)) {
-                self.migrate(slot, *to, None);
-            }
         }
     }
 }

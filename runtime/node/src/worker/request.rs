@@ -34,7 +34,7 @@ impl Worker {
                 let detail = self.inspect(slot, &agent);
                 done(detail.map(|detail| Response::Agent(Box::new(detail))));
             }
-            Request::Migrate { to, .. } => self.migrate(slot, to, Some(done)),
+            Request::Migrate { to, .. } => self.migrate(slot, to, done),
             Request::Hibernate { .. } => self.hibernate_wanted(slot, done),
             Request::Stop { .. } => self.stop(slot, &agent, done),
             _ => done(Err(ControlError::Internal(

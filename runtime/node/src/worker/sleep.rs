@@ -137,7 +137,7 @@ impl Worker {
     /// Puts an agent to sleep if it may, because it was idle long enough or somebody wants it.
     pub(super) fn rest(&mut self, slot: u32) {
         let now = self.now.millis();
-        let wanted = self.draining.is_some();
+        let wanted = self.drains_to_sleep();
         let Some(awake) = self.awake(slot) else {
             return;
         };
@@ -345,36 +345,6 @@ impl Worker {
                     self.count_asleep(-1);
                 }
             }
-        }
-    }
-
-    /// Moves everything away, or puts it to sleep where nobody is left to take
-    /// it, and calls back when nothing runs any more.
-    pub(super) fn drain(&mut self, done: Box<dyn FnOnce() + Send>) {
-        self.draining = Some(done);
-        self.to_drain = self.table.keys().cloned().collect();
-        self.drain_away();
-        if self.movement.leaving() == 0 {
-            let slots: Vec<u32> = self.table.values().copied().collect();
-            for slot in slots {
-                self.rest(slot);
-            }
-        }
-    }
-
-    pub(super) fn finish_drain(&mut self) {
-        if self.draining.is_none() {
-            return;
-        }
-        self.drain_away();
-        if !self.ready.is_empty() || self.movement.leaving() > 0 {
-            return;
-        }
-        let busy = self.slots.iter().any(
-            |(_, slot)| matches!(slot, Slot::Awake(a) if a.running || a.agent.unacknowledged() > 0),
-        );
-        if !busy && let Some(done) = self.draining.take() {
-            done();
         }
     }
 }

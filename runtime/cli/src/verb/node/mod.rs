@@ -23,8 +23,9 @@ pub(crate) const COMPILE_VERB: &str = "compile-worker";
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Configuration comes from the file, then PHOENIX_… variables, then flags; \
-                        the last one wins. The first SIGTERM or SIGINT moves agents away or puts \
-                        them to sleep, then stops the node; a second one ends it at once."
+                        the last one wins. The first SIGTERM or SIGINT moves agents to other nodes, \
+                        then stops the node, and with it agents that could not move; a second one \
+                        ends it at once."
 )]
 pub(crate) struct NodeArgs {
     /// Where to listen for other nodes; `none` to stay alone

@@ -7,19 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_gateway::{BindError, Gateway, GatewayConfig};
-use phoenix_node::{Node, NodeConfig, StartError};
-use tokio::task::spawn_blocking;
+use phoenix_node::{Drained, Node, NodeConfig, StartError};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tracing_subscriber::EnvFilter;
 
 use super::signals::Signals;
 use crate::config::{Config, LogFormat};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::output::escape::escape;
 
 /// How often the node is asked whether an operator wants it to stop.
 const SHUTDOWN_POLL: Duration = Duration::from_millis(100);
 /// How long requests under way may take to end once agents are away.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// How long a start that is given up may take to come to an end in order.
+const START_GRACE: Duration = Duration::from_secs(2);
 /// Threads that serve the API. Agents have workers of their own.
 const API_THREADS: usize = 2;
 
@@ -30,7 +33,10 @@ pub(super) fn run(config: Config, json: bool) -> Result<ExitCode, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
-    runtime.block_on(live(config, json))
+    let ended = runtime.block_on(live(config, json));
+    // A start that was given up may still wait for another node.
+    runtime.shutdown_background();
+    ended
 }
 
 fn start_log(config: &Config) -> Result<(), CliError> {
@@ -49,18 +55,20 @@ fn start_log(config: &Config) -> Result<(), CliError> {
 async fn live(config: Config, json: bool) -> Result<ExitCode, CliError> {
     let failed = |error: io::Error| CliError::failed(format!("cannot listen to signals: {error}"));
     let mut signals = Signals::new().map_err(failed)?;
+    let wanted = Wanted::of(&config);
     let gateway_config = GatewayConfig {
         listen: config.api,
         data_dir: config.data.clone(),
         limits: config.api_limits.clone(),
     };
-    let wanted = Wanted::of(&config);
     let drain_timeout = config.drain_timeout;
+    tracing::info!(data = %config.data.display(), "starting");
     // Starting compiles, and joining speaks to another node: both wait.
-    let node = spawn_blocking(move || Node::start(config.into()))
-        .await
-        .map_err(CliError::failed)?
-        .map_err(cannot_start)?;
+    let mut starting = spawn_blocking(move || Node::start(config.into()));
+    let node = tokio::select! {
+        started = &mut starting => started.map_err(CliError::failed)?.map_err(cannot_start)?,
+        signal = signals.next() => return give_up(signal, starting, &mut signals).await,
+    };
     let node = Arc::new(node);
     let gateway = open_api(gateway_config, wanted.api.is_some(), &node)
         .await
@@ -78,6 +86,29 @@ async fn live(config: Config, json: bool) -> Result<ExitCode, CliError> {
             std::process::exit(Exit::Failed as i32)
         }
     }
+}
+
+/// Ends a node that has not started yet: in order if that is soon, else at once.
+async fn give_up(
+    signal: &str,
+    starting: JoinHandle<Result<Node, StartError>>,
+    signals: &mut Signals,
+) -> Result<ExitCode, CliError> {
+    tracing::info!(signal, "stopping: the start is given up");
+    let in_order = async {
+        if let Ok(Ok(node)) = starting.await {
+            // Nothing can have come to it: there was no API.
+            let _ = spawn_blocking(move || node.stop()).await;
+        }
+    };
+    tokio::select! {
+        () = in_order => {}
+        () = tokio::time::sleep(START_GRACE) => {}
+        _ = signals.next() => {}
+    }
+    Err(CliError::failed(format!(
+        "{signal} came before the node was ready"
+    )))
 }
 
 /// Defaults that are given up where they are taken.
@@ -169,13 +200,15 @@ async fn shutdown_wanted(node: &Node) {
     }
 }
 
-/// Drains while the API still answers, so that clients are told; then closes it.
+/// Drains while the API still answers, tells clients that still wait, then
+/// closes it.
 async fn stop(node: Arc<Node>, gateway: Gateway, drain_timeout: Duration) {
     let draining = Arc::clone(&node);
-    let drained = spawn_blocking(move || draining.drain(drain_timeout)).await;
-    if !matches!(drained, Ok(true)) {
-        tracing::warn!("the time to drain is over; agents that are left are lost with the node");
+    match spawn_blocking(move || draining.drain(drain_timeout)).await {
+        Ok(drained) => say_lost(&drained),
+        Err(error) => tracing::error!(%error, "the node did not drain in order"),
     }
+    node.dismiss_clients();
     if !gateway.close(CLOSE_GRACE).await {
         tracing::warn!("requests that did not end were cut");
     }
@@ -187,6 +220,33 @@ async fn stop(node: Arc<Node>, gateway: Gateway, drain_timeout: Duration) {
     if stopped.await.is_err() {
         tracing::error!("the node did not stop in order");
     }
+}
+
+/// Logs which agents end with the node.
+fn say_lost(drained: &Drained) {
+    let lost = drained.lost;
+    if lost == 0 {
+        return;
+    }
+    if drained.alone {
+        tracing::warn!(lost, "agents end with the node: no other node is there");
+        return;
+    }
+    let mut names: Vec<_> = drained
+        .named
+        .iter()
+        .map(|(agent, why)| escape(&format!("{agent} ({why})")).into_owned())
+        .collect();
+    let unnamed = lost.saturating_sub(names.len() as u64);
+    if unnamed > 0 {
+        names.push(format!("{unnamed} more"));
+    }
+    let agents = names.join(", ");
+    tracing::warn!(
+        lost,
+        agents,
+        "agents could not move away and end with the node"
+    );
 }
 
 impl From<Config> for NodeConfig {
@@ -214,9 +274,10 @@ impl From<Config> for NodeConfig {
 
 fn cannot_start(error: StartError) -> CliError {
     let help = match &error {
-        StartError::Data { .. } => {
-            "is another node running there? Choose another directory with `--data DIR`"
+        StartError::InUse { .. } => {
+            "stop that node, or give this one a directory of its own with `--data DIR`"
         }
+        StartError::Data { .. } => "choose another directory with `--data DIR`",
         StartError::Join(_) => {
             "a token works once and not for long: get a new one with `phoenix token` on a running \
              node, and see that its address can be reached from here"
