@@ -124,7 +124,7 @@ async fn count_sleep<C: Cluster>(outcome: &mut Outcome, cluster: &C) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Breach, FakeCluster};
+    use super::super::fake::{Breach, FakeCluster, Harm, Way};
     use super::*;
     use tokio::task::LocalSet;
 
@@ -169,22 +169,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lost_event_is_found_out() {
-        let outcome = outcome(3_000, 0, Breach::Loses).await.unwrap();
-        assert!(!outcome.verified);
-        assert_eq!((outcome.lost, outcome.duplicated), (1, 0));
-        assert!(
-            outcome.problems[0].starts_with("visitor/"),
-            "{:?}",
-            outcome.problems
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_doubled_event_is_found_out() {
-        let outcome = outcome(3_000, 50, Breach::Doubles).await.unwrap();
-        assert!(!outcome.verified);
-        assert_eq!((outcome.lost, outcome.duplicated), (0, 1));
+    async fn every_harm_on_every_way_is_found_out_as_what_it_is() {
+        for way in [Way::Feed, Way::Site, Way::Alerts] {
+            for (harm, counts) in [
+                (Harm::Loses, (1, 0, 0)),
+                (Harm::Doubles, (0, 1, 0)),
+                (Harm::Reorders, (0, 0, 1)),
+            ] {
+                let outcome = outcome(6_000, 50, Breach::Harms(way, harm)).await.unwrap();
+                let found = (outcome.lost, outcome.duplicated, outcome.reordered);
+                assert_eq!(found, counts, "{way:?} {harm:?}: {:?}", outcome.problems);
+                assert!(!outcome.verified, "{way:?} {harm:?}");
+                let first = &outcome.problems[0];
+                let whose = match (way, harm) {
+                    // Counts come out right: only the numbers tell.
+                    (_, Harm::Reorders) => "1 messages were taken in out of order",
+                    (Way::Feed, _) => "visitor/",
+                    (Way::Site, _) => "site/main: events",
+                    (Way::Alerts, _) => "alerts/main: errors",
+                };
+                assert!(first.starts_with(whose), "{way:?} {harm:?}: {first}");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

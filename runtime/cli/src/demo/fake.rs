@@ -2,14 +2,14 @@
 //! makes as much trouble as they allow. Or it breaks them, to be found out.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::cluster::{ALERTS, Cluster, Event, Page, Question, RequestError, SITE, Verdict};
-use super::log::{Count, Counted, Entry};
+use super::log::{Count, Counted, Entry, FIRST_ERROR, VisitorCount};
 use super::random::Random;
 
 /// What a cluster must not do.
@@ -17,16 +17,36 @@ use super::random::Random;
 pub(super) enum Breach {
     /// Nothing.
     None,
-    /// Says that it took an event and did not.
-    Loses,
-    /// Takes an event twice.
-    Doubles,
+    /// Harms one message that it says was taken.
+    Harms(Way, Harm),
     /// Gives an event up.
     GivesUp,
     /// Never moves an agent.
     Stays,
     /// Takes nothing any more.
     Refuses,
+}
+
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From the feed to a visitor.
+    Feed,
+    /// From a visitor to `site/main`.
+    Site,
+    /// From a visitor to `alerts/main`.
+    Alerts,
+}
+
+/// What happens to it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Harm {
+    /// It does not come.
+    Loses,
+    /// It comes twice.
+    Doubles,
+    /// It comes before the one that was sent before it.
+    Reorders,
 }
 
 pub(super) struct FakeCluster {
@@ -36,16 +56,46 @@ pub(super) struct FakeCluster {
     /// One request in so many fails in each of the allowed ways.
     trouble: u64,
     visitors: RefCell<BTreeMap<String, Visitor>>,
-    /// The count of what was taken so far, until more is.
-    counted: RefCell<Option<Rc<Counted>>>,
+    /// What has come on each way so far, until more does.
+    come: RefCell<[Option<Rc<Come>>; 3]>,
     homes: RefCell<BTreeMap<String, usize>>,
     pub(super) slept: Cell<u64>,
 }
 
+/// A visitor's events as they came on each way, with their numbers there.
 #[derive(Default)]
 struct Visitor {
     taken: u64,
-    events: Vec<Event>,
+    /// What it has told the others so far.
+    told: (u64, u64),
+    heard: [Heard; 3],
+}
+
+/// What has come on one way to all visitors together.
+struct Come {
+    counted: Counted,
+    deviations: Value,
+}
+
+#[derive(Default)]
+struct Heard(Vec<(u64, Event)>);
+
+impl Heard {
+    /// What did not come as it should, found in the plainest way.
+    fn deviations(&self) -> Value {
+        let (mut seen, mut highest) = (BTreeSet::new(), 0);
+        let (mut duplicated, mut reordered) = (0, 0);
+        for (n, _) in &self.0 {
+            if !seen.insert(*n) {
+                duplicated += 1;
+            } else if *n < highest {
+                reordered += 1;
+            }
+            highest = highest.max(*n);
+        }
+        let lost = highest - seen.len() as u64;
+        json!({"lost": lost, "duplicated": duplicated, "reordered": reordered})
+    }
 }
 
 impl FakeCluster {
@@ -56,7 +106,7 @@ impl FakeCluster {
             breached: Cell::new(false),
             trouble,
             visitors: RefCell::default(),
-            counted: RefCell::default(),
+            come: RefCell::default(),
             homes: RefCell::default(),
             slept: Cell::new(0),
         }
@@ -93,15 +143,17 @@ impl FakeCluster {
             return Verdict::Refused(format!("expected {}", visitor.taken + 1));
         }
         visitor.taken = event.n;
-        self.counted.take();
+        self.come.take();
         if self.breaks(Breach::GivesUp) {
             return Verdict::Dead("expired".into());
         }
-        if !self.breaks(Breach::Loses) {
-            visitor.events.push(event.clone());
-        }
-        if self.breaks(Breach::Doubles) {
-            visitor.events.push(event.clone());
+        for _ in 0..self.carry(Way::Feed, visitor, event.n, event) {
+            visitor.told.0 += 1;
+            self.carry(Way::Site, visitor, visitor.told.0, event);
+            if event.status >= FIRST_ERROR {
+                visitor.told.1 += 1;
+                self.carry(Way::Alerts, visitor, visitor.told.1, event);
+            }
         }
         if self.is_trouble() {
             return Verdict::Unknown;
@@ -109,13 +161,37 @@ impl FakeCluster {
         Verdict::Applied
     }
 
-    fn counted(&self) -> Rc<Counted> {
-        if let Some(counted) = &*self.counted.borrow() {
-            return counted.clone();
+    /// Lets a message come, and says how often it did.
+    fn carry(&self, way: Way, visitor: &mut Visitor, n: u64, event: &Event) -> usize {
+        let Heard(heard) = &mut visitor.heard[way as usize];
+        let copies = if self.breaks(Breach::Harms(way, Harm::Loses)) {
+            0
+        } else if self.breaks(Breach::Harms(way, Harm::Doubles)) {
+            2
+        } else {
+            1
+        };
+        let mut at = heard.len();
+        // There must be one before it to come after it.
+        if at > 0 && self.breaks(Breach::Harms(way, Harm::Reorders)) {
+            at -= 1;
+        }
+        for _ in 0..copies {
+            heard.insert(at, (n, event.clone()));
+        }
+        copies
+    }
+
+    /// All that has come on `way`.
+    fn come(&self, way: Way) -> Rc<Come> {
+        let slot = way as usize;
+        if let Some(come) = &self.come.borrow()[slot] {
+            return come.clone();
         }
         let mut count = Count::default();
+        let mut sum = BTreeMap::from(["lost", "duplicated", "reordered"].map(|name| (name, 0)));
         for (id, visitor) in &*self.visitors.borrow() {
-            for event in &visitor.events {
+            for (_, event) in &visitor.heard[slot].0 {
                 count.entry(&Entry {
                     visitor: id["visitor/".len()..].into(),
                     at: event.at,
@@ -123,59 +199,75 @@ impl FakeCluster {
                     bytes: event.bytes,
                 });
             }
+            let deviations = visitor.heard[slot].deviations();
+            for (name, sum) in &mut sum {
+                *sum += deviations[name].as_u64().unwrap();
+            }
         }
-        let counted = Rc::new(count.finish());
-        *self.counted.borrow_mut() = Some(counted.clone());
-        counted
+        let come = Rc::new(Come {
+            counted: count.finish(),
+            deviations: json!(sum),
+        });
+        self.come.borrow_mut()[slot] = Some(come.clone());
+        come
     }
 
     fn answer(&self, agent: &str, question: Question) -> Option<Value> {
-        let counted = self.counted();
+        match agent {
+            SITE => Some(self.site()),
+            ALERTS => Some(self.alerts(question)),
+            visitor => self.visitor(visitor),
+        }
+    }
+
+    fn site(&self) -> Value {
+        let come = self.come(Way::Site);
+        let Come {
+            counted,
+            deviations,
+        } = &*come;
         let total = &counted.total;
-        let none = json!({"lost": 0, "duplicated": 0, "reordered": 0});
-        if agent == SITE {
-            return Some(json!({
-                "events": total.events, "visitors": counted.visitors.len(), "bytes": total.bytes,
-                "statuses": total.statuses, "sessions": total.sessions, "deviations": none,
-            }));
+        json!({
+            "events": total.events, "visitors": counted.visitors.len(), "bytes": total.bytes,
+            "statuses": total.statuses, "sessions": total.sessions,
+            "deviations": deviations,
+        })
+    }
+
+    fn alerts(&self, question: Question) -> Value {
+        let come = self.come(Way::Alerts);
+        let counted = &come.counted;
+        let bursts = |visitor: Option<String>, count: &VisitorCount| -> Vec<Value> {
+            let bursts = count.errors.bursts.iter();
+            bursts
+                .map(|b| json!({"visitor": visitor, "from": b.from, "to": b.to}))
+                .collect()
+        };
+        let mut alerts = bursts(None, &counted.total);
+        for (name, count) in &counted.visitors {
+            alerts.extend(bursts(Some(format!("visitor/{name}")), count));
         }
-        if agent == ALERTS {
-            let bursts =
-                |visitor: Option<String>, count: &super::log::VisitorCount| -> Vec<Value> {
-                    let bursts = count.errors.bursts.iter();
-                    bursts
-                        .map(|b| json!({"visitor": visitor, "from": b.from, "to": b.to}))
-                        .collect()
-                };
-            let mut alerts = bursts(None, total);
-            for (name, count) in &counted.visitors {
-                alerts.extend(bursts(Some(format!("visitor/{name}")), count));
+        match question {
+            Question::Report => json!({
+                "errors": counted.total.errors.count, "alerts": alerts.len(), "untracked": 0,
+                "deviations": come.deviations,
+            }),
+            // Pages of three, so that there are several.
+            Question::Alerts { from } => {
+                let from = usize::try_from(from).unwrap();
+                alerts.into_iter().skip(from).take(3).collect()
             }
-            return Some(match question {
-                Question::Report => json!({
-                    "errors": total.errors.count, "alerts": alerts.len(), "deviations": none,
-                }),
-                // Pages of three, so that there are several.
-                Question::Alerts { from } => {
-                    let from = usize::try_from(from).unwrap();
-                    alerts.into_iter().skip(from).take(3).collect()
-                }
-            });
         }
-        let count = counted.visitors.get(agent.strip_prefix("visitor/")?)?;
+    }
+
+    fn visitor(&self, agent: &str) -> Option<Value> {
+        let come = self.come(Way::Feed);
+        let count = come.counted.visitors.get(agent.strip_prefix("visitor/")?)?;
         let visitors = self.visitors.borrow();
-        let visitor = visitors.get(agent)?;
-        let mut numbers: Vec<u64> = visitor.events.iter().map(|event| event.n).collect();
-        let in_order = numbers.is_sorted();
-        numbers.dedup();
         Some(json!({
             "events": count.events, "bytes": count.bytes, "statuses": count.statuses,
             "sessions": count.sessions, "errors": count.errors.count,
-            "deviations": {
-                "lost": numbers.last().unwrap_or(&0) - numbers.len() as u64,
-                "duplicated": count.events - numbers.len() as u64,
-                "reordered": u64::from(!in_order),
-            },
+            "deviations": visitors.get(agent)?.heard[Way::Feed as usize].deviations(),
         }))
     }
 }
@@ -240,10 +332,10 @@ impl Cluster for FakeCluster {
     }
 
     async fn agents(&self, after: Option<&str>) -> Result<Page, RequestError> {
-        let counted = self.counted();
+        let come = self.come(Way::Alerts);
         let mut all: Vec<String> = self.visitors.borrow().keys().cloned().collect();
         all.push(SITE.into());
-        if counted.total.errors.count > 0 {
+        if come.counted.total.errors.count > 0 {
             all.push(ALERTS.into());
         }
         all.sort_unstable();
