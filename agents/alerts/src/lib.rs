@@ -11,8 +11,9 @@ use visits::{Deviations, Fault, Sequence};
 
 use crate::bursts::{ERRORS, Watch};
 
-/// Most errors whose times are kept. Later ones are only counted.
-const MAX_ERRORS: usize = 500_000;
+/// Most errors whose times are kept, fewer in tests. Later ones are only counted,
+/// and the report says how many.
+const MAX_ERRORS: usize = if cfg!(test) { 8_000 } else { 500_000 };
 
 /// Most alerts in one answer.
 const PAGE: usize = 1_000;
@@ -182,6 +183,34 @@ mod tests {
         assert_eq!(alerts, expected);
         assert_eq!(test.call(AlertsRequests::alerts(1)).unwrap(), expected[1..]);
         assert!(test.call(AlertsRequests::alerts(2)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn errors_that_are_not_kept_are_counted_and_checked() {
+        let mut test = TestContext::<Alerts>::new("alerts/main");
+        for n in 1..=MAX_ERRORS as u64 {
+            // Far enough apart to be no burst.
+            hear(&mut test, "visitor/a", n, i64::try_from(n).unwrap() * 100);
+        }
+        test.take_logs();
+        // A burst, one of them twice and one not at all.
+        for n in [1, 2, 3, 3, 4, 5, 7] {
+            hear(&mut test, "visitor/b", n, 50);
+        }
+        assert!(test.take_logs().is_empty());
+        let report = test.call(AlertsRequests::report()).unwrap();
+        let expected = Report {
+            errors: MAX_ERRORS as u64 + 7,
+            visitors: 2,
+            alerts: 0,
+            untracked: 7,
+            deviations: Deviations {
+                lost: 1,
+                duplicated: 1,
+                reordered: 0,
+            },
+        };
+        assert_eq!(report, expected);
     }
 
     #[test]

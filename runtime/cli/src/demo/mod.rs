@@ -120,7 +120,7 @@ pub(crate) fn run(args: DemoArgs) -> miette::Result<ExitCode> {
         .and_then(|()| stdout.flush())
         .map_err(DemoError::Output)?;
     if args.json {
-        for problem in &outcome.problems {
+        for problem in outcome.remarks.iter().chain(&outcome.problems) {
             // Programs read the object; this is for whoever reads their log.
             let _ = writeln!(std::io::stderr().lock(), "{}", escape_lines(problem));
         }

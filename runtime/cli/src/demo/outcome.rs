@@ -75,6 +75,9 @@ pub(super) struct Outcome {
     /// What is not as it should be; empty if verified.
     #[serde(skip)]
     pub(super) problems: Vec<String>,
+    /// What was not compared, and why.
+    #[serde(skip)]
+    pub(super) remarks: Vec<String>,
 }
 
 impl Outcome {
@@ -115,6 +118,7 @@ impl Outcome {
             seconds: 0.0,
             verified: problems.is_empty(),
             problems,
+            remarks: found.remarks,
         }
     }
 
@@ -135,6 +139,9 @@ impl Outcome {
             ]);
         }
         let mut text = format!("{table}\n");
+        for remark in &self.remarks {
+            let _ = writeln!(text, "{remark}");
+        }
         if self.verified {
             let _ = write!(
                 text,
@@ -243,6 +250,21 @@ mod tests {
         };
         let human = Outcome::new(&counted, found).human();
         assert!(human.contains("and 11 more"), "{human}");
+    }
+
+    #[test]
+    fn what_was_not_compared_is_said() {
+        let found = Findings {
+            remarks: vec!["the bursts are not compared".into()],
+            ..Findings::default()
+        };
+        let outcome = Outcome::new(&Counted::default(), found);
+        assert!(outcome.verified);
+        let human = outcome.human();
+        assert!(
+            human.contains("\nthe bursts are not compared\nVerified: "),
+            "{human}"
+        );
     }
 
     #[test]

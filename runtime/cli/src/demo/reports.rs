@@ -59,6 +59,8 @@ pub(super) struct Alerts {
     pub(super) errors: u64,
     /// Bursts found.
     pub(super) alerts: u64,
+    /// Errors whose times are not kept, so that no bursts are found among them.
+    pub(super) untracked: u64,
     /// Deviations of what visitors told.
     pub(super) deviations: Deviations,
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::cluster::{ALERTS, Cluster, Question, RequestError, SITE};
 use super::log::{Counted, VisitorCount};
+use super::outcome::grouped;
 use super::reports::{Alert, Alerts, Deviations, Site, Visitor};
 
 /// How long `site/main` and `alerts/main` may hear nothing new before the
@@ -50,6 +51,8 @@ pub(super) struct Findings {
     pub(super) differences: u64,
     /// The first of them in words.
     pub(super) shown: Vec<String>,
+    /// What could not be compared, and why.
+    pub(super) remarks: Vec<String>,
 }
 
 impl Findings {
@@ -242,6 +245,24 @@ async fn compare_alerts<C: Cluster>(
     found.alerts = is.alerts;
     found.compare(ALERTS, "errors", &is.errors, &counted.total.errors.count);
     found.deviate(is.deviations, told, is.errors);
+    if is.untracked > 0 {
+        // Without all times it cannot know all bursts; everything else it does know.
+        found.remarks.push(format!(
+            "{ALERTS} keeps the times of {} errors and counts the other {}: the bursts are not compared",
+            grouped(is.errors.saturating_sub(is.untracked)),
+            grouped(is.untracked)
+        ));
+        return;
+    }
+    compare_bursts(cluster, counted, is.alerts, found).await;
+}
+
+async fn compare_bursts<C: Cluster>(
+    cluster: &Rc<C>,
+    counted: &Counted,
+    announced: u64,
+    found: &mut Findings,
+) {
     let mut alerts: Vec<Alert> = Vec::new();
     loop {
         let from = alerts.len() as u64;
@@ -250,7 +271,7 @@ async fn compare_alerts<C: Cluster>(
             Ok(page) => alerts.extend(page),
             Err(error) => return found.differ(format!("{ALERTS} does not answer: {error}")),
         }
-        if alerts.len() as u64 >= is.alerts {
+        if alerts.len() as u64 >= announced {
             break;
         }
     }
@@ -345,3 +366,6 @@ async fn patiently<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
