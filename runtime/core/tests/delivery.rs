@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use phoenix_core::agent::{Actions, Agent, BadAnswer, Batch, BatchRoom, Failed, Handlers, Names};
+use phoenix_core::agent::{
+    Actions, Agent, BadAnswer, Batch, BatchRoom, Failed, Handlers, Names, bury,
+};
 use phoenix_core::{
     AgentId, Body, ClientId, ContentType, DeadReason, Digest, Envelope, Incarnation, KindPolicy,
-    Lane, Millis, Nanos, NodeId, Notice, Payload, ReplyTo, Sender, Sequence, snapshot,
+    Lane, Millis, Nanos, NodeId, Notice, Payload, Refusal, ReplyTo, Sender, Sequence, SkipReason,
+    snapshot,
 };
 use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome, Reply};
 use proptest::prelude::*;
@@ -176,6 +179,8 @@ enum Fate {
     SenderSleeps,
     ReceiverSleeps,
     ReceiverFaults,
+    /// While there is no receiver: its kind is not deployed.
+    Bury,
 }
 
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
@@ -187,6 +192,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
         1 => Just(Fate::SenderSleeps),
         1 => Just(Fate::ReceiverSleeps),
         1 => Just(Fate::ReceiverFaults),
+        2 => Just(Fate::Bury),
     ];
     prop::collection::vec(fate, 1..300)
 }
@@ -196,10 +202,13 @@ proptest! {
 
     #[test]
     fn applied_once_and_in_order(fates in fates(), count in 1u64..60, mailbox in 1u32..20) {
-        let mut from = Runner::new("test/from", KindPolicy::default());
+        // A step takes long here, so that what the network piles up takes minutes.
+        let patient = KindPolicy { give_up_after: Millis(3_600_000), ..KindPolicy::default() };
+        let mut from = Runner::new("test/from", patient);
         let small = KindPolicy { mailbox_messages: mailbox, ..KindPolicy::default() };
         let mut to = Runner::new("test/to", small);
         let mut applied: Vec<u64> = Vec::new();
+        let mut buried: Vec<u64> = Vec::new();
         let mut out = Actions::default();
         from.agent.offer(message("test/from", 0, b""), &from.policy.clone(), &mut out);
         // The sender's one message makes it send `count` numbered ones.
@@ -221,6 +230,13 @@ proptest! {
                         let policy = KindPolicy { max_attempts: u32::MAX, ..to.policy.clone() };
                         to.agent.fail(batch, &why, &policy, &mut out);
                     }
+                }
+                Fate::Bury if to.agent.streams().0 == 0 && !under_way.is_empty() => {
+                    let envelope = under_way.remove(0);
+                    let number = envelope.sequence.unwrap().number;
+                    under_way.retain(|other| other.sequence.unwrap().number != number);
+                    bury(&envelope, &DeadReason::NoSuchKind, 0, &mut out);
+                    buried.push(number);
                 }
                 Fate::Delay if under_way.len() > 1 => under_way.rotate_left(1),
                 Fate::Lose if !under_way.is_empty() => { under_way.remove(0); }
@@ -250,7 +266,11 @@ proptest! {
             }
         }
         prop_assert_eq!(from.agent.unacknowledged(), 0, "everything has its verdict");
-        prop_assert_eq!(applied, (1..=count).collect::<Vec<_>>());
+        prop_assert_eq!(from.agent.counters.undetermined, 0, "given up at {}", now);
+        prop_assert!(applied.is_sorted(), "out of order: {:?}", applied);
+        applied.append(&mut buried);
+        applied.sort_unstable();
+        prop_assert_eq!(applied, (1..=count).collect::<Vec<_>>(), "one verdict each");
         // The path is healthy and idle: what is committed now leaves now.
         from.agent.offer(message("test/from", 0, b""), &from.policy.clone(), &mut out);
         let ran = from.run(now, &mut |_, input, writer| sends(input, 1..=1, writer));
@@ -784,4 +804,99 @@ fn more_asks_than_allowed_are_refused_at_the_bound() {
         }
     );
     assert_eq!(runner.agent.open_asks(), 0);
+}
+
+/// A sender that has sent `count` messages, and the messages.
+fn sent(count: u64) -> (Runner, Vec<Arc<Envelope>>) {
+    let mut from = Runner::new("test/from", KindPolicy::default());
+    from.offer(message("test/from", 0, b""));
+    let ran = from.run(1, &mut |_, input, writer| sends(input, 1..=count, writer));
+    (from, ran.send)
+}
+
+/// Tells the sender of `test/to` what became of its messages.
+fn tell(from: &mut Runner, now: u64, out: &mut Actions, notices: impl IntoIterator<Item = Notice>) {
+    let to = AgentId::new("test/to").unwrap();
+    for notice in notices {
+        from.agent
+            .acknowledged(&to, Lane::Normal, &notice, Millis(now), out);
+    }
+}
+
+#[test]
+fn a_receiver_that_is_slow_is_not_flooded() {
+    const COUNT: u64 = 1_000;
+    let (mut from, mut under_way) = sent(COUNT);
+    let small = KindPolicy {
+        mailbox_messages: 20,
+        ..KindPolicy::default()
+    };
+    let mut to = Runner::new("test/to", small);
+    let (mut now, mut sent, mut rounds) = (1, 0, 0);
+    while from.agent.unacknowledged() > 0 {
+        now += 5;
+        rounds += 1;
+        sent += under_way.len() as u64;
+        let mut out = Actions::default();
+        for envelope in under_way.drain(..) {
+            to.agent.offer(envelope, &to.policy, &mut out);
+        }
+        out.acknowledge
+            .extend(to.run(now, &mut |_, _, writer| ok(writer)).acknowledge);
+        let notices: Vec<Notice> = out.acknowledge.drain(..).map(|a| a.notice).collect();
+        tell(&mut from, now, &mut out, notices);
+        from.agent.tick(Millis(now), &mut out);
+        under_way = out.send;
+    }
+    assert!(sent < 4 * COUNT, "{sent} messages were sent for {COUNT}");
+    assert!(rounds < 200, "{rounds} rounds for 50 mailboxes full");
+}
+
+#[test]
+fn what_is_refused_goes_again_from_the_expected_number() {
+    let (mut from, _) = sent(10);
+    let mut out = Actions::default();
+    let refused = Notice::Refused {
+        expected: 7,
+        refusal: Refusal::MailboxFull,
+    };
+    tell(&mut from, 10, &mut out, [refused.clone(), refused]);
+    from.agent.tick(Millis(500), &mut out);
+    let numbers = |out: &mut Actions| -> Vec<u64> {
+        out.send
+            .drain(..)
+            .map(|e| e.sequence.unwrap().number)
+            .collect()
+    };
+    assert_eq!(
+        numbers(&mut out),
+        [],
+        "six are held, and six is what it can hold"
+    );
+    tell(&mut from, 501, &mut out, [Notice::Applied { through: 6 }]);
+    assert_eq!(numbers(&mut out), [7, 8, 9, 10]);
+}
+
+#[test]
+fn what_was_closed_is_neither_sent_again_nor_given_up() {
+    let (mut from, _) = sent(3);
+    let mut out = Actions::default();
+    let skipped = |number| Notice::Skipped {
+        number,
+        reason: SkipReason::Dead(DeadReason::NoSuchKind),
+    };
+    tell(&mut from, 10, &mut out, [skipped(2), skipped(2)]);
+    assert_eq!(out.log.len(), 1, "said once: {:?}", out.log);
+    from.through_snapshot();
+    from.agent.tick(Millis(20), &mut out);
+    let numbers: Vec<u64> = out
+        .send
+        .iter()
+        .map(|e| e.sequence.unwrap().number)
+        .collect();
+    assert_eq!(numbers, [1, 3]);
+    tell(&mut from, 30, &mut out, [skipped(1), skipped(3)]);
+    assert_eq!(from.agent.unacknowledged(), 0);
+    from.agent.tick(Millis(1_000_000), &mut out);
+    assert!(out.dead.is_empty(), "{:?}", out.dead);
 }

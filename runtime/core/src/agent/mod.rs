@@ -31,7 +31,7 @@ pub(crate) use inbound::Inbound;
 pub use inbound::StreamIndex;
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
-pub(crate) use outbox::Outbox;
+pub(crate) use outbox::{Kept, Outbox};
 pub(crate) use timers::{Timer, Timers};
 
 use crate::{
@@ -380,11 +380,12 @@ impl Agent {
         out: &mut Actions,
     ) {
         match notice {
-            Notice::Applied { through } => self.outbox.applied(to, lane, *through, now),
+            Notice::Applied { through } => {
+                self.outbox.applied(to, lane, *through, now, &mut out.send);
+            }
             Notice::Skipped { number, reason } => {
-                let Some(envelope) = self.outbox.get(to, lane, *number).cloned() else {
-                    return;
-                };
+                let closed = self.outbox.closed(to, lane, *number, now, &mut out.send);
+                let Some(envelope) = closed else { return };
                 if let Some(ask) = own_ask(&envelope) {
                     let reply = Reply::Bounced(skip_text(reason).into());
                     self.end_ask(ask, reply);
@@ -395,8 +396,8 @@ impl Agent {
                     ));
                 }
             }
-            Notice::Refused { .. } => {
-                if let Some(at) = self.outbox.refused(to, lane, now) {
+            Notice::Refused { expected, .. } => {
+                if let Some(at) = self.outbox.refused(to, lane, *expected, now) {
                     self.wake_by(at);
                 }
             }

@@ -14,17 +14,35 @@ const LAST_RETRY: Millis = Millis(2_000);
 /// How long a sent message may go without a verdict before it is sent again.
 pub(crate) const UNANSWERED: Millis = Millis(1_000);
 
+/// Messages of a stream that are sent again where nothing is heard of it.
+const UNHEARD_WINDOW: u64 = 64;
+
+/// One message that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) envelope: Arc<Envelope>,
+    /// It has its verdict, and is kept only because one before it has none.
+    pub(crate) closed: bool,
+}
+
 /// One stream that leaves.
+///
+/// A receiver that refuses says from where on, so it is sent no more than it
+/// can hold: as many messages as it held when it refused, and twice as many
+/// after each verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OutStream {
     pub(crate) to: AgentId,
     pub(crate) lane: Lane,
     /// The number the next message gets.
     pub(crate) next: u64,
-    /// Without a verdict, in order.
-    pub(crate) unacknowledged: VecDeque<Arc<Envelope>>,
-    /// While set, nothing is handed out: the receiver refused, and everything is
-    /// sent again then.
+    /// From the first without a verdict on, in order.
+    pub(crate) kept: VecDeque<Kept>,
+    /// The first number that is still to be handed out, or to be handed out again.
+    unsent: u64,
+    /// How many may be under way.
+    window: u64,
+    /// While set, nothing is handed out: the receiver refused.
     retry_at: Option<Millis>,
     /// When the oldest is sent again if nothing is heard.
     resend_at: Millis,
@@ -66,20 +84,15 @@ impl Outbox {
     }
 
     /// Puts a stream back as a snapshot has it; all of it is sent again.
-    pub(crate) fn restore(
-        &mut self,
-        to: AgentId,
-        lane: Lane,
-        next: u64,
-        unacknowledged: VecDeque<Arc<Envelope>>,
-    ) {
+    pub(crate) fn restore(&mut self, to: AgentId, lane: Lane, next: u64, kept: VecDeque<Kept>) {
         let at = self.stream(&to, lane);
-        self.messages += unacknowledged.len() as u64;
-        self.bytes += unacknowledged.iter().map(|e| e.size() as u64).sum::<u64>();
+        self.messages += kept.len() as u64;
+        self.bytes += kept.iter().map(Kept::size).sum::<u64>();
         if let Some(stream) = self.streams.get_mut(at as usize) {
             stream.next = next;
-            stream.retry_at = (!unacknowledged.is_empty()).then_some(Millis(0));
-            stream.unacknowledged = unacknowledged;
+            stream.unsent = next;
+            stream.kept = kept;
+            stream.begin_again();
         }
     }
 
@@ -97,11 +110,7 @@ impl Outbox {
         let stream = self.streams.get_mut(at as usize)?;
         let number = stream.next;
         stream.next += 1;
-        let base = stream
-            .unacknowledged
-            .front()
-            .and_then(|first| first.sequence)
-            .map_or(number, |first| first.number);
+        let base = stream.base().unwrap_or(number);
         let envelope = Arc::new(Envelope {
             from,
             to: stream.to.clone(),
@@ -113,60 +122,100 @@ impl Outbox {
             }),
             body,
         });
-        if stream.unacknowledged.is_empty() {
+        if stream.kept.is_empty() {
             stream.resend_at = now + UNANSWERED;
         }
         self.messages += 1;
         self.bytes += envelope.size() as u64;
-        stream.unacknowledged.push_back(envelope.clone());
-        stream.retry_at.is_none().then_some(envelope)
+        stream.kept.push_back(Kept {
+            envelope: envelope.clone(),
+            closed: false,
+        });
+        let may_leave =
+            stream.retry_at.is_none() && stream.unsent == number && number - base < stream.window;
+        stream.unsent += u64::from(may_leave);
+        may_leave.then_some(envelope)
     }
 
-    /// Everything up to `through` has its verdict.
-    pub(crate) fn applied(&mut self, to: &AgentId, lane: Lane, through: u64, now: Millis) {
-        let Some(stream) = self.find(to, lane) else {
+    /// Everything up to `through` has its verdict. What may leave now goes into `send`.
+    pub(crate) fn applied(
+        &mut self,
+        to: &AgentId,
+        lane: Lane,
+        through: u64,
+        now: Millis,
+        send: &mut Vec<Arc<Envelope>>,
+    ) {
+        if let Some(at) = self.at(to, lane) {
+            self.settle(at, now, send, |kept| kept.number() <= through);
+        }
+    }
+
+    /// The message of that number was closed unapplied, which is final: it is not
+    /// sent again. Returns it, unless it had its verdict before.
+    pub(crate) fn closed(
+        &mut self,
+        to: &AgentId,
+        lane: Lane,
+        wanted: u64,
+        now: Millis,
+        send: &mut Vec<Arc<Envelope>>,
+    ) -> Option<Arc<Envelope>> {
+        let index = self.at(to, lane)?;
+        let stream = self.streams.get_mut(index as usize)?;
+        let at = usize::try_from(wanted.checked_sub(stream.base()?)?).ok()?;
+        let kept = stream.kept.get_mut(at).filter(|kept| !kept.closed)?;
+        kept.closed = true;
+        let envelope = kept.envelope.clone();
+        self.settle(index, now, send, |_| false);
+        Some(envelope)
+    }
+
+    /// Drops what has its verdict from the front of a stream, and lets more leave.
+    fn settle(
+        &mut self,
+        at: u32,
+        now: Millis,
+        send: &mut Vec<Arc<Envelope>>,
+        has_verdict: impl Fn(&Kept) -> bool,
+    ) {
+        let Some(stream) = self.streams.get_mut(at as usize) else {
             return;
         };
-        let (mut messages, mut bytes) = (0, 0);
-        while let Some(first) = stream.unacknowledged.front()
-            && number(first) <= through
+        let before = self.messages;
+        while let Some(kept) = stream
+            .kept
+            .pop_front_if(|kept| kept.closed || has_verdict(kept))
         {
-            messages += 1;
-            bytes += first.size() as u64;
-            stream.unacknowledged.pop_front();
+            self.messages -= 1;
+            self.bytes -= kept.size();
         }
-        if messages > 0 {
-            stream.tries = 0;
-            stream.resend_at = now + UNANSWERED;
+        if self.messages < before {
+            stream.went_on(now, send);
         }
-        if stream.unacknowledged.is_empty() {
-            // What is pushed next is not to wait for a retry of what has its verdict.
-            stream.retry_at = None;
-        }
-        self.messages -= messages;
-        self.bytes -= bytes;
     }
 
-    /// The message of that number, while it has no verdict.
-    pub(crate) fn get(&self, to: &AgentId, lane: Lane, wanted: u64) -> Option<&Arc<Envelope>> {
-        let key = KeyRef {
-            to: to.as_str(),
-            lane,
-        };
-        let stream = self.streams.get(*self.index.get(&key)? as usize)?;
-        let first = stream.unacknowledged.front().map(|e| number(e))?;
-        let at = usize::try_from(wanted.checked_sub(first)?).ok()?;
-        stream.unacknowledged.get(at)
-    }
-
-    /// The receiver refused: wait, then send everything again. Returns when.
-    pub(crate) fn refused(&mut self, to: &AgentId, lane: Lane, now: Millis) -> Option<Millis> {
-        let stream = self.find(to, lane)?;
-        if stream.unacknowledged.is_empty() {
+    /// The receiver has everything below `expected`, and refused the rest: wait,
+    /// then go on from there. Returns when.
+    pub(crate) fn refused(
+        &mut self,
+        to: &AgentId,
+        lane: Lane,
+        expected: u64,
+        now: Millis,
+    ) -> Option<Millis> {
+        let at = self.at(to, lane)?;
+        let stream = self.streams.get_mut(at as usize)?;
+        let base = stream.base()?;
+        let expected = expected.max(base);
+        if expected >= stream.unsent && stream.retry_at.is_none() {
+            // Of something that has its verdict by now.
             return None;
         }
+        stream.unsent = stream.unsent.min(expected);
         // One refusal for each message of a burst is one refusal.
         if stream.retry_at.is_none() {
+            stream.window = (expected - base).max(1);
             stream.retry_at = Some(now + backoff(stream.tries));
             stream.tries = stream.tries.saturating_add(1);
         }
@@ -176,9 +225,7 @@ impl Outbox {
     /// Lets everything be sent again at once, as when a connection came back.
     pub(crate) fn retry_now(&mut self) {
         for stream in &mut self.streams {
-            if !stream.unacknowledged.is_empty() {
-                stream.retry_at = Some(Millis(0));
-            }
+            stream.begin_again();
         }
     }
 
@@ -186,8 +233,10 @@ impl Outbox {
     pub(crate) fn next_wake(&self) -> Millis {
         self.streams
             .iter()
-            .filter(|s| !s.unacknowledged.is_empty())
-            .map(|s| s.retry_at.unwrap_or(s.resend_at).min(first_give_up(s)))
+            .filter_map(|stream| {
+                let next = stream.retry_at.unwrap_or(stream.resend_at);
+                Some(next.min(stream.kept.front()?.give_up()))
+            })
             .min()
             .unwrap_or(Millis::NEVER)
     }
@@ -203,35 +252,27 @@ impl Outbox {
             return;
         }
         for stream in &mut self.streams {
-            while let Some(first) = stream.unacknowledged.front()
-                && first.sequence.is_some_and(|s| s.give_up <= now)
-                && let Some(first) = stream.unacknowledged.pop_front()
+            let before = self.messages;
+            while let Some(kept) = stream
+                .kept
+                .pop_front_if(|kept| kept.closed || kept.give_up() <= now)
             {
                 self.messages -= 1;
-                self.bytes -= first.size() as u64;
-                given_up.push(first);
+                self.bytes -= kept.size();
+                if !kept.closed {
+                    given_up.push(kept.envelope);
+                }
             }
-            if stream.unacknowledged.is_empty() {
-                stream.retry_at = None;
-                continue;
+            if self.messages < before && stream.kept.is_empty() {
+                stream.drained();
             }
-            if stream.retry_at.unwrap_or(stream.resend_at) > now {
-                continue;
-            }
-            stream.retry_at = None;
-            stream.resend_at = now + UNANSWERED + backoff(stream.tries);
-            stream.tries = stream.tries.saturating_add(1);
-            stream.rebase();
-            resend.extend(stream.unacknowledged.iter().cloned());
+            stream.tick(now, resend);
         }
     }
 
-    fn find(&mut self, to: &AgentId, lane: Lane) -> Option<&mut OutStream> {
-        let at = *self.index.get(&KeyRef {
-            to: to.as_str(),
-            lane,
-        })?;
-        self.streams.get_mut(at as usize)
+    fn at(&self, to: &AgentId, lane: Lane) -> Option<u32> {
+        let to = to.as_str();
+        self.index.get(&KeyRef { to, lane }).copied()
     }
 
     fn stream(&mut self, to: &AgentId, lane: Lane) -> u32 {
@@ -248,7 +289,9 @@ impl Outbox {
             to: to.clone(),
             lane,
             next: 1,
-            unacknowledged: VecDeque::new(),
+            kept: VecDeque::new(),
+            unsent: 1,
+            window: u64::MAX,
             retry_at: None,
             resend_at: Millis(0),
             tries: 0,
@@ -258,34 +301,96 @@ impl Outbox {
 }
 
 impl OutStream {
-    /// Tells the receiver where the stream begins now. A message that is sent
-    /// again may find a receiver that knows nothing of the stream.
-    fn rebase(&mut self) {
-        let Some(base) = self.unacknowledged.front().map(|e| number(e)) else {
+    /// The first number without a verdict.
+    fn base(&self) -> Option<u64> {
+        self.kept.front().map(Kept::number)
+    }
+
+    /// Everything has its verdict.
+    fn drained(&mut self) {
+        self.retry_at = None;
+        self.tries = 0;
+        self.unsent = self.next;
+        self.window = u64::MAX;
+    }
+
+    /// Everything without a verdict is to be sent again, at once.
+    fn begin_again(&mut self) {
+        if let Some(base) = self.base() {
+            self.unsent = base;
+            self.retry_at = Some(Millis(0));
+        }
+    }
+
+    /// Verdicts came, so the receiver has room again.
+    fn went_on(&mut self, now: Millis, send: &mut Vec<Arc<Envelope>>) {
+        let Some(base) = self.base() else {
+            self.drained();
             return;
         };
-        for envelope in &mut self.unacknowledged {
-            if let Some(sequence) = envelope.sequence
+        self.tries = 0;
+        self.resend_at = now + UNANSWERED;
+        self.unsent = self.unsent.max(base);
+        if self.retry_at.take().is_none() {
+            self.window = self.window.saturating_mul(2);
+        }
+        self.hand_out(send);
+    }
+
+    fn tick(&mut self, now: Millis, send: &mut Vec<Arc<Envelope>>) {
+        let Some(base) = self.base() else { return };
+        if self.retry_at.unwrap_or(self.resend_at) > now {
+            return;
+        }
+        if self.retry_at.take().is_none() {
+            // Nothing was heard: it may all be lost, and the receiver with it.
+            self.unsent = base;
+            self.window = self.window.min(UNHEARD_WINDOW);
+        }
+        self.unsent = self.unsent.max(base);
+        self.resend_at = now + UNANSWERED + backoff(self.tries);
+        self.tries = self.tries.saturating_add(1);
+        self.hand_out(send);
+    }
+
+    /// Hands out what fits the window, and tells the receiver where the stream
+    /// begins now: a message that is sent again may find one that knows nothing
+    /// of the stream.
+    fn hand_out(&mut self, send: &mut Vec<Arc<Envelope>>) {
+        let Some(base) = self.base() else { return };
+        let until = self.next.min(base.saturating_add(self.window));
+        let place = |number: u64| usize::try_from(number.saturating_sub(base)).unwrap_or(0);
+        let (from, until_place) = (place(self.unsent), place(until));
+        let count = until_place.saturating_sub(from);
+        for kept in self.kept.iter_mut().skip(from).take(count) {
+            if kept.closed {
+                continue;
+            }
+            if let Some(sequence) = kept.envelope.sequence
                 && sequence.base != base
             {
-                let mut again = Envelope::clone(envelope);
+                let mut again = Envelope::clone(&kept.envelope);
                 again.sequence = Some(Sequence { base, ..sequence });
-                *envelope = Arc::new(again);
+                kept.envelope = Arc::new(again);
             }
+            send.push(kept.envelope.clone());
         }
+        self.unsent = self.unsent.max(until);
     }
 }
 
-fn number(envelope: &Envelope) -> u64 {
-    envelope.sequence.map_or(0, |s| s.number)
-}
+impl Kept {
+    fn number(&self) -> u64 {
+        self.envelope.sequence.map_or(0, |s| s.number)
+    }
 
-fn first_give_up(stream: &OutStream) -> Millis {
-    stream
-        .unacknowledged
-        .front()
-        .and_then(|e| e.sequence)
-        .map_or(Millis::NEVER, |s| s.give_up)
+    fn give_up(&self) -> Millis {
+        self.envelope.sequence.map_or(Millis::NEVER, |s| s.give_up)
+    }
+
+    fn size(&self) -> u64 {
+        self.envelope.size() as u64
+    }
 }
 
 /// Exponential, from [`FIRST_RETRY`] to [`LAST_RETRY`].

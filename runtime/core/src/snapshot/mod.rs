@@ -14,12 +14,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::agent::{Agent, Input, OpenAsk, Timer};
+use crate::agent::{Agent, Input, Kept, OpenAsk, Timer};
 use crate::{AgentId, Digest, Millis, Nanos};
 use codec::{Reader, Writer};
 
 /// The version this node writes and the only one it reads.
-pub const SNAPSHOT_VERSION: u8 = 1;
+pub const SNAPSHOT_VERSION: u8 = 2;
 
 /// Bytes of the hash that seals a snapshot.
 const SEAL: usize = 32;
@@ -80,9 +80,10 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
         w.text(stream.to.as_str());
         w.u8(stream.lane as u8);
         w.number(stream.next);
-        w.number(stream.unacknowledged.len() as u64);
-        for envelope in &stream.unacknowledged {
-            w.envelope(envelope);
+        w.number(stream.kept.len() as u64);
+        for kept in &stream.kept {
+            w.u8(u8::from(kept.closed));
+            w.envelope(&kept.envelope);
         }
     }
     encode_tables(agent, &mut w);
@@ -230,9 +231,10 @@ fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
         if next == 0 {
             return Err(SnapshotError::Invalid("next"));
         }
-        let mut unacknowledged = VecDeque::new();
+        let mut kept = VecDeque::new();
         let mut expected = None;
         for _ in 0..r.count(4, "outbox")? {
+            let closed = r.flag("outbox")?;
             let envelope = r.envelope()?;
             let sequence = envelope.sequence.ok_or(SnapshotError::Invalid("outbox"))?;
             let in_order = expected.is_none_or(|expected| expected == sequence.number);
@@ -240,9 +242,12 @@ fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
                 return Err(SnapshotError::Invalid("outbox"));
             }
             expected = Some(sequence.number + 1);
-            unacknowledged.push_back(envelope);
+            kept.push_back(Kept { envelope, closed });
         }
-        agent.outbox.restore(to, lane, next, unacknowledged);
+        if expected.is_some_and(|expected| expected != next) {
+            return Err(SnapshotError::Invalid("outbox"));
+        }
+        agent.outbox.restore(to, lane, next, kept);
     }
     Ok(())
 }
