@@ -33,9 +33,6 @@ const WASM_STACK: usize = 1 << 20;
 /// saves page faults on waking and costs memory on every free slot.
 const KEEP_RESIDENT: usize = 0;
 
-/// Slots above the number of resident agents, for those made anew in place.
-const SPARE_SLOTS: u32 = 16;
-
 /// What all components and instances of a host share.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
@@ -70,6 +67,9 @@ impl Host {
     /// How often [`Host::tick`] is to be called. Deadlines are counted in ticks.
     pub const TICK: Duration = TICK;
 
+    /// Slots above the number of resident agents, for those made anew in place.
+    pub const SPARE_SLOTS: u32 = 16;
+
     /// Sets up the engine and its pool. Reserves address space, not memory.
     pub fn start(config: HostConfig) -> Result<Self, HostStartError> {
         check(&config)?;
@@ -78,7 +78,7 @@ impl Host {
             max_resident,
             reason: format!("{error:#}; set max-resident lower, or raise vm.max_map_count"),
         };
-        let engine = settings(&config, max_resident.saturating_add(SPARE_SLOTS))
+        let engine = settings(&config, max_resident.saturating_add(Self::SPARE_SLOTS))
             .and_then(|settings| Engine::new(&settings))
             .map_err(failed)?;
         let mut linker = Linker::new(&engine);
@@ -114,6 +114,12 @@ impl Host {
     /// How changed pages are found here.
     pub fn page_finder(&self) -> PageFinder {
         self.shared.finder.kind()
+    }
+
+    /// How often the page finder was of no use and all of a memory was compared
+    /// instead. Snapshots are the same; each cost more.
+    pub fn page_finder_failures(&self) -> u64 {
+        self.shared.finder.failures()
     }
 
     /// Checks, instruments and compiles a component, or takes it from the

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a page.
 pub(crate) const PAGE: usize = 4096;
@@ -27,6 +28,7 @@ pub enum PageFinder {
 pub(crate) struct Finder {
     kind: PageFinder,
     pagemap: Option<File>,
+    failures: AtomicU64,
 }
 
 impl Finder {
@@ -35,6 +37,7 @@ impl Finder {
         let compare = Self {
             kind: PageFinder::Compare,
             pagemap: None,
+            failures: AtomicU64::new(0),
         };
         let kinds = match wanted {
             Some(PageFinder::Compare) => return compare,
@@ -51,6 +54,7 @@ impl Finder {
         let mut finder = Self {
             kind: PageFinder::Compare,
             pagemap: Some(pagemap),
+            failures: AtomicU64::new(0),
         };
         // A page that was written just now must be found, or the finder is of no use here.
         let probe = vec![1u8; 4 * PAGE];
@@ -73,12 +77,20 @@ impl Finder {
         self.kind
     }
 
+    /// How often it was of no use.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// Puts the runs of pages of `memory` that may have changed into `found`,
     /// as (first page, number of pages), ascending. `memory` begins and ends at
     /// a page of the host.
     pub(crate) fn candidates(&self, memory: &[u8], found: &mut Vec<(usize, usize)>) {
         found.clear();
         if self.ask(memory, found).is_none() {
+            let compares = self.kind == PageFinder::Compare;
+            self.failures
+                .fetch_add(u64::from(!compares), Ordering::Relaxed);
             // Whatever the kernel's reason was, comparing everything is always right.
             found.clear();
             found.push((0, memory.len() / PAGE));

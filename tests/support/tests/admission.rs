@@ -140,6 +140,7 @@ fn every_guest_is_admitted_as_movable() {
         "flood",
         "hostile",
         "hostile-typed",
+        "padded",
         "ping",
         "plain-rust",
         "relay",

@@ -12,6 +12,7 @@ fn every_guest_builds() {
         ("flood", World::Framed),
         ("hostile", World::Framed),
         ("hostile-typed", World::Typed),
+        ("padded", World::Framed),
         ("ping", World::Framed),
         ("plain-rust", World::Typed),
         ("relay", World::Framed),

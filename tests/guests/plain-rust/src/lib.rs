@@ -8,6 +8,7 @@
 //! | `print` | how often it has printed; the payload goes to stdout and stderr |
 //! | `words` | how many different words it was given so far, kept in a `HashMap` |
 //! | `clocks` | `Instant` elapsed since the first turn and `SystemTime`, nanoseconds |
+//! | `read-all` | reads all of linear memory: its pages |
 //! | `environment` | how many variables, arguments and files it can see: all 0 |
 
 use std::cell::RefCell;
@@ -61,6 +62,7 @@ impl Guest for PlainRust {
             "words" => json(state.count(&text).to_string()),
             "clocks" => json(state.clocks()),
             "environment" => json(environment()),
+            "read-all" => json(read_all().to_string()),
             other => Outcome::Failed(Failure {
                 code: "no-such-method".into(),
                 message: other.into(),
@@ -108,6 +110,16 @@ impl State {
 /// know signed integers only.
 fn random() -> u64 {
     RandomState::new().hash_one(0) >> 1
+}
+
+fn read_all() -> usize {
+    let pages = core::arch::wasm32::memory_size::<0>();
+    for address in (8..pages * 65_536).step_by(1_024) {
+        // SAFETY: the address lies within linear memory, all of which is readable in Wasm. The
+        // read is volatile because no allocation of this program's need lie there.
+        std::hint::black_box(unsafe { (address as *const u8).read_volatile() });
+    }
+    pages
 }
 
 fn environment() -> String {
