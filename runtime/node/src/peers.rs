@@ -62,7 +62,14 @@ impl Shared {
     fn peer_message(self: &Arc<Self>, from: NodeId, message: PeerMessage) {
         match message {
             PeerMessage::Deliver(envelopes) => self.spread_messages(from, envelopes),
-            PeerMessage::Acknowledge(acknowledgements) => self.spread_verdicts(acknowledgements),
+            PeerMessage::Forward { origin, envelopes } => self.spread_messages(origin, envelopes),
+            PeerMessage::Acknowledge(acknowledgements) => {
+                self.spread_verdicts(0, acknowledgements);
+            }
+            PeerMessage::ForwardVerdicts {
+                hops,
+                acknowledgements,
+            } => self.spread_verdicts(hops, acknowledgements),
             PeerMessage::Answer { ask, reply } => self.clients.answered(ask, reply, from),
             PeerMessage::Moved {
                 agent,
@@ -143,9 +150,10 @@ impl Shared {
         }
     }
 
-    /// Hands messages to the workers of their receivers, in order.
-    fn spread_messages(&self, from: NodeId, envelopes: Vec<Arc<Envelope>>) {
-        let from = Some(from);
+    /// Hands messages that were first sent from `origin` to the workers of their
+    /// receivers, in order.
+    fn spread_messages(&self, origin: NodeId, envelopes: Vec<Arc<Envelope>>) {
+        let from = (origin != self.node).then_some(origin);
         if let [seat] = self.seats.as_slice() {
             seat.post_from_outside(Event::Deliver { from, envelopes });
             return;
@@ -162,8 +170,10 @@ impl Shared {
         }
     }
 
-    /// Hands verdicts to the workers of their senders, or to the clients.
-    fn spread_verdicts(&self, acknowledgements: Vec<Acknowledgement>) {
+    /// Hands verdicts to the workers of their senders, or to the clients. `hops`
+    /// is how often they were passed on before they came here.
+    fn spread_verdicts(&self, hops: u8, acknowledgements: Vec<Acknowledgement>) {
+        let hops = hops.saturating_add(1);
         let mut by_worker: HashMap<usize, Vec<Acknowledgement>> = HashMap::new();
         for acknowledgement in acknowledgements {
             match &acknowledgement.stream.sender {
@@ -179,7 +189,10 @@ impl Shared {
         }
         for (worker, acknowledgements) in by_worker {
             if let Some(seat) = self.seats.get(worker) {
-                seat.post(Event::Acknowledge { acknowledgements });
+                seat.post(Event::Acknowledge {
+                    hops,
+                    acknowledgements,
+                });
             }
         }
     }

@@ -35,6 +35,7 @@ pub(crate) use job::Job;
 use moving::Movement;
 pub(crate) use moving::worker_of as worker_of_migration;
 use route::Routes;
+use sleep::Resident;
 use slot::{Awake, Slot};
 
 use crate::clock;
@@ -42,13 +43,16 @@ use crate::shared::Shared;
 
 /// Something posted to a worker.
 pub(crate) enum Event {
-    /// Messages for agents this worker is responsible for.
+    /// Messages for agents this worker is responsible for, first sent from that
+    /// node if it is not this one.
     Deliver {
         from: Option<NodeId>,
         envelopes: Vec<Arc<Envelope>>,
     },
     /// Verdicts for agents this worker is responsible for.
     Acknowledge {
+        /// Nodes they have come through.
+        hops: u8,
         acknowledgements: Vec<Acknowledgement>,
     },
     /// A peer says an agent went elsewhere.
@@ -106,6 +110,8 @@ pub(crate) enum Event {
     },
     /// A job that was relieved has ended.
     Finished(Box<Job>),
+    /// Another worker has no room for an agent's memory: put an idle one to sleep.
+    MakeRoom,
     /// Move everything away, or put it to sleep; call back when nothing is left
     /// to do or the time has come.
     Drain { until: Millis, done: DrainDone },
@@ -136,8 +142,14 @@ pub(crate) struct Worker {
     ready: VecDeque<u32>,
     /// When to look at which slot; entries that no longer hold are passed over.
     wakes: BinaryHeap<Reverse<(Millis, u32)>>,
-    /// Slots in the order their memory became live, for eviction.
-    residents: VecDeque<(u32, u64)>,
+    /// How many of them held when they were cleaned last.
+    wakes_kept: usize,
+    /// Slots whose memory is live, for eviction.
+    residents: VecDeque<Resident>,
+    /// How many of them held when they were cleaned last.
+    residents_kept: usize,
+    /// When other workers were asked last to make room.
+    asked_for_room: Millis,
     arena: SnapshotArena,
     routes: Routes,
     movement: Movement,
@@ -155,7 +167,44 @@ pub(crate) struct Worker {
 #[derive(Default)]
 pub(crate) struct Outgoing {
     envelopes: Vec<Arc<Envelope>>,
+    /// Messages passed on, each with the node it was first sent from.
+    forwarded: Vec<(NodeId, Arc<Envelope>)>,
     acknowledgements: Vec<Acknowledgement>,
+    /// Nodes that the oldest of the verdicts has come through.
+    hops: u8,
+}
+
+impl Outgoing {
+    fn acknowledge(&mut self, acknowledgement: Acknowledgement, hops: u8) {
+        self.acknowledgements.push(acknowledgement);
+        self.hops = self.hops.max(hops);
+    }
+
+    /// What is to be sent to a peer, in the order it must arrive in. What is
+    /// passed on is older than what its sender, having come here, sent since.
+    fn drain(&mut self, mut send: impl FnMut(PeerMessage)) {
+        let mut forwarded = std::mem::take(&mut self.forwarded).into_iter().peekable();
+        while let Some((origin, first)) = forwarded.next() {
+            let mut envelopes = vec![first];
+            while let Some((_, next)) = forwarded.next_if(|(next, _)| *next == origin) {
+                envelopes.push(next);
+            }
+            send(PeerMessage::Forward { origin, envelopes });
+        }
+        if !self.envelopes.is_empty() {
+            send(PeerMessage::Deliver(std::mem::take(&mut self.envelopes)));
+        }
+        if !self.acknowledgements.is_empty() {
+            let acknowledgements = std::mem::take(&mut self.acknowledgements);
+            send(match std::mem::take(&mut self.hops) {
+                0 => PeerMessage::Acknowledge(acknowledgements),
+                hops => PeerMessage::ForwardVerdicts {
+                    hops,
+                    acknowledgements,
+                },
+            });
+        }
+    }
 }
 
 impl Worker {
@@ -171,7 +220,10 @@ impl Worker {
             tenants: 0,
             ready: VecDeque::new(),
             wakes: BinaryHeap::new(),
+            wakes_kept: 0,
             residents: VecDeque::new(),
+            residents_kept: 0,
+            asked_for_room: Millis(0),
             arena: SnapshotArena::new(),
             routes: Routes::default(),
             movement,
@@ -200,9 +252,12 @@ impl Worker {
                     self.deliver(envelope, from);
                 }
             }
-            Event::Acknowledge { acknowledgements } => {
+            Event::Acknowledge {
+                hops,
+                acknowledgements,
+            } => {
                 for acknowledgement in acknowledgements {
-                    self.acknowledged(acknowledgement);
+                    self.acknowledged(acknowledgement, hops);
                 }
             }
             Event::Moved {
@@ -238,6 +293,7 @@ impl Worker {
                 then,
             } => self.place_on(agent, prefer, then),
             Event::Finished(job) => self.finish(*job),
+            Event::MakeRoom => drop(self.evict(u32::MAX)),
             Event::Drain { until, done } => self.drain(until, done),
         }
     }
@@ -283,8 +339,15 @@ impl Worker {
         self.tick_moving(now);
     }
 
-    /// Lets time pass for one agent.
+    /// Lets time pass for one agent, which may go to sleep then.
     fn tick(&mut self, slot: u32) {
+        self.pass_time(slot);
+        self.end_if_stopped(slot);
+        self.rest(slot);
+    }
+
+    /// Lets time pass for one agent.
+    fn pass_time(&mut self, slot: u32) {
         let now = self.now.millis();
         let mut actions = std::mem::take(&mut self.actions);
         if let Some(awake) = self.awake_mut(slot)
@@ -296,7 +359,6 @@ impl Worker {
         self.actions = actions;
         self.perform(slot);
         self.queue(slot);
-        self.rest(slot);
         self.arm(slot);
     }
 
@@ -317,7 +379,7 @@ impl Worker {
         let at = at.max(now + Millis(1));
         if at < awake.armed {
             awake.armed = at;
-            self.wakes.push(Reverse((at, slot)));
+            self.look_at(slot, at);
         }
     }
 
@@ -362,21 +424,18 @@ impl Worker {
             }
             if !outgoing.acknowledgements.is_empty() {
                 let acknowledgements = std::mem::take(&mut outgoing.acknowledgements);
-                seat.post(Event::Acknowledge { acknowledgements });
+                let hops = std::mem::take(&mut outgoing.hops);
+                seat.post(Event::Acknowledge {
+                    hops,
+                    acknowledgements,
+                });
             }
         }
         for (peer, outgoing) in &mut self.for_peers {
-            // What the transport does not take, the outboxes send again.
-            if !outgoing.envelopes.is_empty() {
-                let envelopes = std::mem::take(&mut outgoing.envelopes);
-                let _ = self.shared.send(*peer, PeerMessage::Deliver(envelopes));
-            }
-            if !outgoing.acknowledgements.is_empty() {
-                let acknowledgements = std::mem::take(&mut outgoing.acknowledgements);
-                let _ = self
-                    .shared
-                    .send(*peer, PeerMessage::Acknowledge(acknowledgements));
-            }
+            outgoing.drain(|message| {
+                // What the transport does not take, the outboxes send again.
+                let _ = self.shared.send(*peer, message);
+            });
         }
     }
 }

@@ -324,6 +324,13 @@ impl Worker {
         }
     }
 
+    /// The agent came to its end before it was frozen.
+    pub(super) fn departure_ended(&mut self, migration: MigrationId, agent: &AgentId) {
+        let why = format!("{agent} has stopped");
+        self.source_event(migration, SourceEvent::FreezeFailed(why.clone()));
+        self.source_event(migration, SourceEvent::Cancel(why));
+    }
+
     /// Stands the agent still at its next turn boundary.
     fn freeze(&mut self, migration: MigrationId, agent: &AgentId) {
         let Some(slot) = self.table.get(agent).copied() else {
@@ -334,8 +341,9 @@ impl Worker {
         if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
             self.wake(slot);
         }
+        let now = self.now.millis();
         if let Some(awake) = self.awake_mut(slot) {
-            awake.frozen = true;
+            awake.freeze(now);
             awake.moving = Some(migration);
             awake.freeze_wanted = true;
         }
@@ -344,13 +352,13 @@ impl Worker {
 
     /// Takes the frozen agent's snapshot, if one is wanted and no turn runs.
     pub(super) fn freeze_if_wanted(&mut self, slot: u32) {
-        let now = clock::now();
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return;
         };
         if !awake.freeze_wanted || awake.running {
             return;
         }
+        let now = clock::now();
         awake.freeze_wanted = false;
         let Some(migration) = awake.moving else {
             return;
@@ -397,7 +405,7 @@ impl Worker {
             self.went_to(agent.clone(), owner.owner, owner.epoch.generation);
         }
         for envelope in late {
-            self.deliver(envelope, None);
+            self.deliver_late(envelope);
         }
         // What was late goes ahead of the word that nothing more is here.
         self.flush();
@@ -539,7 +547,7 @@ impl Worker {
         // The generation comes with the activation.
         let mut awake = self.new_awake(snapshot.agent, kind, 0, rollback);
         awake.seating = Seating::Live(instance);
-        awake.frozen = true;
+        awake.freeze(self.now.millis());
         awake.arrived_by = Some(migration);
         self.movement.staged.insert(migration, awake);
         Ok(())
@@ -572,7 +580,7 @@ impl Worker {
         };
         self.remove(slot, agent);
         for envelope in waiting {
-            self.deliver(envelope, None);
+            self.deliver_late(envelope);
         }
     }
 }

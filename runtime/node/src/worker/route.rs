@@ -24,6 +24,9 @@ const MAX_HINTS: usize = 100_000;
 /// How long a path's end marker may take before the new path is used without it:
 /// streams keep their order by number even then.
 const MARKER_WITHIN: Millis = Millis(1_000);
+/// Nodes a verdict may come through on its way to a sender that moves. Where
+/// nodes point at each other it is dropped, and asked for again.
+const MAX_HOPS: u8 = 4;
 
 /// Where an agent that is not here can be found.
 enum Route {
@@ -87,7 +90,20 @@ impl Routes {
 }
 
 impl Worker {
-    /// Takes a message to its agent, wherever that is.
+    /// Takes a message that waited here to its agent. Its sender need not be here:
+    /// verdicts are to go to where it was.
+    pub(super) fn deliver_late(&mut self, envelope: Arc<Envelope>) {
+        let origin = match &envelope.from {
+            Sender::Agent(id, _) if !self.table.contains_key(id) => {
+                self.routes.hints.get(id).copied()
+            }
+            _ => None,
+        };
+        self.deliver(envelope, origin);
+    }
+
+    /// Takes a message to its agent, wherever that is. `from` is the node it was
+    /// first sent from, if that is another one.
     pub(super) fn deliver(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
         if let Some(from) = from
             && envelope.sequence.is_some()
@@ -115,11 +131,16 @@ impl Worker {
             self.wake(slot);
         }
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            // Nothing is dropped in silence, whatever kept it from waking.
+            self.turn_away(&envelope, Refusal::Busy);
             return;
         };
         if let Some(why) = &awake.quarantined {
             let reason = DeadReason::Quarantined(why.clone());
             bury(&envelope, &reason, 0, &mut self.actions);
+        } else if awake.is_in_doubt(self.now.millis()) {
+            self.turn_away(&envelope, Refusal::Busy);
+            return;
         } else {
             awake
                 .agent
@@ -132,7 +153,7 @@ impl Worker {
     }
 
     /// Sends on a message for an agent that is not here.
-    fn route(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
+    pub(super) fn route(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
         match self.routes.routes.get_mut(&envelope.to) {
             Some(Route::At { node, generation }) => {
                 let (node, generation) = (*node, *generation);
@@ -152,7 +173,7 @@ impl Worker {
                     // A sender that does not hear of it is told with its next message.
                     let _ = self.shared.send(from, moved);
                 }
-                self.send_to(node, envelope);
+                self.send_to(node, envelope, from);
             }
             Some(Route::Placing { held } | Route::Switching { held, .. }) => {
                 if held.len() < MAX_HELD {
@@ -165,15 +186,15 @@ impl Worker {
         }
     }
 
-    fn send_to(&mut self, node: NodeId, envelope: Arc<Envelope>) {
-        if self.shared.is_connected(node) {
-            self.for_peers
-                .entry(node)
-                .or_default()
-                .envelopes
-                .push(envelope);
-        } else {
+    fn send_to(&mut self, node: NodeId, envelope: Arc<Envelope>, from: Option<NodeId>) {
+        if !self.shared.is_connected(node) {
             self.turn_away(&envelope, Refusal::Busy);
+            return;
+        }
+        let outgoing = self.for_peers.entry(node).or_default();
+        match from {
+            Some(origin) => outgoing.forwarded.push((origin, envelope)),
+            None => outgoing.envelopes.push(envelope),
         }
     }
 
@@ -257,7 +278,7 @@ impl Worker {
             DirectoryAnswer::Owned(ownership) | DirectoryAnswer::Lost(ownership) => {
                 self.went_to(agent, ownership.owner, ownership.epoch.generation);
                 for envelope in held {
-                    self.route(envelope, None);
+                    self.deliver_late(envelope);
                 }
             }
             DirectoryAnswer::InDoubt(_) => {
@@ -276,6 +297,8 @@ impl Worker {
 
     /// The agent is this node's: brings it to life if it does not live yet.
     fn settle_here(&mut self, agent: &AgentId, ownership: Ownership, held: Vec<Arc<Envelope>>) {
+        // A place that is asked for ahead of the message it is for holds none.
+        let was_called = !held.is_empty();
         for envelope in held {
             if let Some(slot) = self.table.get(agent) {
                 let slot = *slot;
@@ -290,6 +313,14 @@ impl Worker {
                 }
                 Known::Ready(kind) => self.bring_to_life(agent, kind, ownership, envelope),
             }
+        }
+        // Whoever was asked about and never lived leaves no entry behind.
+        if was_called
+            && !self.table.contains_key(agent)
+            && matches!(self.shared.kinds.get(agent.kind()), Known::Ready(_))
+            && !self.shared.is_draining()
+        {
+            self.forget(agent.clone(), ownership.epoch.generation);
         }
     }
 
@@ -317,8 +348,8 @@ impl Worker {
         self.offer(slot, envelope);
     }
 
-    /// Takes a verdict to the sender it is for.
-    pub(super) fn acknowledged(&mut self, acknowledgement: Acknowledgement) {
+    /// Takes a verdict to the sender it is for; it has come through `hops` nodes.
+    pub(super) fn acknowledged(&mut self, acknowledgement: Acknowledgement, hops: u8) {
         let stream = &acknowledgement.stream;
         let (id, incarnation) = match &stream.sender {
             Sender::System => return,
@@ -328,7 +359,7 @@ impl Worker {
                     self.shared.clients.acknowledged(&acknowledgement);
                 } else {
                     let outgoing = self.for_peers.entry(node).or_default();
-                    outgoing.acknowledgements.push(acknowledgement);
+                    outgoing.acknowledge(acknowledgement, hops);
                 }
                 return;
             }
@@ -354,22 +385,26 @@ impl Worker {
             self.after(slot);
             return;
         }
-        if let Some(node) = self.routes.hints.get(id) {
+        // Where its message came from. A sender that has left that node since
+        // is known there by where it went, which is no guess.
+        if hops == 0
+            && let Some(node) = self.routes.hints.get(id)
+        {
             let outgoing = self.for_peers.entry(*node).or_default();
-            outgoing.acknowledgements.push(acknowledgement);
+            outgoing.acknowledge(acknowledgement, hops);
             return;
         }
         let worker = self.shared.worker_of(id);
         if worker != self.index {
             if let Some(outgoing) = self.for_workers.get_mut(worker) {
-                outgoing.acknowledgements.push(acknowledgement);
+                outgoing.acknowledge(acknowledgement, hops);
             }
             return;
         }
         match self.routes.node_of(id) {
-            Some(node) if node != self.shared.node => {
+            Some(node) if node != self.shared.node && hops < MAX_HOPS => {
                 let outgoing = self.for_peers.entry(node).or_default();
-                outgoing.acknowledgements.push(acknowledgement);
+                outgoing.acknowledge(acknowledgement, hops);
             }
             // Whoever it was asks again if it still lives.
             _ => count(&self.shared.counters.unsent),
@@ -463,7 +498,7 @@ impl Worker {
         self.routes.switching.retain(|other| other != agent);
         self.went_to(agent.clone(), node, generation);
         for envelope in held {
-            self.deliver(envelope, None);
+            self.deliver_late(envelope);
         }
     }
 

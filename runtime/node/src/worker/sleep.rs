@@ -10,13 +10,24 @@ use phoenix_core::{AgentId, Level, Millis, Payload, control};
 
 use crate::counters::count;
 use crate::kinds::Kind;
-use crate::worker::Worker;
 use crate::worker::job::{Seating, rebuild};
 use crate::worker::slot::{Asleep, Awake, Rollback, Slot};
+use crate::worker::{Event, Worker};
 use std::sync::Arc;
 
 /// Residents that eviction looks at before it gives up for now.
 const EVICTION_TRIES: usize = 64;
+/// Entries that no longer hold which a list may have, beside as many as hold,
+/// before it is cleaned.
+const SLACK: usize = 1_024;
+
+/// An agent whose memory is live, on the clock of those that may be put to sleep.
+pub(crate) struct Resident {
+    slot: u32,
+    tenant: u64,
+    /// When it was active last, as of the last look at it.
+    seen: Millis,
+}
 
 impl Worker {
     /// Begins a new life of an agent this node owns.
@@ -84,6 +95,7 @@ impl Worker {
             moving: None,
             arrived_by: None,
             frozen: false,
+            frozen_since: Millis(0),
             freeze_wanted: false,
             sleepers: Vec::new(),
         })
@@ -124,12 +136,14 @@ impl Worker {
             }
             Err(refused) => {
                 let why: Arc<str> = refused.to_string().into();
-                if awake.unmovable.is_none() {
-                    let text = format!("no checkpoint can be taken, a trap will end it: {why}");
+                let bound = awake.kind.policy.rollback_bytes as usize;
+                if awake.rollback.refused(bound) {
+                    let text = format!(
+                        "no checkpoint can be taken, and until one can a trap will end it: {why}"
+                    );
                     self.shared.log(Some(awake.agent.id()), Level::Warn, &text);
                 }
                 awake.unmovable = Some(why);
-                awake.rollback = Rollback::none();
             }
         }
     }
@@ -203,7 +217,7 @@ impl Worker {
         self.count_asleep(1);
         count(&self.shared.counters.hibernations);
         if wake_at != Millis::NEVER {
-            self.wakes.push(Reverse((wake_at, slot)));
+            self.look_at(slot, wake_at);
         }
         for done in sleepers {
             done(Ok(control::Response::Hibernated { bytes }));
@@ -286,27 +300,56 @@ impl Worker {
         self.count_asleep(-1);
         self.count_resident(1);
         count(&self.shared.counters.wakes);
-        self.tick(slot);
+        // Whoever woke it wants it awake: it rests when its time comes again.
+        self.pass_time(slot);
     }
 
-    /// Puts the idlest agent to sleep that can, other than `but`. Says whether one could.
+    /// Puts one of the idlest agents to sleep that can, other than `but`. Says
+    /// whether one could.
+    ///
+    /// The list is a clock (Corbató, 1968): who was active since it was looked at
+    /// last gets another round, unless all were.
     pub(super) fn evict(&mut self, but: u32) -> bool {
+        self.evict_one(but, false) || self.evict_one(but, true)
+    }
+
+    fn evict_one(&mut self, but: u32, active_too: bool) -> bool {
         for _ in 0..EVICTION_TRIES.min(self.residents.len()) {
-            let Some((slot, tenant)) = self.residents.pop_front() else {
+            let Some(resident) = self.residents.pop_front() else {
                 return false;
             };
-            let holds = self.awake(slot).is_some_and(|awake| {
-                awake.tenant == tenant && matches!(awake.seating, Seating::Live(_) | Seating::Away)
-            });
-            if !holds {
+            let holds = |awake: &&Awake| {
+                awake.tenant == resident.tenant
+                    && matches!(awake.seating, Seating::Live(_) | Seating::Away)
+            };
+            let Some(awake) = self.awake(resident.slot).filter(holds) else {
                 continue;
-            }
-            if slot != but && self.hibernate(slot) {
+            };
+            let last_active = awake.last_active;
+            let idle = active_too || last_active <= resident.seen;
+            if idle && resident.slot != but && self.hibernate(resident.slot) {
                 return true;
             }
-            self.residents.push_back((slot, tenant));
+            self.residents.push_back(Resident {
+                seen: last_active,
+                ..resident
+            });
         }
         false
+    }
+
+    /// There is no room and nobody here to make some: lets the other workers try.
+    pub(super) fn ask_for_room(&mut self) {
+        let now = self.now.millis();
+        if now == self.asked_for_room {
+            return;
+        }
+        self.asked_for_room = now;
+        for (index, seat) in self.shared.seats.iter().enumerate() {
+            if index != self.index {
+                seat.post(Event::MakeRoom);
+            }
+        }
     }
 
     /// Notes that an agent's memory is live now.
@@ -318,14 +361,40 @@ impl Worker {
             return;
         }
         awake.listed = true;
-        let tenant = awake.tenant;
-        if self.residents.len() > 2 * self.slots.len() + 1_024 {
+        let resident = Resident {
+            slot,
+            tenant: awake.tenant,
+            seen: awake.last_active,
+        };
+        if self.residents.len() > 2 * self.residents_kept + SLACK {
             let slots = &self.slots;
-            self.residents.retain(|(slot, tenant)| {
-                matches!(slots.get(*slot as usize), Some(Slot::Awake(a)) if a.tenant == *tenant)
+            self.residents.retain(|resident| {
+                matches!(
+                    slots.get(resident.slot as usize),
+                    Some(Slot::Awake(awake)) if awake.tenant == resident.tenant
+                )
             });
+            self.residents_kept = self.residents.len();
         }
-        self.residents.push_back((slot, tenant));
+        self.residents.push_back(resident);
+    }
+
+    /// Sees that the slot is looked at at that time.
+    pub(super) fn look_at(&mut self, slot: u32, at: Millis) {
+        if self.wakes.len() > 2 * self.wakes_kept + SLACK {
+            let slots = &self.slots;
+            let mut kept = std::mem::take(&mut self.wakes).into_vec();
+            kept.retain(|Reverse((at, slot))| match slots.get(*slot as usize) {
+                Some(Slot::Awake(awake)) => awake.armed == *at,
+                Some(Slot::Asleep(asleep)) => asleep.wake_at == *at,
+                None => false,
+            });
+            kept.sort_unstable();
+            kept.dedup();
+            self.wakes_kept = kept.len();
+            self.wakes = kept.into();
+        }
+        self.wakes.push(Reverse((at, slot)));
     }
 
     /// Frees an agent's slot.

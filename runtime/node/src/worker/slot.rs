@@ -59,6 +59,8 @@ pub(crate) struct Awake {
     pub(crate) arrived_by: Option<MigrationId>,
     /// No turn runs: it is leaving, or has arrived and is not released yet.
     pub(crate) frozen: bool,
+    /// Since when it is.
+    pub(crate) frozen_since: Millis,
     /// A move waits for the running turn to end.
     pub(crate) freeze_wanted: bool,
     /// Operators waiting for it to sleep.
@@ -71,10 +73,25 @@ pub(crate) struct Rollback {
     /// The image of the checkpoint; `None` is memory as it is instantiated.
     pub(crate) image: Option<Bytes>,
     pub(crate) frames: Vec<Bytes>,
-    pub(crate) bytes: usize,
+    bytes: usize,
+    /// How long running the frames again takes, by how long they took, nanoseconds.
+    spent: u64,
+    /// Batches until a checkpoint that was refused is tried again.
+    wait: u32,
     /// There is nothing to come back to: a trap ends the agent.
     broken: bool,
 }
+
+/// How long a move may hold an agent before it counts as in doubt.
+const DOUBT_AFTER: Millis = Millis(2_000);
+/// Guest time after which a checkpoint is taken, nanoseconds: coming back after
+/// a trap takes about so long at most.
+const MAX_REPLAY: u64 = 100_000_000;
+/// Batches between tries to take a checkpoint that was refused.
+const TRY_AGAIN_AFTER: u32 = 64;
+/// How far frames may grow over the kind's bound while no checkpoint can be
+/// taken; beyond it they are let go.
+const OVERDRAFT: usize = 4;
 
 impl Rollback {
     /// Nothing to come back to.
@@ -92,15 +109,36 @@ impl Rollback {
         }
     }
 
-    /// Keeps a committed frame.
-    pub(crate) fn push(&mut self, frame: Vec<u8>) {
+    /// Keeps a committed frame, which took the guest so many nanoseconds.
+    pub(crate) fn push(&mut self, frame: Vec<u8>, spent: u64) {
         /// What a kept frame costs beside its bytes.
         const OVERHEAD: usize = 64;
+        self.wait = self.wait.saturating_sub(1);
         if self.broken {
             return;
         }
         self.bytes += frame.capacity() + OVERHEAD;
+        self.spent = self.spent.saturating_add(spent);
         self.frames.push(Bytes::from(frame));
+    }
+
+    /// Whether it is time for a checkpoint, given the kind's bound in bytes.
+    pub(crate) fn is_due(&self, bound: usize) -> bool {
+        self.wait == 0 && (self.broken || self.bytes > bound || self.spent > MAX_REPLAY)
+    }
+
+    /// A checkpoint was refused. What there is to come back to stays while it is
+    /// not too much; says whether it had to be let go.
+    pub(crate) fn refused(&mut self, bound: usize) -> bool {
+        self.wait = TRY_AGAIN_AFTER;
+        let lost = !self.broken && self.bytes > bound.saturating_mul(OVERDRAFT);
+        if lost {
+            *self = Self {
+                wait: self.wait,
+                ..Self::none()
+            };
+        }
+        lost
     }
 
     /// What memory is made from again.
@@ -116,6 +154,20 @@ impl Rollback {
 }
 
 impl Awake {
+    /// Stands it still.
+    pub(crate) fn freeze(&mut self, now: Millis) {
+        if !self.frozen {
+            self.frozen = true;
+            self.frozen_since = now;
+        }
+    }
+
+    /// Whether it has stood still for so long that its move is in doubt: callers
+    /// are told that it is unavailable rather than left to wait.
+    pub(crate) fn is_in_doubt(&self, now: Millis) -> bool {
+        self.frozen && self.frozen_since + DOUBT_AFTER <= now
+    }
+
     /// Whether a turn may run now.
     pub(crate) fn runnable(&self, now: Millis) -> bool {
         !self.running

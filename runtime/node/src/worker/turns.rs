@@ -50,6 +50,7 @@ impl Worker {
             batch,
             ended: None,
             now,
+            spent: 0,
         })
     }
 
@@ -62,6 +63,7 @@ impl Worker {
             batch,
             ended,
             kind,
+            spent,
             ..
         } = job;
         let now = self.now.millis();
@@ -75,7 +77,7 @@ impl Worker {
         awake.seating = seating;
         self.list_resident(slot);
         match ended {
-            Some(Ended::Answered(answer)) => self.answered(slot, batch, answer),
+            Some(Ended::Answered(answer)) => self.answered(slot, batch, answer, spent),
             Some(Ended::Faulted(fault)) => {
                 self.guest_log(slot, &fault.log, fault.log_cut);
                 self.faulted(slot, batch, &fault_text(&fault));
@@ -109,9 +111,9 @@ impl Worker {
         }
     }
 
-    fn answered(&mut self, slot: u32, batch: Batch, answer: Answer) {
+    fn answered(&mut self, slot: u32, batch: Batch, answer: Answer, spent: u64) {
         self.guest_log(slot, &answer.log, answer.log_cut);
-        if let Some((batch, bad)) = self.commit_answer(slot, batch, Some(answer.frame)) {
+        if let Some((batch, bad)) = self.commit_answer(slot, batch, Some((answer.frame, spent))) {
             if bad == BadAnswer::OutboxFull {
                 // The guest's memory has gone ahead of what is committed.
                 self.lose_memory(slot);
@@ -137,13 +139,15 @@ impl Worker {
         }
     }
 
-    /// Commits a batch and performs what follows. On an error nothing has changed.
+    /// Commits a batch with the guest's answer and the nanoseconds it took, and
+    /// performs what follows. On an error nothing has changed.
     fn commit_answer(
         &mut self,
         slot: u32,
         batch: Batch,
-        answer: Option<Bytes>,
+        answer: Option<(Bytes, u64)>,
     ) -> Option<(Batch, BadAnswer)> {
+        let (answer, spent) = answer.unwrap_or_default();
         let (turn, turns) = (batch.first_turn(), u64::from(batch.turns()));
         let mut batch = batch;
         let frame = std::mem::take(&mut batch.frame);
@@ -152,7 +156,7 @@ impl Worker {
         };
         let committed = awake.agent.commit(
             batch,
-            &answer.unwrap_or_default(),
+            &answer,
             &awake.kind.policy,
             &mut self.names,
             &mut self.room,
@@ -180,8 +184,9 @@ impl Worker {
         if turns > 0 {
             count_by(&self.shared.counters.turns, turns);
             count(&self.shared.counters.batches);
-            awake.rollback.push(frame);
-            if awake.rollback.bytes > awake.kind.policy.rollback_bytes as usize {
+            awake.rollback.push(frame, spent);
+            let bound = awake.kind.policy.rollback_bytes as usize;
+            if awake.rollback.is_due(bound) {
                 self.checkpoint(slot);
             }
         }
@@ -237,6 +242,7 @@ impl Worker {
             if let Some(awake) = self.awake_mut(slot) {
                 awake.backoff_until = retry;
             }
+            self.ask_for_room();
         }
     }
 
@@ -347,10 +353,14 @@ impl Worker {
         awake.agent.abandon(reason, &mut self.actions);
         let id = awake.agent.id().clone();
         let generation = awake.generation;
+        let moving = awake.moving.take();
         self.perform(slot);
         self.remove(slot, &id);
-        self.forget(id, generation);
+        self.forget(id.clone(), generation);
         count(&self.shared.counters.stopped);
+        if let Some(migration) = moving {
+            self.departure_ended(migration, &id);
+        }
     }
 }
 
