@@ -108,20 +108,36 @@ impl Shared {
         self.in_background("admit", admit);
     }
 
-    /// Makes a fetched component ready for every kind that waits for it.
+    /// Makes a fetched component ready for every kind that waits for it, each
+    /// under its own policy.
     fn admit_fetched(&self, component: Digest, whole: &Bytes) -> Result<(), String> {
-        let waiting = self.kinds.waiting_for(&component);
-        let policy = waiting
-            .first()
-            .map_or_else(KindPolicy::default, |info| (*info.policy).clone());
-        let ready = self
-            .host
-            .admit(whole, &policy)
-            .map_err(|error| error.to_string())?;
-        for info in waiting {
-            self.kinds.install(Arc::new(Kind::new(info, ready.clone())));
+        let admit = |policy: &KindPolicy| match self.kinds.component(&component, policy) {
+            Some(ready) => Ok(ready),
+            None => self
+                .host
+                .admit(whole, policy)
+                .map_err(|error| error.to_string()),
+        };
+        for info in self.kinds.waiting_for(&component) {
+            let ready = admit(&info.policy)?;
+            self.kinds.install(Arc::new(Kind::new(info, ready)));
         }
-        self.kinds.keep(component, ready);
+        // Agents that arrive may run an earlier component of their kind.
+        let names: Vec<String> = {
+            let open = self.fetches.open.lock();
+            let waiting = open.get(&component).map(|fetch| &fetch.waiting);
+            waiting
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.clone())
+                .collect()
+        };
+        for name in names {
+            if let Known::Ready(kind) = self.kinds.get(&name) {
+                let ready = admit(&kind.policy)?;
+                self.kinds.keep(component, &kind.policy, ready);
+            }
+        }
         Ok(())
     }
 
@@ -173,7 +189,7 @@ impl Shared {
         if !self.kinds.announce(info) {
             return;
         }
-        if let Some(ready) = self.kinds.component(&info.component) {
+        if let Some(ready) = self.kinds.component(&info.component, &info.policy) {
             self.kinds.install(Arc::new(Kind::new(info.clone(), ready)));
             return;
         }

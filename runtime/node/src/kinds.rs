@@ -44,6 +44,25 @@ impl Handlers for Kind {
     }
 }
 
+/// What of a policy a component was admitted under. Kinds that share the bytes
+/// of a component share its compiled form only if they agree on these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Terms {
+    movable: bool,
+    memory_bytes: u64,
+    table_elements: u32,
+}
+
+impl From<&KindPolicy> for Terms {
+    fn from(policy: &KindPolicy) -> Self {
+        Self {
+            movable: policy.movable,
+            memory_bytes: policy.memory_bytes,
+            table_elements: policy.table_elements,
+        }
+    }
+}
+
 /// What is known of a kind by name.
 pub(crate) enum Known {
     /// It runs here.
@@ -65,7 +84,7 @@ struct Inner {
     ready: HashMap<String, Arc<Kind>>,
     announced: HashMap<String, KindInfo>,
     /// Components by digest: agents that sleep or arrive keep the one they began with.
-    components: HashMap<Digest, Arc<Component>>,
+    components: HashMap<(Digest, Terms), Arc<Component>>,
 }
 
 impl Kinds {
@@ -88,7 +107,8 @@ impl Kinds {
         if kind.info.component == *component {
             return Some(kind.clone());
         }
-        let older = inner.components.get(component)?.clone();
+        let key = (*component, Terms::from(&*kind.policy));
+        let older = inner.components.get(&key)?.clone();
         let mut info = kind.info.clone();
         info.component = *component;
         Some(Arc::new(Kind::new(info, older)))
@@ -121,14 +141,16 @@ impl Kinds {
             .collect()
     }
 
-    /// A component that is ready.
-    pub(crate) fn component(&self, digest: &Digest) -> Option<Arc<Component>> {
-        self.inner.read().components.get(digest).cloned()
+    /// A component that is ready for kinds of such a policy.
+    pub(crate) fn component(&self, digest: &Digest, policy: &KindPolicy) -> Option<Arc<Component>> {
+        let key = (*digest, Terms::from(policy));
+        self.inner.read().components.get(&key).cloned()
     }
 
     /// Keeps a component for agents that arrive with it.
-    pub(crate) fn keep(&self, digest: Digest, component: Arc<Component>) {
-        self.inner.write().components.insert(digest, component);
+    pub(crate) fn keep(&self, digest: Digest, policy: &KindPolicy, component: Arc<Component>) {
+        let key = (digest, Terms::from(policy));
+        self.inner.write().components.insert(key, component);
     }
 
     /// From now on agents of this kind come to life with this component.
@@ -136,9 +158,8 @@ impl Kinds {
         let mut inner = self.inner.write();
         let name = kind.info.kind.as_str().to_owned();
         inner.announced.remove(&name);
-        inner
-            .components
-            .insert(kind.info.component, kind.component.clone());
+        let key = (kind.info.component, Terms::from(&*kind.policy));
+        inner.components.insert(key, kind.component.clone());
         inner.ready.insert(name, kind);
     }
 
