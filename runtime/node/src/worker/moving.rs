@@ -507,10 +507,12 @@ impl Worker {
         }
         self.movement.preparing.push((migration, plan.component));
         let (shared, agent, component) = (self.shared.clone(), plan.agent.clone(), plan.component);
+        // The source runs it, and need not keep it: only the directory's node does.
+        let keeper = self.shared.directory.node();
         self.shared.fetch_component(
             component,
             kind,
-            plan.source,
+            keeper,
             Box::new(move |result| {
                 shared.post(&agent, Event::Component { component, result });
             }),
