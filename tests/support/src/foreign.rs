@@ -1,6 +1,7 @@
 //! Agents in other languages, where their tools are installed.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -38,7 +39,7 @@ impl Language {
 const NO_TOOL: i32 = 3;
 
 /// The agent in this language, or `None`, said on standard error, where the
-/// tool to build it is not installed. It is built again only when its sources
+/// tool to build it is not installed; nothing is installed. It is built again only when its sources
 /// or the contract are newer than what was built last.
 pub fn foreign(language: Language) -> Option<Vec<u8>> {
     let target = target_dir().join("foreign");
@@ -55,7 +56,10 @@ pub fn foreign(language: Language) -> Option<Vec<u8>> {
             .output()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", script.display()));
         if built.status.code() == Some(NO_TOOL) {
-            eprintln!("SKIPPED: the {language:?} agent needs {}", language.tool());
+            skipped(&format!(
+                "the {language:?} agent, which needs {}",
+                language.tool()
+            ));
             return None;
         }
         assert!(
@@ -68,6 +72,14 @@ pub fn foreign(language: Language) -> Option<Vec<u8>> {
         fs::rename(&unfinished, &output).expect("the script wrote its output");
     }
     Some(fs::read(&output).expect("the component was built"))
+}
+
+/// Says what is left out. Past `eprintln!`, whose output the test harness keeps
+/// to itself when a test passes.
+fn skipped(what: &str) {
+    let line = format!("skipped: {what}\n");
+    // Where there is no standard error nobody waits for the line.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 fn is_fresh(output: &Path, sources: &Path) -> bool {

@@ -4,13 +4,16 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a part of several tests, each of which uses some of it"
 )]
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use phoenix_core::KindPolicy;
+use phoenix_core::{Digest, KindPolicy};
 use phoenix_host::{Component, Fault, Host, HostConfig, Instance};
 use phoenix_wit::{AnswerReader, ContentType, FrameWriter, Input, Outcome, Payload, Turn};
 
@@ -20,33 +23,53 @@ pub const EPOCH: u64 = 1_767_225_600_000_000_000;
 /// One host for the whole process, and the thread that ticks it.
 pub fn host() -> &'static Host {
     static HOST: OnceLock<Host> = OnceLock::new();
-    HOST.get_or_init(|| {
-        let config = HostConfig {
-            max_resident: Some(64),
-            ..HostConfig::default()
-        };
-        let host = Host::start(config).unwrap_or_else(|error| panic!("{error}"));
-        let ticked = host.clone();
-        std::thread::spawn(move || {
-            loop {
-                std::thread::sleep(Host::TICK);
-                ticked.tick();
-            }
-        });
-        host
-    })
+    HOST.get_or_init(|| start(64, None))
 }
 
+/// Another, with a cache of its own: where those that move arrive.
+fn elsewhere() -> &'static Host {
+    static HOST: OnceLock<(Host, tempfile::TempDir)> = OnceLock::new();
+    let (host, _) = HOST.get_or_init(|| {
+        let cache = tempfile::tempdir().unwrap();
+        (start(64, Some(cache.path().to_owned())), cache)
+    });
+    host
+}
+
+/// A host with so many places, and the thread that ticks it.
+pub fn start(places: u32, cache_dir: Option<PathBuf>) -> Host {
+    let config = HostConfig {
+        max_resident: Some(places),
+        cache_dir,
+        ..HostConfig::default()
+    };
+    let host = Host::start(config).unwrap_or_else(|error| panic!("{error}"));
+    let ticked = host.clone();
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(Host::TICK);
+            ticked.tick();
+        }
+    });
+    host
+}
+
+/// What was admitted, by digest, so that it can be sent on.
+static ADMITTED: Mutex<BTreeMap<Digest, Vec<u8>>> = Mutex::new(BTreeMap::new());
+
 pub fn admit(bytes: &[u8], policy: &KindPolicy) -> Arc<Component> {
-    host()
+    let component = host()
         .admit(bytes, policy)
-        .unwrap_or_else(|error| panic!("{error}"))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut admitted = ADMITTED.lock().unwrap();
+    admitted.insert(component.digest(), bytes.to_vec());
+    component
 }
 
 /// An agent and the number of its next turn.
 pub struct Agent {
     pub instance: Instance,
-    policy: KindPolicy,
+    pub policy: KindPolicy,
     turn: u64,
 }
 
@@ -89,7 +112,8 @@ impl Agent {
         Ok(agent)
     }
 
-    /// The agent as another node would have it: restored from its snapshot.
+    /// The agent as another node has it: restored from its snapshot, into another
+    /// host that compiled the component itself and keeps it in a cache of its own.
     pub fn moved(mut self, component: &Arc<Component>) -> Self {
         let mut image = Vec::new();
         self.instance
@@ -97,7 +121,12 @@ impl Agent {
             .unwrap_or_else(|error| panic!("{error}"));
         let hash = self.instance.memory_hash();
         drop(self.instance);
-        let mut instance = component
+        let bytes = ADMITTED.lock().unwrap()[&component.digest()].clone();
+        let there = elsewhere()
+            .admit(&bytes, &self.policy)
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(there.base_hash(), component.base_hash());
+        let mut instance = there
             .restore(&self.policy, &image)
             .unwrap_or_else(|error| panic!("{error}"));
         assert!(
