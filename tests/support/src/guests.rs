@@ -22,6 +22,13 @@ pub fn guest(name: &str) -> &'static [u8] {
     built(&root().join("tests/guests"), name)
 }
 
+/// The guest `hostile-table`, which is written in WebAssembly's own text: its
+/// misdeeds need instructions that no Rust compiles to.
+pub fn hostile_table() -> Vec<u8> {
+    let path = root().join("tests/guests/hostile-table/agent.wat");
+    wat::parse_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 /// The guest `adapter`, a core module that speaks WASI preview 1, joined to
 /// the adapter that wasmtime ships for such modules.
 pub fn adapter() -> &'static [u8] {

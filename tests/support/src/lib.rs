@@ -2,7 +2,8 @@
 //! needs them and once for all tests, and components a node must refuse.
 //!
 //! - [`agent`] and [`guest`] give a crate's component, [`adapter`] one made the
-//!   way of WASI preview 1, [`foreign`] those of other languages.
+//!   way of WASI preview 1, [`hostile_table`] one written by hand, [`foreign`]
+//!   those of other languages.
 //! - [`zoo`] makes components that are broken, odd, or too much.
 //!
 //! Failures here are a test's failures, so these functions panic with the
@@ -21,4 +22,4 @@ mod guests;
 pub mod zoo;
 
 pub use foreign::{Language, foreign};
-pub use guests::{adapter, agent, guest, root};
+pub use guests::{adapter, agent, guest, hostile_table, root};
