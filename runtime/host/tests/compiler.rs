@@ -8,7 +8,6 @@
 mod common;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use common::{admit, policy, start, turn};
 use phoenix_core::KindPolicy;
@@ -99,7 +98,6 @@ fn it_is_killed_when_its_time_is_up() {
         },
         ..HostConfig::default()
     });
-    let begin = Instant::now();
     for _ in 0..2 {
         // The second is not held up by the first.
         let error = host
@@ -110,7 +108,6 @@ fn it_is_killed_when_its_time_is_up() {
             "{error}"
         );
     }
-    assert!(begin.elapsed() < Duration::from_secs(60));
 }
 
 fn it_ends_at_its_memory_bound() {

@@ -59,37 +59,22 @@ fn the_plain_agent_of_the_zoo_counts_and_moves() {
     assert_eq!(agent.answer("any", ""), "\u{3}\0\0\0\0\0\0\0");
 }
 
-/// A host of its own, as a compiler left behind keeps one busy.
-fn small_host() -> Host {
-    Host::start(HostConfig {
+#[test]
+fn one_over_the_size_limit() {
+    let host = Host::start(HostConfig {
         max_resident: Some(4),
         admission: AdmissionLimits {
             component_bytes: 8 << 20,
-            compile_ms: 500,
             ..AdmissionLimits::default()
         },
         ..HostConfig::default()
     })
-    .unwrap()
-}
-
-#[test]
-fn one_over_the_size_limit() {
-    let error = small_host()
+    .unwrap();
+    let error = host
         .admit(&zoo::oversized(8 << 20), &KindPolicy::default())
         .unwrap_err();
     assert!(matches!(error, AdmitError::TooLarge { .. }), "{error}");
     assert!(error.to_string().contains("8388608"), "{error}");
-}
-
-#[test]
-fn one_that_takes_too_long_to_compile() {
-    let bomb = zoo::slow_to_compile(zoo::SLOW);
-    assert!(bomb.len() < 8 << 20, "{} bytes", bomb.len());
-    let error = small_host()
-        .admit(&bomb, &KindPolicy::default())
-        .unwrap_err();
-    assert!(matches!(error, AdmitError::CompileTime { .. }), "{error}");
 }
 
 #[test]

@@ -1,31 +1,55 @@
 //! Every misdeed on a bare host: the turn is undone with the right fault, or
 //! survived within its bounds, and the next agent in the slot is none the wiser.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 
 mod common;
 
 use std::sync::Arc;
 
-use common::{Agent, Gave, Undone, admit};
+use common::{Agent, Gave, Undone, admit, start};
 use phoenix_core::{KindPolicy, Millis};
-use phoenix_host::{Component, FaultKind};
-use phoenix_support::guest;
+use phoenix_host::{Component, FaultKind, Host};
+use phoenix_support::{guest, hostile_table};
+
+/// The deadline of what ends in time by itself, however busy the machine is.
+const PATIENT: Millis = Millis(600_000);
+
+/// The deadline of what never ends.
+const HASTY: Millis = Millis(100);
 
 fn policy() -> KindPolicy {
     KindPolicy {
-        turn_deadline: Millis(300),
+        turn_deadline: PATIENT,
         ..KindPolicy::default()
     }
 }
 
+fn deadline(misdeed: &str) -> Millis {
+    if misdeed.contains("spin") {
+        HASTY
+    } else {
+        PATIENT
+    }
+}
+
 fn agent(component: &Arc<Component>, config: &str) -> Result<Agent, Undone> {
-    Agent::begin(component, &policy(), config)
+    let policy = KindPolicy {
+        turn_deadline: deadline(config),
+        ..policy()
+    };
+    Agent::begin(component, &policy, config)
 }
 
 /// Does it after an honest turn, and shows that the next agent begins anew.
 fn done(component: &Arc<Component>, method: &str, payload: &str) -> Result<Gave, Undone> {
     let mut wicked = agent(component, "").unwrap();
     assert_eq!(wicked.answer("add", "5"), "5");
+    wicked.policy.turn_deadline = deadline(method);
     let result = wicked.call(method, payload);
     drop(wicked);
     let mut next = agent(component, "").unwrap();
@@ -134,17 +158,53 @@ fn too_many_effects_are_refused_and_floods_within_the_limit_stand() {
 }
 
 #[test]
+fn a_table_grows_to_its_limit_and_not_past_it() {
+    let pinned = KindPolicy {
+        movable: false,
+        ..policy()
+    };
+    let component = admit(&hostile_table(), &pinned);
+    let begin = || Agent::begin(&component, &pinned, "").unwrap();
+    let size = |agent: &mut Agent| {
+        // As text: the count's bytes are characters, all of them below 128 here.
+        let answer = agent.answer("size", "");
+        let bytes = answer.as_bytes().first_chunk().unwrap();
+        u64::from_le_bytes(*bytes)
+    };
+    let mut wicked = begin();
+    assert_eq!(size(&mut wicked), 1);
+    wicked.call("all", "").unwrap();
+    assert_eq!(size(&mut wicked), 1, "it was refused");
+    wicked.call("limit", "").unwrap();
+    assert_eq!(size(&mut wicked), u64::from(pinned.table_elements));
+    match wicked.call("past", "") {
+        Err(Undone::Fault(fault)) => assert_eq!(fault.kind, FaultKind::Trap),
+        other => panic!("{other:?}"),
+    }
+    drop(wicked);
+    assert_eq!(size(&mut begin()), 1, "the next one begins anew");
+}
+
+#[test]
 fn nothing_of_another_agent_is_left_in_a_slot() {
-    let component = admit(guest("hostile"), &policy());
-    for seed in ["1", "2", "3"] {
-        // Many at once, so that slots are certainly used again.
-        let mut left: Vec<Agent> = (0..8).map(|_| agent(&component, "").unwrap()).collect();
+    // So many at once that as many after them cannot but be in slots of theirs:
+    // of 2 × PLACES taken, no more than PLACES + SPARE_SLOTS are different.
+    const PLACES: u32 = Host::SPARE_SLOTS + 8;
+    let host = start(PLACES, None);
+    let component = host.admit(guest("hostile"), &policy()).unwrap();
+    for seed in ["1", "2"] {
+        let mut left: Vec<Agent> = (0..PLACES)
+            .map(|_| agent(&component, "").unwrap())
+            .collect();
         for wicked in &mut left {
             assert_eq!(wicked.answer("residue-write", seed), "1048576");
-            assert_ne!(wicked.answer("residue-seek", seed), "0", "it finds its own");
         }
+        let found = left[0].answer("residue-seek", seed);
+        assert_ne!(found, "0", "it finds its own");
         drop(left);
-        let mut fresh: Vec<Agent> = (0..8).map(|_| agent(&component, "").unwrap()).collect();
+        let mut fresh: Vec<Agent> = (0..PLACES)
+            .map(|_| agent(&component, "").unwrap())
+            .collect();
         for next in &mut fresh {
             assert_eq!(next.answer("residue-seek", seed), "0");
         }

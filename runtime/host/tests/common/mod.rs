@@ -76,7 +76,7 @@ pub fn turn(
 ) -> Result<Answer, Fault> {
     instance.turns(
         &frame(number, method, payload),
-        Some(Duration::from_secs(10)),
+        Some(Duration::from_secs(600)),
     )
 }
 
