@@ -1,6 +1,7 @@
 //! Two agents and a network that loses, repeats and reorders: what was accepted
 //! is applied once and in order, whatever sleeps, moves or faults in between.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -222,8 +223,14 @@ proptest! {
             let fate = fates.next().unwrap_or(Fate::Deliver);
             let mut out = Actions::default();
             match fate {
-                Fate::SenderSleeps => from.through_snapshot(),
-                Fate::ReceiverSleeps => to.through_snapshot(),
+                Fate::SenderSleeps => {
+                    from.agent.forget_old_streams(Millis(now));
+                    from.through_snapshot();
+                }
+                Fate::ReceiverSleeps => {
+                    to.agent.forget_old_streams(Millis(now));
+                    to.through_snapshot();
+                }
                 Fate::ReceiverFaults => {
                     if let Some(batch) = to.begin(now) {
                         let why: Arc<str> = "trap".into();
@@ -899,4 +906,92 @@ fn what_was_closed_is_neither_sent_again_nor_given_up() {
     assert_eq!(from.agent.unacknowledged(), 0);
     from.agent.tick(Millis(1_000_000), &mut out);
     assert!(out.dead.is_empty(), "{:?}", out.dead);
+}
+
+/// An agent that speaks to many keeps what is under way, and not who it spoke to.
+#[test]
+fn streams_are_forgotten_and_what_is_sent_later_is_applied() {
+    let mut from = Runner::new("test/from", KindPolicy::default());
+    let to_one = KindPolicy {
+        streams: 3,
+        ..KindPolicy::default()
+    };
+    from.policy = to_one;
+    let mut receivers: BTreeMap<AgentId, (Runner, u64)> = BTreeMap::new();
+    let send = |from: &mut Runner, receivers: &mut BTreeMap<_, (Runner, u64)>, to: &str, now| {
+        from.offer(message("test/from", 0, b""));
+        let mut out = from.run(now, &mut |_, input, writer| {
+            if matches!(input, Input::Message { .. }) {
+                writer.effect(&Effect::Send {
+                    to,
+                    method: "do",
+                    payload: phoenix_wit::Payload::NONE,
+                    delivery: Delivery::ExactlyOnce,
+                });
+            }
+            ok(writer);
+        });
+        let envelope = out.send.remove(0);
+        let (receiver, applied) = receivers
+            .entry(envelope.to.clone())
+            .or_insert_with(|| (Runner::new(to, KindPolicy::default()), 0));
+        receiver.offer(envelope);
+        let ran = receiver.run(now, &mut |_, input, writer| {
+            *applied += u64::from(matches!(input, Input::Message { .. }));
+            ok(writer);
+        });
+        for a in ran.acknowledge {
+            let (to, lane) = (&a.stream.receiver, a.stream.lane);
+            from.agent
+                .acknowledged(to, lane, &a.notice, Millis(now), &mut Actions::default());
+        }
+        assert_eq!(from.agent.unacknowledged(), 0);
+    };
+    for round in 1..=2 {
+        for n in 0..3_000 {
+            send(&mut from, &mut receivers, &format!("test/{n}"), round);
+            let (_, out) = from.agent.streams();
+            assert!(out <= 1_025, "{out} streams after {n} receivers");
+        }
+        from.agent.forget_old_streams(Millis(round));
+        from.through_snapshot();
+        assert_eq!(
+            from.agent.streams(),
+            (0, 0),
+            "nothing is left to sleep with"
+        );
+    }
+    assert!(receivers.values().all(|(_, applied)| *applied == 2));
+}
+
+/// Senders that are silent for long make room for others, while the agent is awake.
+#[test]
+fn streams_that_are_over_make_room() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    runner.policy.streams = 2;
+    let of = |key: u64, number: u64, give_up: u64| {
+        let mut envelope = Envelope::clone(&message("test/a", number, b""));
+        let id = AgentId::new(&format!("b/{key}")).unwrap();
+        envelope.from = Sender::Agent(id, Incarnation::default());
+        envelope.sequence.as_mut().unwrap().give_up = Millis(give_up);
+        Arc::new(envelope)
+    };
+    runner.offer(of(1, 1, 100));
+    runner.offer(of(2, 1, 100));
+    drop(runner.run(1, &mut |_, _, writer| ok(writer)));
+    let (mut out, policy) = (Actions::default(), runner.policy.clone());
+    runner.agent.offer(of(3, 1, 90_000), &policy, &mut out);
+    assert!(matches!(
+        out.acknowledge.remove(0).notice,
+        Notice::Refused { .. }
+    ));
+    runner.agent.tick(Millis(40_000), &mut out);
+    runner.offer(of(3, 1, 90_000));
+    // One that comes so late may have been applied: it is not taken again.
+    runner.agent.offer(of(1, 1, 100), &policy, &mut out);
+    let forgotten = Notice::Skipped {
+        number: 1,
+        reason: SkipReason::Dead(DeadReason::Forgotten),
+    };
+    assert_eq!(out.acknowledge.remove(0).notice, forgotten);
 }

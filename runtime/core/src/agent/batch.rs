@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use phoenix_wit::{FrameWriter, Input as Put, Turn};
 
-use crate::agent::{Agent, Input};
+use crate::agent::{Agent, Input, MAX_CLOCK_SKEW};
 use crate::{Body, Envelope, KindPolicy, Millis, Nanos, Reply, Sender, SkipReason};
 
 /// What the kind says of its handlers: which of them may run while another is pending.
@@ -100,6 +100,7 @@ impl Agent {
         buf: Vec<u8>,
     ) -> Option<Batch> {
         let now = now.max(self.now);
+        self.inbound.forget_before(now.millis() - MAX_CLOCK_SKEW);
         // A batch starts only if the outbox has room for what a turn may send.
         if self.outbox.len() + u64::from(policy.turn_effects) > u64::from(policy.outbox_messages)
             || self.outbox.bytes() > policy.outbox_bytes

@@ -339,18 +339,20 @@ impl Agent {
             .filter(|e| matches!(e, Effect::SetTimer { id, .. } if !self.timers.contains(*id)));
         let timers = (self.timers.len() + timers.count()) as u64;
         bound("timers", "agent", timers, policy.timers.into())?;
-        if self.outbox.stream_count() + effects.len() > policy.streams as usize {
+        if self.outbox.busy() + effects.len() > policy.streams as usize {
             let mut new: Vec<&str> = effects
                 .iter()
                 .filter_map(|e| match e {
-                    Effect::Send { to, .. } | Effect::Ask { to, .. } => Some(*to),
+                    Effect::Send { to, .. }
+                    | Effect::Ask { to, .. }
+                    | Effect::Spawn { agent: to, .. } => Some(*to),
                     _ => None,
                 })
-                .filter(|to| self.outbox.known(to, Lane::Normal).is_none())
+                .filter(|to| !self.outbox.is_busy(to, Lane::Normal))
                 .collect();
             new.sort_unstable();
             new.dedup();
-            let streams = (self.outbox.stream_count() + new.len()) as u64;
+            let streams = (self.outbox.busy() + new.len()) as u64;
             bound("receivers", "agent", streams, policy.streams.into())?;
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! The streams an agent hears from: what was taken, what was committed.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -10,6 +12,9 @@ use crate::{Lane, Millis, Sender, Sequence};
 /// Where a stream stands in its agent's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamIndex(u32);
+
+/// How long after the give-up of its last message a client may still repeat one.
+const CLIENT_REMEMBERED: Millis = Millis(3_600_000);
 
 /// One stream that arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub(crate) enum Arrival {
     Waiting,
     /// Others must come first, beginning with this number.
     Early(u64),
+    /// It may belong to a stream that was forgotten, and was given up long ago.
+    Forgotten,
     /// The table of streams is full.
     NoRoom,
 }
@@ -48,18 +55,33 @@ pub(crate) struct Inbound {
     /// Where each stream stands, by speaker and lane.
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    streams: Vec<InStream>,
+    streams: Vec<Option<InStream>>,
+    free: Vec<u32>,
+    /// When to look whether a stream can be forgotten: one entry a stream.
+    expiry: BinaryHeap<Reverse<(Millis, u32)>>,
+    /// The latest give-up of a stream that was forgotten.
+    forgotten: Millis,
     last: u32,
     touched: Vec<u32>,
 }
 
 impl Inbound {
     pub(crate) fn len(&self) -> usize {
-        self.streams.len()
+        self.index.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &InStream> {
-        self.streams.iter()
+        self.streams.iter().flatten()
+    }
+
+    /// The latest give-up of a stream that was forgotten.
+    pub(crate) fn forgotten(&self) -> Millis {
+        self.forgotten
+    }
+
+    /// Puts [`Inbound::forgotten`] back as a snapshot has it.
+    pub(crate) fn restore_forgotten(&mut self, forgotten: Millis) {
+        self.forgotten = forgotten;
     }
 
     /// Puts a stream back as a snapshot has it.
@@ -71,11 +93,12 @@ impl Inbound {
         last_give_up: Millis,
     ) {
         let at = self.add(sender, lane);
-        if let Some(stream) = self.streams.get_mut(at as usize) {
+        if let Some(stream) = self.get_mut(at) {
             stream.watermark = watermark;
             stream.taken = watermark;
             stream.last_give_up = last_give_up;
         }
+        self.expiry.push(Reverse((last_give_up, at)));
     }
 
     /// Decides about a message without taking it yet.
@@ -85,20 +108,26 @@ impl Inbound {
             return Arrival::Committed(0);
         }
         let Some(at) = self.find(sender, sequence.lane) else {
+            if sequence.give_up <= self.forgotten {
+                return Arrival::Forgotten;
+            }
             if sequence.number != sequence.base {
                 return Arrival::Early(sequence.base);
             }
-            if self.streams.len() >= bound as usize {
+            if self.len() >= bound as usize {
                 return Arrival::NoRoom;
             }
             let at = self.add(sender.clone(), sequence.lane);
-            if let Some(stream) = self.streams.get_mut(at as usize) {
+            let until = remembered(sender, sequence.give_up);
+            if let Some(stream) = self.get_mut(at) {
                 stream.watermark = sequence.number.saturating_sub(1);
                 stream.taken = stream.watermark;
+                stream.last_give_up = until;
             }
+            self.expiry.push(Reverse((until, at)));
             return Arrival::Next(StreamIndex(at));
         };
-        let Some(stream) = self.streams.get_mut(at as usize) else {
+        let Some(stream) = self.get_mut(at) else {
             return Arrival::NoRoom;
         };
         if stream.sender != *sender {
@@ -122,15 +151,16 @@ impl Inbound {
 
     /// Notes that `sequence` is in the mailbox.
     pub(crate) fn take(&mut self, at: StreamIndex, sequence: &Sequence) {
-        if let Some(stream) = self.streams.get_mut(at.0 as usize) {
+        if let Some(stream) = self.get_mut(at.0) {
             stream.taken = sequence.number;
-            stream.last_give_up = stream.last_give_up.max(sequence.give_up);
+            let until = remembered(&stream.sender, sequence.give_up);
+            stream.last_give_up = stream.last_give_up.max(until);
         }
     }
 
     /// Notes that `number` has its verdict.
     pub(crate) fn commit(&mut self, at: StreamIndex, number: u64) {
-        if let Some(stream) = self.streams.get_mut(at.0 as usize) {
+        if let Some(stream) = self.streams.get_mut(at.0 as usize).and_then(Option::as_mut) {
             debug_assert!(number > stream.watermark, "streams are applied in order");
             stream.watermark = number;
             if !stream.touched {
@@ -143,74 +173,119 @@ impl Inbound {
     /// Calls `each` with every stream whose watermark moved since the last call.
     pub(crate) fn moved(&mut self, mut each: impl FnMut(&InStream)) {
         for at in self.touched.drain(..) {
-            if let Some(stream) = self.streams.get_mut(at as usize) {
+            if let Some(stream) = self.streams.get_mut(at as usize).and_then(Option::as_mut) {
                 stream.touched = false;
                 each(stream);
             }
         }
     }
 
-    /// Forgets the streams nobody can speak on any more. Call it with an empty mailbox.
+    /// Forgets the streams that nobody can speak on any more: those whose last
+    /// give-up lies before `instant`. Each stream is looked at once a give-up time.
     pub(crate) fn forget_before(&mut self, instant: Millis) {
-        if !self.streams.iter().any(|s| s.last_give_up < instant) {
+        while let Some(Reverse((at, index))) = self.expiry.peek().copied()
+            && at < instant
+        {
+            self.expiry.pop();
+            let Some(stream) = self
+                .streams
+                .get_mut(index as usize)
+                .and_then(Option::as_mut)
+            else {
+                continue;
+            };
+            let busy = stream.touched || stream.taken != stream.watermark;
+            if busy || stream.last_give_up >= instant {
+                let again = stream.last_give_up.max(instant);
+                self.expiry.push(Reverse((again, index)));
+            } else {
+                self.forget(index);
+            }
+        }
+    }
+
+    fn forget(&mut self, index: u32) {
+        let place = self.streams.get_mut(index as usize);
+        let Some(stream) = place.and_then(Option::take) else {
             return;
+        };
+        let hash = hash(&self.hasher, &stream.sender, stream.lane);
+        if let Ok(entry) = self.index.find_entry(hash, |at| *at == index) {
+            entry.remove();
         }
-        self.streams.retain(|s| s.last_give_up >= instant);
-        self.last = 0;
-        self.index.clear();
-        for (at, stream) in (0u32..).zip(&self.streams) {
-            let hash = hash(&self.hasher, &stream.sender, stream.lane);
-            let (hasher, streams) = (&self.hasher, &self.streams);
-            self.index
-                .insert_unique(hash, at, |at| rehash(hasher, streams, *at));
-        }
+        self.free.push(index);
+        self.forgotten = self.forgotten.max(stream.last_give_up);
     }
 
     fn find(&mut self, sender: &Sender, lane: Lane) -> Option<u32> {
         let is_it =
             |stream: &InStream| stream.lane == lane && Speaker(&stream.sender) == Speaker(sender);
-        if self.streams.get(self.last as usize).is_some_and(is_it) {
+        if self.get(self.last).is_some_and(is_it) {
             return Some(self.last);
         }
         let streams = &self.streams;
         let at = *self.index.find(hash(&self.hasher, sender, lane), |at| {
-            streams.get(*at as usize).is_some_and(is_it)
+            get(streams, *at).is_some_and(is_it)
         })?;
         self.last = at;
         Some(at)
     }
 
     fn add(&mut self, sender: Sender, lane: Lane) -> u32 {
-        let at = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
         let hash = hash(&self.hasher, &sender, lane);
-        self.streams.push(InStream {
-            sender,
-            lane,
-            watermark: 0,
-            taken: 0,
-            last_give_up: Millis(0),
-            touched: false,
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.streams.push(None);
+            u32::try_from(self.streams.len() - 1).unwrap_or(u32::MAX)
         });
+        if let Some(place) = self.streams.get_mut(at as usize) {
+            *place = Some(InStream {
+                sender,
+                lane,
+                watermark: 0,
+                taken: 0,
+                last_give_up: Millis(0),
+                touched: false,
+            });
+        }
         let (hasher, streams) = (&self.hasher, &self.streams);
         self.index
             .insert_unique(hash, at, |at| rehash(hasher, streams, *at));
         at
     }
 
+    fn get(&self, at: u32) -> Option<&InStream> {
+        get(&self.streams, at)
+    }
+
+    fn get_mut(&mut self, at: u32) -> Option<&mut InStream> {
+        self.streams.get_mut(at as usize)?.as_mut()
+    }
+
     /// Where verdicts about a stream go.
     pub(crate) fn sender(&self, at: StreamIndex) -> Option<&Sender> {
-        self.streams.get(at.0 as usize).map(|stream| &stream.sender)
+        self.get(at.0).map(|stream| &stream.sender)
     }
+}
+
+fn get(streams: &[Option<InStream>], at: u32) -> Option<&InStream> {
+    streams.get(at as usize)?.as_ref()
 }
 
 fn hash(hasher: &DefaultHashBuilder, sender: &Sender, lane: Lane) -> u64 {
     hasher.hash_one((Speaker(sender), lane))
 }
 
-fn rehash(hasher: &DefaultHashBuilder, streams: &[InStream], at: u32) -> u64 {
-    streams
-        .get(at as usize)
-        .map_or(0, |stream| hash(hasher, &stream.sender, stream.lane))
+fn rehash(hasher: &DefaultHashBuilder, streams: &[Option<InStream>], at: u32) -> u64 {
+    get(streams, at).map_or(0, |stream| hash(hasher, &stream.sender, stream.lane))
+}
+
+/// Until when a stream is remembered for a message of that give-up.
+fn remembered(sender: &Sender, give_up: Millis) -> Millis {
+    match sender {
+        // Its node stamps a message anew each time the client repeats it.
+        Sender::Client(..) => give_up + CLIENT_REMEMBERED,
+        Sender::Agent(..) | Sender::System => give_up,
+    }
 }
 
 #[cfg(test)]
@@ -292,10 +367,59 @@ mod tests {
     #[test]
     fn forgotten_only_after_the_last_give_up() {
         let mut inbound = Inbound::default();
-        take(&mut inbound, &at(1, 1));
-        inbound.forget_before(Millis(100));
+        let index = take(&mut inbound, &at(1, 1));
+        inbound.forget_before(Millis(1_000));
+        assert_eq!(inbound.len(), 1, "one of its messages waits");
+        inbound.commit(index, 1);
+        inbound.moved(|_| ());
+        let later = Sequence {
+            give_up: Millis(2_000),
+            ..at(2, 1)
+        };
+        let index = take(&mut inbound, &later);
+        inbound.commit(index, 2);
+        inbound.moved(|_| ());
+        inbound.forget_before(Millis(2_000));
         assert_eq!(inbound.len(), 1);
-        inbound.forget_before(Millis(101));
+        inbound.forget_before(Millis(2_001));
         assert_eq!(inbound.len(), 0);
+        // Never applied again, whatever comes late.
+        assert_eq!(
+            inbound.arrival(&sender(), &at(1, 1), 10),
+            Arrival::Forgotten
+        );
+        assert_eq!(inbound.arrival(&sender(), &later, 10), Arrival::Forgotten);
+        let new = Sequence {
+            give_up: Millis(2_001),
+            ..at(3, 3)
+        };
+        take(&mut inbound, &new);
+        assert_eq!((inbound.len(), inbound.streams.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_full_table_has_room_again_when_streams_are_over() {
+        let mut inbound = Inbound::default();
+        let of = |key: u32| {
+            let id = AgentId::new(&format!("a/{key}")).unwrap();
+            Sender::Agent(id, Incarnation::default())
+        };
+        for key in 0..1_000 {
+            let Arrival::Next(index) = inbound.arrival(&of(key), &at(1, 1), 1_000) else {
+                panic!("no room")
+            };
+            inbound.take(index, &at(1, 1));
+            inbound.commit(index, 1);
+        }
+        inbound.moved(|_| ());
+        let new = Sequence {
+            give_up: Millis(900),
+            ..at(1, 1)
+        };
+        assert_eq!(inbound.arrival(&of(2_000), &new, 1_000), Arrival::NoRoom);
+        inbound.forget_before(Millis(101));
+        assert_eq!((inbound.len(), inbound.expiry.len()), (0, 0));
+        let arrival = inbound.arrival(&of(2_000), &new, 1_000);
+        assert!(matches!(arrival, Arrival::Next(_)), "{arrival:?}");
     }
 }

@@ -326,7 +326,12 @@ impl Agent {
                 self.counters.refused_early += 1;
                 self.refuse(&envelope, Some(expected), Refusal::OutOfOrder, out);
             }
-            Arrival::NoRoom => self.refuse(&envelope, None, Refusal::Busy, out),
+            Arrival::Forgotten => self.close(&envelope, None, &DeadReason::Forgotten, 0, out),
+            Arrival::NoRoom => {
+                // Time may have made room.
+                self.wake_by(Millis(0));
+                self.refuse(&envelope, None, Refusal::Busy, out);
+            }
         }
     }
 
@@ -412,6 +417,7 @@ impl Agent {
 
     /// Lets time pass: timers come due, asks run out, messages are sent again or given up.
     pub fn tick(&mut self, now: Millis, out: &mut Actions) {
+        self.inbound.forget_before(now - MAX_CLOCK_SKEW);
         while let Some((id, due)) = self.timers.pop_due(now) {
             self.mailbox.push_urgent(Input::Timer { id, due });
         }
@@ -491,9 +497,8 @@ impl Agent {
 
     /// Forgets streams nobody can speak on any more; call it before a snapshot of a quiet agent.
     pub fn forget_old_streams(&mut self, now: Millis) {
-        if self.mailbox.len() == 0 {
-            self.inbound.forget_before(now - MAX_CLOCK_SKEW);
-        }
+        self.inbound.forget_before(now - MAX_CLOCK_SKEW);
+        self.outbox.forget_idle(0);
     }
 
     /// Undoes a batch that faulted. What to do next is the answer; dead letters are in `out`.

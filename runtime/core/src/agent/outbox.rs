@@ -14,6 +14,10 @@ const LAST_RETRY: Millis = Millis(2_000);
 /// How long a sent message may go without a verdict before it is sent again.
 pub(crate) const UNANSWERED: Millis = Millis(1_000);
 
+/// Streams kept though all their messages have verdicts, so that the next message
+/// to a receiver need not begin one.
+const IDLE_STREAMS: usize = 1_024;
+
 /// Messages of a stream that are sent again where nothing is heard of it.
 const UNHEARD_WINDOW: u64 = 64;
 
@@ -47,13 +51,24 @@ pub(crate) struct OutStream {
     /// When the oldest is sent again if nothing is heard.
     resend_at: Millis,
     tries: u32,
+    /// Whether it stands in the list of those that may be idle.
+    is_listed: bool,
 }
 
 /// All streams that leave one agent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
     index: HashMap<(AgentId, Lane), u32>,
-    streams: Vec<OutStream>,
+    streams: Vec<Option<OutStream>>,
+    /// Places in `streams` that hold none.
+    free: Vec<u32>,
+    /// Streams that may have run dry, the longest ago first, each once.
+    idle: VecDeque<u32>,
+    /// Streams with messages.
+    busy: usize,
+    /// No stream that was forgotten came past this number: one that begins anew
+    /// begins here, so that no receiver takes it for the old one's messages.
+    floor: u64,
     messages: u64,
     bytes: u64,
 }
@@ -70,17 +85,83 @@ impl Outbox {
     }
 
     pub(crate) fn stream_count(&self) -> usize {
-        self.streams.len()
+        self.index.len()
+    }
+
+    /// Streams with messages without a verdict.
+    pub(crate) fn busy(&self) -> usize {
+        self.busy
+    }
+
+    /// Whether there is a message without a verdict to that receiver.
+    pub(crate) fn is_busy(&self, to: &str, lane: Lane) -> bool {
+        let at = self.index.get(&KeyRef { to, lane });
+        let stream = at.and_then(|at| self.streams.get(*at as usize)?.as_ref());
+        stream.is_some_and(|stream| !stream.kept.is_empty())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &OutStream> {
-        self.streams.iter()
+        self.streams.iter().flatten()
+    }
+
+    /// The number that streams which begin now begin with.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Puts [`Outbox::floor`] back as a snapshot has it.
+    pub(crate) fn restore_floor(&mut self, floor: u64) {
+        self.floor = floor;
+    }
+
+    /// Forgets streams whose messages all have verdicts, the longest idle first,
+    /// until `keep` are left. Takes no longer than it took to add them.
+    pub(crate) fn forget_idle(&mut self, keep: usize) {
+        while self.idle.len() > keep
+            && let Some(at) = self.idle.pop_front()
+        {
+            let Some(place) = self.streams.get_mut(at as usize) else {
+                continue;
+            };
+            if let Some(stream) = place {
+                stream.is_listed = false;
+                if !stream.kept.is_empty() {
+                    continue;
+                }
+            }
+            if let Some(OutStream { to, lane, next, .. }) = place.take() {
+                self.floor = self.floor.max(next);
+                self.index.remove(&(to, lane));
+                self.free.push(at);
+            }
+        }
+    }
+
+    /// The last message of a stream has its verdict.
+    fn ran_dry(&mut self, at: u32) {
+        self.busy -= 1;
+        self.list_idle(at);
+        self.forget_idle(IDLE_STREAMS);
+    }
+
+    fn list_idle(&mut self, at: u32) {
+        if let Some(stream) = self.get_mut(at)
+            && !stream.is_listed
+        {
+            stream.is_listed = true;
+            self.idle.push_back(at);
+        }
+    }
+
+    fn get_mut(&mut self, at: u32) -> Option<&mut OutStream> {
+        self.streams.get_mut(at as usize)?.as_mut()
     }
 
     /// The id of a receiver this agent has spoken to before, so that it need not be made again.
     pub(crate) fn known(&self, to: &str, lane: Lane) -> Option<&AgentId> {
         let at = *self.index.get(&KeyRef { to, lane })?;
-        self.streams.get(at as usize).map(|stream| &stream.to)
+        let stream = self.streams.get(at as usize)?.as_ref()?;
+        Some(&stream.to)
     }
 
     /// Puts a stream back as a snapshot has it; all of it is sent again.
@@ -88,7 +169,12 @@ impl Outbox {
         let at = self.stream(&to, lane);
         self.messages += kept.len() as u64;
         self.bytes += kept.iter().map(Kept::size).sum::<u64>();
-        if let Some(stream) = self.streams.get_mut(at as usize) {
+        if kept.is_empty() {
+            self.list_idle(at);
+        } else {
+            self.busy += 1;
+        }
+        if let Some(stream) = self.get_mut(at) {
             stream.next = next;
             stream.unsent = next;
             stream.kept = kept;
@@ -107,7 +193,7 @@ impl Outbox {
         give_up: Millis,
     ) -> Option<Arc<Envelope>> {
         let at = self.stream(to, lane);
-        let stream = self.streams.get_mut(at as usize)?;
+        let stream = self.streams.get_mut(at as usize)?.as_mut()?;
         let number = stream.next;
         stream.next += 1;
         let base = stream.base().unwrap_or(number);
@@ -124,6 +210,7 @@ impl Outbox {
         });
         if stream.kept.is_empty() {
             stream.resend_at = now + UNANSWERED;
+            self.busy += 1;
         }
         self.messages += 1;
         self.bytes += envelope.size() as u64;
@@ -162,7 +249,7 @@ impl Outbox {
         send: &mut Vec<Arc<Envelope>>,
     ) -> Option<Arc<Envelope>> {
         let index = self.at(to, lane)?;
-        let stream = self.streams.get_mut(index as usize)?;
+        let stream = self.get_mut(index)?;
         let at = usize::try_from(wanted.checked_sub(stream.base()?)?).ok()?;
         let kept = stream.kept.get_mut(at).filter(|kept| !kept.closed)?;
         kept.closed = true;
@@ -179,7 +266,8 @@ impl Outbox {
         send: &mut Vec<Arc<Envelope>>,
         has_verdict: impl Fn(&Kept) -> bool,
     ) {
-        let Some(stream) = self.streams.get_mut(at as usize) else {
+        let place = self.streams.get_mut(at as usize);
+        let Some(stream) = place.and_then(Option::as_mut) else {
             return;
         };
         let before = self.messages;
@@ -192,6 +280,9 @@ impl Outbox {
         }
         if self.messages < before {
             stream.went_on(now, send);
+            if stream.kept.is_empty() {
+                self.ran_dry(at);
+            }
         }
     }
 
@@ -205,7 +296,7 @@ impl Outbox {
         now: Millis,
     ) -> Option<Millis> {
         let at = self.at(to, lane)?;
-        let stream = self.streams.get_mut(at as usize)?;
+        let stream = self.get_mut(at)?;
         let base = stream.base()?;
         let expected = expected.max(base);
         if expected >= stream.unsent && stream.retry_at.is_none() {
@@ -224,15 +315,14 @@ impl Outbox {
 
     /// Lets everything be sent again at once, as when a connection came back.
     pub(crate) fn retry_now(&mut self) {
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut().flatten() {
             stream.begin_again();
         }
     }
 
     /// When [`Outbox::tick`] has something to do, at the earliest.
     pub(crate) fn next_wake(&self) -> Millis {
-        self.streams
-            .iter()
+        self.iter()
             .filter_map(|stream| {
                 let next = stream.retry_at.unwrap_or(stream.resend_at);
                 Some(next.min(stream.kept.front()?.give_up()))
@@ -251,7 +341,9 @@ impl Outbox {
         if self.messages == 0 {
             return;
         }
-        for stream in &mut self.streams {
+        let mut dry = Vec::new();
+        for (at, place) in (0u32..).zip(&mut self.streams) {
+            let Some(stream) = place else { continue };
             let before = self.messages;
             while let Some(kept) = stream
                 .kept
@@ -265,8 +357,12 @@ impl Outbox {
             }
             if self.messages < before && stream.kept.is_empty() {
                 stream.drained();
+                dry.push(at);
             }
             stream.tick(now, resend);
+        }
+        for at in dry {
+            self.ran_dry(at);
         }
     }
 
@@ -283,19 +379,26 @@ impl Outbox {
         if let Some(at) = self.index.get(&key) {
             return *at;
         }
-        let at = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
-        self.index.insert((to.clone(), lane), at);
-        self.streams.push(OutStream {
-            to: to.clone(),
-            lane,
-            next: 1,
-            kept: VecDeque::new(),
-            unsent: 1,
-            window: u64::MAX,
-            retry_at: None,
-            resend_at: Millis(0),
-            tries: 0,
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.streams.push(None);
+            u32::try_from(self.streams.len() - 1).unwrap_or(u32::MAX)
         });
+        self.index.insert((to.clone(), lane), at);
+        let next = self.floor.max(1);
+        if let Some(place) = self.streams.get_mut(at as usize) {
+            *place = Some(OutStream {
+                to: to.clone(),
+                lane,
+                next,
+                kept: VecDeque::new(),
+                unsent: next,
+                window: u64::MAX,
+                retry_at: None,
+                resend_at: Millis(0),
+                tries: 0,
+                is_listed: false,
+            });
+        }
         at
     }
 }

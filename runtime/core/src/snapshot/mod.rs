@@ -68,6 +68,7 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
     w.number(agent.turn);
     w.number(agent.now.0);
     w.number(u64::from(agent.pending));
+    w.number(agent.inbound.forgotten().0);
     w.number(agent.inbound.len() as u64);
     for stream in agent.inbound.iter() {
         w.sender(&stream.sender);
@@ -75,6 +76,7 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
         w.number(stream.watermark);
         w.number(stream.last_give_up.0);
     }
+    w.number(agent.outbox.floor());
     w.number(agent.outbox.stream_count() as u64);
     for stream in agent.outbox.iter() {
         w.text(stream.to.as_str());
@@ -217,6 +219,8 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
 }
 
 fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {
+    let forgotten = Millis(r.number("give-up")?);
+    agent.inbound.restore_forgotten(forgotten);
     for _ in 0..r.count(4, "streams")? {
         let sender = r.sender()?;
         let lane = r.lane()?;
@@ -224,6 +228,8 @@ fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
         let last_give_up = Millis(r.number("give-up")?);
         agent.inbound.restore(sender, lane, watermark, last_give_up);
     }
+    let floor = r.number("floor")?;
+    agent.outbox.restore_floor(floor);
     for _ in 0..r.count(4, "outbox")? {
         let to = r.agent()?;
         let lane = r.lane()?;
