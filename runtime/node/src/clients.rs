@@ -1,24 +1,28 @@
 //! Outside clients waiting at this node: for answers, and for verdicts.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use phoenix_core::control::{ControlError, Done, Response, Verdict};
 use phoenix_core::{
     Acknowledgement, AgentId, ClientId, Millis, NodeId, Notice, Reply, Sender, SkipReason, agent,
 };
 
-/// Calls and sends that may wait at once.
+/// Calls and messages of sends that may wait at once.
 const MAX_WAITING: usize = 100_000;
+/// Deadlines of what has ended that may be kept, beside as many as still count.
+const SLACK: usize = 1_024;
 
 /// What an answer ends.
 enum Waiting {
     /// A call.
-    Call { deadline: Millis, done: Done },
+    Call { done: Done },
     /// A spawn.
-    Spawn { deadline: Millis, done: Done },
+    Spawn { done: Done },
     /// One message of a send, whose verdict is whether it was answered at all.
     Message { send: u64, at: usize },
 }
@@ -27,7 +31,6 @@ enum Waiting {
 struct Send {
     verdicts: Vec<Option<Verdict>>,
     left: usize,
-    deadline: Millis,
     done: Done,
 }
 
@@ -38,8 +41,12 @@ type Sequenced = (u64, u64, usize);
 struct Inner {
     asks: HashMap<u64, Waiting>,
     sends: HashMap<u64, Send>,
+    /// Messages of the sends.
+    messages: usize,
     /// Sequenced messages without a verdict, by client and agent.
-    sequenced: HashMap<(ClientId, AgentId), Vec<Sequenced>>,
+    sequenced: HashMap<(ClientId, AgentId), BTreeSet<Sequenced>>,
+    /// When calls, spawns and sends are over, by their numbers.
+    deadlines: BinaryHeap<Reverse<(Millis, u64)>>,
     /// Nobody may wait any more: the node stops.
     closed: bool,
 }
@@ -67,17 +74,17 @@ impl Clients {
 
     /// Lets a call wait; the number is what its ask goes out under.
     pub(crate) fn call(&self, deadline: Millis, done: Done) -> Result<u64, (MayNotWait, Done)> {
-        self.wait(Waiting::Call { deadline, done })
+        self.wait(deadline, Waiting::Call { done })
     }
 
     /// Lets a spawn wait.
     pub(crate) fn spawn(&self, deadline: Millis, done: Done) -> Result<u64, (MayNotWait, Done)> {
-        self.wait(Waiting::Spawn { deadline, done })
+        self.wait(deadline, Waiting::Spawn { done })
     }
 
-    fn wait(&self, waiting: Waiting) -> Result<u64, (MayNotWait, Done)> {
+    fn wait(&self, deadline: Millis, waiting: Waiting) -> Result<u64, (MayNotWait, Done)> {
         let mut inner = self.inner.lock();
-        if let Some(why) = inner.closed_to_more() {
+        if let Some(why) = inner.closed_to(1) {
             drop(inner);
             return match waiting {
                 Waiting::Call { done, .. } | Waiting::Spawn { done, .. } => Err((why, done)),
@@ -86,6 +93,7 @@ impl Clients {
         }
         let id = self.number();
         inner.asks.insert(id, waiting);
+        inner.note_deadline(deadline, id);
         Ok(id)
     }
 
@@ -97,18 +105,19 @@ impl Clients {
         done: Done,
     ) -> Result<u64, (MayNotWait, Done)> {
         let mut inner = self.inner.lock();
-        if inner.closed {
+        if let Some(why) = inner.closed_to(count) {
             drop(inner);
-            return Err((MayNotWait::Stopping, done));
+            return Err((why, done));
         }
         let id = self.number();
         let send = Send {
             verdicts: vec![None; count],
             left: count,
-            deadline,
             done,
         };
+        inner.messages += count;
         inner.sends.insert(id, send);
+        inner.note_deadline(deadline, id);
         Ok(id)
     }
 
@@ -126,7 +135,7 @@ impl Clients {
             .sequenced
             .entry((client.clone(), agent.clone()))
             .or_default()
-            .push((sequence, send, at));
+            .insert((sequence, send, at));
     }
 
     /// Lets an unsequenced message of a send wait; the number is what its ask goes out under.
@@ -179,15 +188,18 @@ impl Clients {
         let Some(waiting) = inner.sequenced.get_mut(&key) else {
             return;
         };
-        let (ended, kept): (Vec<_>, Vec<_>) =
-            waiting
-                .drain(..)
-                .partition(|(number, ..)| match &acknowledgement.notice {
-                    Notice::Applied { through } => number <= through,
-                    Notice::Skipped { number: n, .. } => number == n,
-                    Notice::Refused { expected, .. } => number >= expected,
-                });
-        *waiting = kept;
+        let ended = match &acknowledgement.notice {
+            Notice::Applied { through } => {
+                let later = waiting.split_off(&(through.saturating_add(1), 0, 0));
+                std::mem::replace(waiting, later)
+            }
+            Notice::Skipped { number, .. } => {
+                let mut from = waiting.split_off(&(*number, 0, 0));
+                waiting.append(&mut from.split_off(&(number.saturating_add(1), 0, 0)));
+                from
+            }
+            Notice::Refused { expected, .. } => waiting.split_off(&(*expected, 0, 0)),
+        };
         if waiting.is_empty() {
             inner.sequenced.remove(&key);
         }
@@ -203,28 +215,18 @@ impl Clients {
     /// Ends what has waited past its deadline.
     pub(crate) fn expire(&self, now: Millis) {
         let mut inner = self.inner.lock();
-        let over: Vec<u64> = inner
-            .asks
-            .iter()
-            .filter(|(_, waiting)| match waiting {
-                Waiting::Call { deadline, .. } | Waiting::Spawn { deadline, .. } => {
-                    *deadline <= now
-                }
-                Waiting::Message { .. } => false,
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        let calls: Vec<Waiting> = over.iter().filter_map(|id| inner.asks.remove(id)).collect();
-        let over: Vec<u64> = inner
-            .sends
-            .iter()
-            .filter(|(_, send)| send.deadline <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        let sends: Vec<Send> = over
-            .iter()
-            .filter_map(|id| inner.sends.remove(id))
-            .collect();
+        let (mut calls, mut sends) = (Vec::new(), Vec::new());
+        let mut over = HashSet::new();
+        while let Some(Reverse((deadline, id))) = inner.deadlines.peek().copied()
+            && deadline <= now
+        {
+            inner.deadlines.pop();
+            calls.extend(inner.asks.remove(&id));
+            if let Some(send) = inner.end_send(id) {
+                sends.push(send);
+                over.insert(id);
+            }
+        }
         if !over.is_empty() {
             inner.sequenced.retain(|_, waiting| {
                 waiting.retain(|(_, send, _)| !over.contains(send));
@@ -271,12 +273,30 @@ impl Clients {
 }
 
 impl Inner {
-    fn closed_to_more(&self) -> Option<MayNotWait> {
+    /// Why so many more may not wait, if they may not.
+    fn closed_to(&self, more: usize) -> Option<MayNotWait> {
         if self.closed {
             Some(MayNotWait::Stopping)
         } else {
-            (self.asks.len() >= MAX_WAITING).then_some(MayNotWait::Crowded)
+            // What a send waits for as an ask counts twice, which does no harm.
+            let waiting = self.asks.len() + self.messages;
+            (waiting.saturating_add(more) > MAX_WAITING).then_some(MayNotWait::Crowded)
         }
+    }
+
+    fn note_deadline(&mut self, deadline: Millis, id: u64) {
+        if self.deadlines.len() > 2 * (self.asks.len() + self.sends.len()) + SLACK {
+            let (asks, sends) = (&self.asks, &self.sends);
+            self.deadlines
+                .retain(|Reverse((_, id))| asks.contains_key(id) || sends.contains_key(id));
+        }
+        self.deadlines.push(Reverse((deadline, id)));
+    }
+
+    fn end_send(&mut self, id: u64) -> Option<Send> {
+        let send = self.sends.remove(&id)?;
+        self.messages -= send.verdicts.len();
+        Some(send)
     }
 
     /// Notes one verdict; gives the send back if it was the last.
@@ -288,7 +308,7 @@ impl Inner {
             open.left -= 1;
         }
         if open.left == 0 {
-            self.sends.remove(&send)
+            self.end_send(send)
         } else {
             None
         }
@@ -369,6 +389,91 @@ mod tests {
         ));
         let unknown = vec![Verdict::Unknown, Verdict::Unknown];
         assert_eq!(sent.try_recv().unwrap(), Ok(Response::Sent(unknown)));
+    }
+
+    #[test]
+    fn verdicts_end_the_messages_they_are_of() {
+        let (clients, client) = (Clients::default(), ClientId::new("c").unwrap());
+        let agent = AgentId::new("counter/a").unwrap();
+        let (done, sent) = waiting();
+        let Ok(send) = clients.send(5, Millis::NEVER, done) else {
+            panic!("there is room");
+        };
+        for (at, number) in (11..16).enumerate() {
+            clients.expect(&client, &agent, number, send, at);
+        }
+        let say = |notice| {
+            clients.acknowledged(&Acknowledgement {
+                stream: phoenix_core::StreamKey {
+                    sender: Sender::Client(client.clone(), NodeId(1)),
+                    receiver: agent.clone(),
+                    lane: phoenix_core::Lane::Normal,
+                },
+                notice,
+            });
+        };
+        let expired = SkipReason::Expired;
+        say(Notice::Applied { through: 11 });
+        say(Notice::Skipped {
+            number: 13,
+            reason: expired.clone(),
+        });
+        say(Notice::Refused {
+            expected: 15,
+            refusal: phoenix_core::Refusal::Busy,
+        });
+        say(Notice::Applied { through: 13 });
+        assert!(sent.try_recv().is_err(), "14 has no verdict yet");
+        say(Notice::Applied { through: 14 });
+        let Ok(Response::Sent(verdicts)) = sent.try_recv().unwrap() else {
+            panic!("a send ends with verdicts");
+        };
+        assert!(
+            matches!(
+                verdicts.as_slice(),
+                [
+                    Verdict::Applied,
+                    Verdict::Applied,
+                    Verdict::Dead { .. },
+                    Verdict::Applied,
+                    Verdict::Refused {
+                        expected: Some(15),
+                        ..
+                    },
+                ]
+            ),
+            "{verdicts:?}"
+        );
+        let inner = clients.inner.lock();
+        assert!(inner.sequenced.is_empty() && inner.messages == 0);
+    }
+
+    #[test]
+    fn what_is_over_is_unknown_and_the_rest_waits_on() {
+        let clients = Clients::default();
+        let (early, late) = (waiting(), waiting());
+        assert!(clients.call(Millis(10), early.0).is_ok());
+        assert!(clients.call(Millis(20), late.0).is_ok());
+        let (send, sent) = waiting();
+        assert!(clients.send(1, Millis(10), send).is_ok());
+        clients.expire(Millis(10));
+        let timeout = Ok(Response::Called(Reply::Timeout));
+        assert_eq!(early.1.try_recv().unwrap(), timeout);
+        assert_eq!(
+            sent.try_recv().unwrap(),
+            Ok(Response::Sent(vec![Verdict::Unknown]))
+        );
+        assert!(late.1.try_recv().is_err());
+        clients.expire(Millis(20));
+        assert_eq!(late.1.try_recv().unwrap(), timeout);
+    }
+
+    #[test]
+    fn messages_of_sends_are_bounded_too() {
+        let clients = Clients::default();
+        let too_many = clients.send(MAX_WAITING + 1, Millis::NEVER, waiting().0);
+        let why = too_many.err().map(|(why, _)| why);
+        assert_eq!(why, Some(MayNotWait::Crowded));
     }
 
     #[test]
