@@ -995,3 +995,53 @@ fn streams_that_are_over_make_room() {
     };
     assert_eq!(out.acknowledge.remove(0).notice, forgotten);
 }
+
+/// A verdict that comes while the agent is on its way is sent after it.
+#[test]
+fn a_bounce_at_a_frozen_agent_goes_after_it() {
+    let mut runner = waiting_with_timer(Beside(None));
+    runner.offer(message("test/a", 2, b"before"));
+    runner.agent.mark_shipped();
+    let mut source = std::mem::replace(&mut runner.agent, {
+        let id = AgentId::new("test/a").unwrap();
+        Agent::new(id, Incarnation::default(), Payload::default())
+    });
+    let mut bytes = Vec::new();
+    snapshot::encode(&source, &Digest::of(b"c"), b"", &mut bytes);
+    runner.agent = snapshot::decode(&Bytes::from(bytes)).unwrap().agent;
+    let mut out = Actions::default();
+    let bounced = Notice::Skipped {
+        number: 1,
+        reason: SkipReason::Dead(DeadReason::NoSuchKind),
+    };
+    let to = AgentId::new("test/other").unwrap();
+    source.acknowledged(&to, Lane::Normal, &bounced, Millis(2), &mut out);
+    let late = source.take_unshipped();
+    assert_eq!(late.len(), 1);
+    runner.offer(late[0].clone());
+    let mut replies = Vec::new();
+    drop(runner.run(2, &mut |_, input, writer| {
+        if let Input::Reply { ask, reply } = input {
+            replies.push((ask, matches!(reply, Reply::Bounced("no-such-kind"))));
+        }
+        ok(writer);
+    }));
+    assert_eq!(replies, [(7, true)]);
+    // A copy that is dropped sends nothing on that its source has too.
+    runner.offer(message("test/a", 3, b"late"));
+    runner.through_snapshot();
+    runner.offer(message("test/a", 4, b"later"));
+    assert_eq!(runner.agent.take_unshipped().len(), 1);
+}
+
+#[test]
+fn an_agent_that_stopped_stays_stopped_where_it_goes() {
+    let (mut from, _) = sent(1);
+    from.agent.stop("enough");
+    from.through_snapshot();
+    assert_eq!(from.agent.stopped().map(|why| &**why), Some("enough"));
+    assert_eq!(from.agent.unacknowledged(), 1);
+    let mut out = Actions::default();
+    from.agent.tick(Millis(1_000_000), &mut out);
+    assert_eq!(from.agent.unacknowledged(), 0, "given up, so it may end");
+}

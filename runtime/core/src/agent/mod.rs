@@ -559,15 +559,23 @@ impl Agent {
         self.mailbox.mark_shipped();
     }
 
-    /// What came after [`Agent::mark_shipped`], or all of it, to be sent after the agent.
+    /// What came since the last snapshot that moved it, either way, to be sent
+    /// after the agent.
     pub fn take_unshipped(&mut self) -> Vec<Arc<Envelope>> {
-        self.mailbox
-            .take_unshipped()
-            .filter_map(|input| match input {
-                Input::Envelope(envelope, _) => Some(envelope),
-                _ => None,
-            })
-            .collect()
+        let (id, asker) = (self.id.clone(), self.incarnation);
+        let late = self.mailbox.take_unshipped();
+        late.filter_map(|input| match input {
+            Input::Envelope(envelope, _) => Some(envelope),
+            // The end of an ask that is open where the agent went.
+            Input::Ended { ask, reply } => Some(Arc::new(Envelope {
+                from: Sender::System,
+                to: id.clone(),
+                sequence: None,
+                body: Body::Reply { ask, asker, reply },
+            })),
+            Input::Init { .. } | Input::Abandoned { .. } | Input::Timer { .. } => None,
+        })
+        .collect()
     }
 
     /// A batch was not run: its inputs go back as they were.

@@ -2,7 +2,7 @@
 //!
 //! A snapshot is the same bytes asleep in memory and on its way between nodes.
 //! In this order: version, flags, component digest, agent id, incarnation,
-//! seed, turn, `now`, pending handlers, streams that arrive, streams that leave
+//! seed, turn, `now`, pending handlers, why it stopped, streams that arrive, streams that leave
 //! with what has no verdict, open asks, open requests, timers, the mailbox (of
 //! a moving agent), the memory image, and BLAKE3 over all of it.
 //!
@@ -68,6 +68,10 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
     w.number(agent.turn);
     w.number(agent.now.0);
     w.number(u64::from(agent.pending));
+    w.u8(u8::from(agent.stopped.is_some()));
+    if let Some(why) = &agent.stopped {
+        w.text(why);
+    }
     w.number(agent.inbound.forgotten().0);
     w.number(agent.inbound.len() as u64);
     for stream in agent.inbound.iter() {
@@ -204,9 +208,14 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
     agent.now = Nanos(r.number("now")?);
     agent.pending =
         u16::try_from(r.number("pending")?).map_err(|_| SnapshotError::Invalid("pending"))?;
+    if r.flag("stop")? {
+        agent.stopped = Some(r.text("stop")?.into());
+    }
     decode_streams(&mut agent, &mut r)?;
     decode_tables(&mut agent, &mut r)?;
     decode_mailbox(&mut agent, &mut r)?;
+    // Whoever made the snapshot still has what came with it.
+    agent.mark_shipped();
     let image = r.bytes("image")?;
     if !r.is_empty() {
         return Err(SnapshotError::Trailing(end - r.at(end)));

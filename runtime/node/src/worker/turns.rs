@@ -329,7 +329,7 @@ impl Worker {
         if awake.agent.begun() && awake.agent.unacknowledged() > 0 {
             return;
         }
-        if awake.running {
+        if awake.running || awake.frozen {
             return;
         }
         let reason = if awake.agent.begun() {
