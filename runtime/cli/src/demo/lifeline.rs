@@ -54,7 +54,7 @@ mod tests {
         struct Interrupted(u32);
         impl Read for Interrupted {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                self.0 = self.0.checked_sub(1).unwrap_or_default();
+                self.0 = self.0.saturating_sub(1);
                 match self.0 {
                     0 => Ok(0),
                     _ => Err(io::ErrorKind::Interrupted.into()),
