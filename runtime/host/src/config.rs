@@ -73,7 +73,7 @@ impl Default for AdmissionLimits {
         Self {
             component_bytes: 64 << 20,
             compile_ms: 60_000,
-            compile_memory_bytes: 4 << 30,
+            compile_memory_bytes: 2 << 30,
             compilers: 2,
             compiler: None,
         }

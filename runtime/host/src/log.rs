@@ -130,9 +130,9 @@ impl GuestLog {
     }
 }
 
-/// `text` with control characters, and those that turn the direction of text
-/// around, made visible, so that no terminal obeys them. The one place that
-/// does this to what comes from guests.
+/// `text` with control characters, and those that nobody sees or that turn the
+/// direction of text around, made visible, so that no terminal obeys them and no
+/// line looks like another. Whatever guests say goes through here into logs.
 pub fn escape(text: &str) -> String {
     if !text.chars().any(is_hidden) {
         return text.to_owned();
@@ -148,10 +148,17 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Control characters, and those that turn the direction of text around.
 fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\t')
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}'
+            // Zero width, directional marks, line and paragraph ends, embeddings.
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            // Invisible operators, isolates, deprecated format characters.
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            // Tags.
+            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -186,6 +193,14 @@ mod tests {
         let mut log = log(1_000);
         log.print(Stream::Out, "\x1b[2Jred\u{202e}\n".as_bytes());
         assert_eq!(texts(&mut log).0, ["\\u{1b}[2Jred\\u{202e}"]);
+    }
+
+    #[test]
+    fn what_nobody_sees_is_made_visible_and_the_rest_is_left() {
+        assert_eq!(escape("\tgrüße, 你好 🙂"), "\tgrüße, 你好 🙂");
+        let hidden = "a\nb\u{9b}c\u{200b}d\u{202e}e\u{2066}f\u{feff}g\u{e0041}h\u{2028}";
+        let seen = "a\\nb\\u{9b}c\\u{200b}d\\u{202e}e\\u{2066}f\\u{feff}g\\u{e0041}h\\u{2028}";
+        assert_eq!(escape(hidden), seen);
     }
 
     #[test]

@@ -107,9 +107,9 @@ impl Shared {
             transport: RwLock::new(None),
             directory,
             peers: RwLock::default(),
-            clients: Clients::default(),
+            clients: Clients::new(boot),
             fetches: Fetches::default(),
-            controls: Controls::default(),
+            controls: Controls::new(boot),
             kind_store,
             address: RwLock::default(),
             tokens: RwLock::new(None),
@@ -341,7 +341,7 @@ impl Shared {
             at: clock::now_ms(),
             level,
             agent: agent.cloned(),
-            text: escape(text).into(),
+            text: phoenix_host::escape(text).into(),
         };
         self.logs.lock().push(line);
     }
@@ -374,19 +374,4 @@ impl Shared {
             attempts,
         });
     }
-}
-
-/// `text` without control characters, so that no agent writes to an operator's terminal.
-fn escape(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control();
-            let plain = (!escaped).then_some(c);
-            let escaped = escaped.then(|| c.escape_default());
-            plain.into_iter().chain(escaped.into_iter().flatten())
-        })
-        .collect()
 }
