@@ -10,6 +10,12 @@
     reason = "only tests call this crate, and a test fails by panicking"
 )]
 
+mod ledger;
+mod progress;
+mod restless;
+pub mod steps;
+pub mod storm;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -26,6 +32,10 @@ use phoenix_node::{Network, Node, NodeConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use ledger::Ledger;
+pub use progress::{Progress, StopOnPanic};
+pub use restless::{Random, Report, Restless};
+
 /// How long anything may take before a test gives it up as hung.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,7 +44,7 @@ pub struct Cluster {
     network: Arc<MemoryNetwork>,
     dir: tempfile::TempDir,
     nodes: Vec<Option<Node>>,
-    tune: fn(&mut NodeConfig),
+    tune: Box<dyn Fn(&mut NodeConfig)>,
 }
 
 impl Cluster {
@@ -44,14 +54,14 @@ impl Cluster {
     }
 
     /// The same with their configuration changed.
-    pub fn tuned(count: usize, seed: u64, tune: fn(&mut NodeConfig)) -> Self {
+    pub fn tuned(count: usize, seed: u64, tune: impl Fn(&mut NodeConfig) + 'static) -> Self {
         let network = Arc::new(MemoryNetwork::threaded(seed, MemoryLimits::default()));
         let dir = tempfile::tempdir().unwrap();
         let mut cluster = Self {
             network,
             dir,
             nodes: (0..count).map(|_| None).collect(),
-            tune,
+            tune: Box::new(tune),
         };
         for node in 1..=count {
             cluster.start(node);
@@ -62,7 +72,7 @@ impl Cluster {
 
     /// Starts a node that is not running.
     pub fn start(&mut self, node: usize) {
-        let id = NodeId(u32::try_from(node).unwrap());
+        let id = node_id(node);
         let mut config = NodeConfig::alone(self.data_dir(node));
         config.workers = Some(2);
         config.max_resident = Some(500);
@@ -75,7 +85,7 @@ impl Cluster {
                     && a != b
                     && self.nodes[b].is_some()
                 {
-                    running.learn(NodeId(u32::try_from(b + 1).unwrap()), "memory");
+                    running.learn(node_id(b + 1), "memory");
                 }
             }
         }
@@ -103,13 +113,21 @@ impl Cluster {
 
     /// A node is gone at once, as when its process is killed.
     pub fn kill(&mut self, node: usize) {
-        self.network.kill(NodeId(u32::try_from(node).unwrap()));
+        self.network.kill(node_id(node));
         drop(self.nodes[node - 1].take());
     }
 
     /// A running node.
     pub fn node(&self, node: usize) -> &Node {
         self.nodes[node - 1].as_ref().expect("the node is running")
+    }
+
+    /// The nodes that hold a copy of the agent that is or may become the agent.
+    pub fn places(&self, agent: &str) -> Vec<usize> {
+        (1..=self.nodes.len())
+            .filter(|node| self.nodes[node - 1].is_some())
+            .filter(|node| self.client(*node).here(*node).iter().any(|id| id == agent))
+            .collect()
     }
 
     /// A client of that node.
@@ -133,6 +151,11 @@ impl Cluster {
             })
         });
     }
+}
+
+/// A node's number as the cluster has it.
+pub fn node_id(node: usize) -> NodeId {
+    NodeId(u32::try_from(node).unwrap())
 }
 
 /// Waits for something, and fails the test if it never comes.
@@ -270,7 +293,7 @@ impl Client {
     pub fn migrate(&self, agent: &str, to: usize) -> Result<u64, ControlError> {
         let request = Request::Migrate {
             agent: AgentId::new(agent).unwrap(),
-            to: NodeId(u32::try_from(to).unwrap()),
+            to: node_id(to),
         };
         match self.request(request)? {
             Response::Migrated { pause_us, .. } => Ok(pause_us),
@@ -292,6 +315,33 @@ impl Client {
         let agent = AgentId::new(agent).unwrap();
         match self.request(Request::Inspect { agent })? {
             Response::Agent(detail) => Ok(*detail),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Brings an agent to life on that node.
+    pub fn spawn(&self, agent: &str, node: usize) {
+        let request = Request::Spawn {
+            agent: AgentId::new(agent).unwrap(),
+            config: Payload::default(),
+            on: Some(node_id(node)),
+        };
+        match self.request(request).unwrap() {
+            Response::Spawned { node: on } => assert_eq!(on, node_id(node), "{agent}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The agents that live on this client's node, of which this is the number.
+    fn here(&self, node: usize) -> Vec<String> {
+        let request = Request::Agents {
+            kind: None,
+            node: Some(node_id(node)),
+            after: None,
+            limit: 100_000,
+        };
+        match self.request(request).unwrap() {
+            Response::Agents(agents) => agents.iter().map(|a| a.agent.to_string()).collect(),
             other => panic!("{other:?}"),
         }
     }

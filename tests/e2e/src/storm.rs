@@ -1,0 +1,445 @@
+//! Messages that flow while their receivers move and sleep and nodes are killed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use parking_lot::Mutex;
+use phoenix_core::control::Response;
+use phoenix_core::{KindPolicy, Millis, NodeId, PeerMessage, Reply};
+
+use crate::steps::{Step, Steps};
+use crate::{Client, Cluster, Ledger, Progress, Random, Report, Restless, StopOnPanic, eventually};
+use crate::{node_id, read};
+
+/// Agents that send, on the first node.
+const SENDERS: u64 = 8;
+/// Agents that hear, on the others.
+const RECEIVERS: usize = 64;
+/// Messages a sender's turn sends to each receiver.
+const A_TURN: u64 = 2;
+/// Agents that answer those who wait, and move as well.
+const GATES: usize = 4;
+
+/// Which node of a migration is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// The one the agent leaves.
+    Source,
+    /// The one it goes to.
+    Target,
+}
+
+/// What is to happen.
+#[derive(Clone, Copy, Debug)]
+pub struct Storm {
+    /// Decides who moves when, and where nodes are killed.
+    pub seed: u64,
+    /// Messages, at least.
+    pub messages: u64,
+    /// Moves, at least.
+    pub moves: u64,
+    /// Hibernations, at least.
+    pub sleeps: u64,
+    /// Whom to kill, and how often.
+    pub kills: Option<(Victim, u64)>,
+    /// Whether half of the receivers wait for a reply all the time.
+    pub waiting: bool,
+}
+
+/// Lets it happen, and checks everything that must hold.
+pub fn run(storm: Storm) {
+    println!("{storm:?}");
+    let ledger = Arc::new(Ledger::default());
+    let mut cluster = cluster(&storm, &ledger);
+    let client = cluster.client(1);
+    let receivers: Vec<String> = (0..RECEIVERS).map(|n| format!("sequence/to-{n}")).collect();
+    let senders: Vec<String> = (0..SENDERS).map(|n| format!("sequence/from-{n}")).collect();
+    let gates: Vec<String> = (0..GATES).map(|n| format!("relay/gate-{n}")).collect();
+    for sender in &senders {
+        client.spawn(sender, 1);
+    }
+    for (n, agent) in receivers.iter().chain(&gates).enumerate() {
+        client.spawn(agent, 2 + n % 2);
+    }
+    let saboteur = Saboteur::new(&cluster, &storm, ledger.clone());
+    let mut moved = receivers.clone();
+    if storm.waiting {
+        moved.extend(gates.iter().cloned());
+    }
+    let weather = Weather {
+        each: storm.messages.div_ceil(SENDERS * RECEIVERS as u64 * A_TURN) * A_TURN,
+        storm,
+        restless: Restless::new(moved, &[2, 3]),
+        receivers,
+        senders,
+        gates,
+        sent: AtomicU64::new(0),
+        slept: AtomicU64::new(0),
+        rounds: Mutex::new(vec![0; RECEIVERS]),
+    };
+    weather.rage(&mut cluster, &saboteur);
+    weather.check(&cluster, &ledger);
+}
+
+fn cluster(storm: &Storm, ledger: &Arc<Ledger>) -> Cluster {
+    let witness = ledger.clone();
+    let cluster = Cluster::tuned(3, storm.seed, move |config| {
+        config.witness = Some(witness.clone());
+    });
+    let policy = KindPolicy {
+        idle_after: Millis(3_600_000),
+        // Nothing is to be given up while its receiver's node is down.
+        give_up_after: Millis(3_600_000),
+        ..KindPolicy::default()
+    };
+    for kind in ["sequence", "relay"] {
+        cluster.deploy(kind, phoenix_support::guest(kind), policy.clone());
+    }
+    cluster
+}
+
+/// One storm while it lasts.
+struct Weather {
+    storm: Storm,
+    restless: Restless,
+    receivers: Vec<String>,
+    senders: Vec<String>,
+    gates: Vec<String>,
+    /// Messages each sender sends to each receiver.
+    each: u64,
+    /// Turns of senders so far.
+    sent: AtomicU64,
+    /// Hibernations so far.
+    slept: AtomicU64,
+    /// Asks of each receiver that have ended.
+    rounds: Mutex<Vec<u64>>,
+}
+
+impl Weather {
+    fn rage(&self, cluster: &mut Cluster, saboteur: &Saboteur) {
+        let client = cluster.client(1);
+        let random = |stream| Random::new(self.storm.seed, stream);
+        std::thread::scope(|scope| {
+            let _guard = StopOnPanic(&self.restless.stop);
+            for stream in 0..2 {
+                let client = client.clone();
+                scope.spawn(move || self.restless.migrate(&client, random(stream)));
+                let client = cluster.client(1);
+                scope.spawn(move || self.restless.hibernate(&client, random(10 + stream)));
+            }
+            for sender in &self.senders {
+                let client = client.clone();
+                scope.spawn(move || self.send(&client, sender));
+            }
+            if self.storm.waiting {
+                for n in 0..self.gates.len() {
+                    let client = client.clone();
+                    scope.spawn(move || self.wait(&client, n));
+                }
+            }
+            self.watch(cluster, saboteur);
+            self.restless.stop.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// Turns that each sender takes.
+    fn turns(&self) -> u64 {
+        self.each / A_TURN
+    }
+
+    /// Sends everything, no faster than agents move and sleep: so messages flow
+    /// from the first move to the last.
+    fn send(&self, client: &Client, sender: &str) {
+        let _guard = StopOnPanic(&self.restless.stop);
+        for turn in 0..self.turns() {
+            let due = |least: u64| least * turn / self.turns();
+            while self.restless.moves() < due(self.storm.moves)
+                || self.slept.load(Ordering::Relaxed) < due(self.storm.sleeps)
+            {
+                if self.restless.stopped() {
+                    return;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            let first = turn * A_TURN + 1;
+            client.call::<()>(sender, "burst", (&self.receivers, first, A_TURN));
+            self.sent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets every second receiver wait for one of the gates, again and again: its
+    /// answer comes once it was moved or put to sleep while it waited.
+    fn wait(&self, client: &Client, gate: usize) {
+        let _guard = StopOnPanic(&self.restless.stop);
+        let mine: Vec<usize> = (0..RECEIVERS)
+            .filter(|n| n % 2 == 0 && n / 2 % self.gates.len() == gate)
+            .collect();
+        let gate = &self.gates[gate];
+        while !self.restless.stopped() {
+            let mut calls = Vec::new();
+            for n in &mine {
+                let (agent, round) = (&self.receivers[*n], self.rounds.lock()[*n] + 1);
+                let call = client.begin_call(agent, "wait", (gate, number(*n, round)));
+                eventually("it waits for its answer", || {
+                    client.inspect(agent).is_ok_and(|detail| detail.pending > 0)
+                });
+                calls.push((*n, round, call, self.restless.stirred(agent)));
+            }
+            for (n, round, call, before) in calls {
+                let agent = &self.receivers[n];
+                eventually("it was moved or put to sleep", || {
+                    self.restless.stopped() || self.restless.stirred(agent) > before
+                });
+                client.call::<()>(gate, "tell", number(n, round));
+                match call.recv_timeout(crate::PATIENCE).unwrap().unwrap() {
+                    Response::Called(Reply::Ok(payload)) => read::<()>(&payload),
+                    other => panic!("{agent}: {other:?}"),
+                }
+                self.rounds.lock()[n] = round;
+            }
+        }
+    }
+
+    /// Waits for it all, and sends nodes to their death meanwhile.
+    fn watch(&self, cluster: &mut Cluster, saboteur: &Saboteur) {
+        let kills = self.storm.kills.map_or(0, |(_, times)| times);
+        let turns = self.turns() * SENDERS;
+        let mut killed = 0;
+        let mut gone = 0;
+        let mut progress = Progress::towards("the end of the storm");
+        loop {
+            let counted = [1, 2, 3].map(|n| cluster.client(n).counter("hibernations"));
+            let slept = gone + counted.iter().sum::<u64>();
+            self.slept.store(slept, Ordering::Relaxed);
+            let sent = self.sent.load(Ordering::Relaxed);
+            if killed < kills && sent >= turns * (killed + 1) / (kills + 1) {
+                saboteur.arm(killed);
+                killed += 1;
+            }
+            if let Some(victim) = saboteur.struck() {
+                let at = victim.0 as usize;
+                gone += cluster.client(at).counter("hibernations");
+                cluster.kill(at);
+                saboteur.forget();
+                cluster.start(at);
+                cluster.wait_connected();
+                println!("{victim} was killed and is back");
+            }
+            let (moves, sleeps) = (self.restless.moves(), self.slept.load(Ordering::Relaxed));
+            if sent == turns && moves >= self.storm.moves && sleeps >= self.storm.sleeps {
+                if saboteur.deaths() == kills {
+                    break;
+                }
+            }
+            let moves = moves.min(self.storm.moves);
+            let sleeps = sleeps.min(self.storm.sleeps);
+            let state = || self.state(cluster);
+            progress.at(vec![sent, moves, sleeps, saboteur.deaths()], state);
+            assert!(!self.restless.stopped(), "one of the loops has failed");
+        }
+        println!(
+            "{} moves and {} hibernations, {sent} turns of senders",
+            self.restless.moves(),
+            self.slept.load(Ordering::Relaxed),
+            sent = self.sent.load(Ordering::Relaxed)
+        );
+        let client = cluster.client(1);
+        let mut progress = Progress::towards("a verdict for every message");
+        loop {
+            let open = self.senders.iter().map(|sender| {
+                let detail = client.inspect(sender);
+                detail.expect("senders live on node 1").outbox
+            });
+            let open: u64 = open.sum();
+            if open == 0 {
+                break;
+            }
+            progress.at(vec![open], || self.state(cluster));
+        }
+    }
+
+    /// What there is to know of a storm that does not end.
+    fn state(&self, cluster: &Cluster) -> String {
+        let mut text = format!("last refused: {}", self.restless.refused());
+        for n in 1..=3 {
+            let client = cluster.client(n);
+            text += &format!(
+                "\nnode {n} is connected to {:?}",
+                cluster.node(n).connected()
+            );
+            for line in client.logs().iter().rev().take(10) {
+                text += &format!("\n    {line}");
+            }
+        }
+        for agent in cluster.client(1).agents() {
+            let detail = cluster.client(1).inspect(agent.agent.as_str());
+            text += &format!("\n{agent:?} {:?}", detail.map(|d| (d.generation, d.outbox)));
+        }
+        text
+    }
+
+    fn check(&self, cluster: &Cluster, ledger: &Ledger) {
+        let client = cluster.client(1);
+        ledger.assert_right();
+        if self.storm.kills.is_some() {
+            // Those whose last life ended after the last message hear one more.
+            for sender in &self.senders {
+                client.call::<()>(sender, "burst", (&self.receivers, self.each + 1, 1));
+            }
+        }
+        let each = self.each + u64::from(self.storm.kills.is_some());
+        for agent in &self.receivers {
+            let mut report: Report = client.call(agent, "report", ());
+            eventually("everything is heard", || {
+                report = client.call(agent, "report", ());
+                report.last.len() as u64 == SENDERS && report.last.values().all(|n| *n >= each)
+            });
+            assert!(report.last.values().all(|last| *last == each), "{report:?}");
+            ledger.assert_heard(agent, &report);
+            eventually("it is in one place", || cluster.places(agent).len() == 1);
+            assert_eq!(report.sent, 0);
+            if self.storm.kills.is_none() {
+                assert_eq!(report.heard, SENDERS * each, "{agent}");
+                assert_eq!(report.missing, 0, "{agent}");
+            }
+        }
+        self.check_replies(&client);
+        ledger.assert_right();
+        println!("{} commits, {} lives lost", ledger.commits(), ledger.lost());
+        if self.storm.kills.is_none() {
+            assert_eq!(ledger.lost(), 0);
+        }
+    }
+
+    fn check_replies(&self, client: &Client) {
+        let rounds = self.rounds.lock();
+        let mut replies = 0;
+        for (n, agent) in self.receivers.iter().enumerate() {
+            let report: Report = client.call(agent, "report", ());
+            let expected = (1..=rounds[n]).map(|round| number(n, round)).collect();
+            assert_eq!(report.answered, expected, "{agent}");
+            assert_eq!(report.asked, rounds[n], "{agent}");
+            assert!(report.astray.is_empty(), "{agent}: {:?}", report.astray);
+            replies += rounds[n];
+        }
+        println!("{replies} replies came");
+        let waiting = rounds.iter().filter(|rounds| **rounds > 0).count();
+        assert_eq!(waiting, if self.storm.waiting { RECEIVERS / 2 } else { 0 });
+    }
+}
+
+/// The number under which receiver `n` asks in that round.
+fn number(n: usize, round: u64) -> u64 {
+    round * 1_000 + n as u64
+}
+
+/// Cuts a node off in the midst of a migration, as if it had died there.
+struct Saboteur {
+    plan: Arc<Mutex<Plan>>,
+    struck: mpsc::Receiver<NodeId>,
+}
+
+struct Plan {
+    random: Random,
+    victim: Victim,
+    /// The step at which the victim dies, and how often it is let pass before.
+    armed: Option<(Step, usize)>,
+    /// The node that is dead to all others.
+    cut: Option<NodeId>,
+    deaths: u64,
+    /// Steps in the order they are tried.
+    order: Vec<Step>,
+}
+
+impl Saboteur {
+    fn new(cluster: &Cluster, storm: &Storm, ledger: Arc<Ledger>) -> Self {
+        let mut random = Random::new(storm.seed, 99);
+        let mut order = Step::ALL.to_vec();
+        for at in (1..order.len()).rev() {
+            order.swap(at, random.below(at + 1));
+        }
+        let plan = Arc::new(Mutex::new(Plan {
+            random,
+            victim: storm.kills.map_or(Victim::Target, |(victim, _)| victim),
+            armed: None,
+            cut: None,
+            deaths: 0,
+            order,
+        }));
+        let (strike, struck) = mpsc::channel();
+        let mut steps = Steps::default();
+        let shared = plan.clone();
+        cluster
+            .network()
+            .set_filter(Some(Box::new(move |from, to, message| {
+                let mut plan = shared.lock();
+                if plan.cut.is_some_and(|cut| cut == from || cut == to) {
+                    return false;
+                }
+                let Some((motion, step)) = steps.see(from, to, message) else {
+                    if let PeerMessage::Acknowledge(verdicts) = message {
+                        ledger.gave(from, verdicts);
+                    }
+                    return true;
+                };
+                let victim = match plan.victim {
+                    Victim::Source => motion.source,
+                    Victim::Target => motion.target,
+                };
+                if victim == node_id(1) || !plan.is_time(step) {
+                    ledger.saw(&motion, message);
+                    return true;
+                }
+                println!("{victim} dies at {step:?} of {}", motion.agent);
+                let arrives = plan.random.below(2) == 0 && victim == from;
+                if arrives {
+                    ledger.saw(&motion, message);
+                }
+                ledger.killed(victim);
+                plan.cut = Some(victim);
+                plan.deaths += 1;
+                // The test has ended where nobody listens.
+                let _ = strike.send(victim);
+                arrives || (victim != from && victim != to)
+            })));
+        Self { plan, struck }
+    }
+
+    /// At a step of a migration that is still to come, the victim dies.
+    fn arm(&self, nth: u64) {
+        let mut plan = self.plan.lock();
+        let step = plan.order[usize::try_from(nth).unwrap() % plan.order.len()];
+        let after = plan.random.below(8);
+        plan.armed = Some((step, after));
+    }
+
+    /// The node that has died, once.
+    fn struck(&self) -> Option<NodeId> {
+        self.struck.try_recv().ok()
+    }
+
+    /// The dead node may come back.
+    fn forget(&self) {
+        self.plan.lock().cut = None;
+    }
+
+    fn deaths(&self) -> u64 {
+        self.plan.lock().deaths
+    }
+}
+
+impl Plan {
+    fn is_time(&mut self, step: Option<Step>) -> bool {
+        match &mut self.armed {
+            Some((wanted, left)) if step == Some(*wanted) => {
+                if *left == 0 {
+                    self.armed = None;
+                    return true;
+                }
+                *left -= 1;
+                false
+            }
+            _ => false,
+        }
+    }
+}
