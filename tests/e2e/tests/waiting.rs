@@ -26,31 +26,39 @@ fn an_answer_finds_an_agent_that_slept_and_moved() {
     const AGENTS: usize = 24;
     let calls: Vec<_> = (0..AGENTS)
         .map(|n| {
-            let agent = format!("relay/asker-{n}");
-            let other = format!("relay/other-{n}");
-            client.begin_call(&agent, "ask_after", (other, 1_500u64, n as u64))
+            let (agent, other) = (format!("relay/asker-{n}"), format!("relay/other-{n}"));
+            client.begin_call(&agent, "ask_until_told", (other, n as u64))
         })
         .collect();
     for n in 0..AGENTS {
-        let agent = format!("relay/asker-{n}");
-        eventually("it waits for its answer", || {
-            client
-                .inspect(&agent)
-                .is_ok_and(|detail| detail.pending == 1)
-        });
-        let home = client.inspect(&agent).unwrap().info.node.0 as usize;
+        let (agent, other) = (format!("relay/asker-{n}"), format!("relay/other-{n}"));
+        for waits in [&agent, &other] {
+            eventually("it waits, and its question is asked", || {
+                let detail = client.inspect(waits);
+                detail.is_ok_and(|detail| detail.pending == 1 && detail.outbox == 0)
+            });
+        }
+        let away = |agent: &str| {
+            let home = client.inspect(agent).unwrap().info.node.0 as usize;
+            client.migrate(agent, 3 - home).map(drop).unwrap();
+        };
         match n % 4 {
-            0 => client.migrate(&agent, 3 - home).map(drop).unwrap(),
+            0 => away(&agent),
             1 => client.hibernate(&agent).map(drop).unwrap(),
             2 => {
                 client.hibernate(&agent).unwrap();
-                client.migrate(&agent, 3 - home).unwrap();
+                away(&agent);
                 client.hibernate(&agent).unwrap();
             }
-            _ => {}
+            // Whoever is asked sleeps and moves as well.
+            _ => {
+                client.hibernate(&other).unwrap();
+                away(&other);
+            }
         }
     }
     for (n, call) in calls.into_iter().enumerate() {
+        client.call::<()>(&format!("relay/other-{n}"), "tell", n as u64);
         match call.recv_timeout(e2e::PATIENCE).unwrap().unwrap() {
             Response::Called(Reply::Ok(payload)) => assert_eq!(read::<u64>(&payload), n as u64),
             other => panic!("asker {n}: {other:?}"),
