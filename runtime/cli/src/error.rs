@@ -9,7 +9,7 @@ use miette::{
 };
 use phoenix_gateway::client::ClientError;
 
-use crate::output::escape::escape_lines;
+use crate::output::escape::{escape, escape_json, escape_lines};
 
 /// Exit statuses. `docs/cli.md` lists them; they are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +94,19 @@ impl CliError {
 
     /// Where in the text of which file it is.
     pub(crate) fn at(mut self, file: &str, text: &str, span: std::ops::Range<usize>) -> Self {
-        let length = span.len().max(1);
+        // The text is shown, and may hold anything: the span moves with what is escaped.
+        let parts = text
+            .get(..span.start)
+            .zip(text.get(span.clone()))
+            .zip(text.get(span.end..));
+        let Some(((before, within), after)) = parts else {
+            return self;
+        };
+        let [before, within, after] = [before, within, after].map(escape_lines);
+        let label = Some("here".to_owned());
         self.place = Some(Box::new(Place {
-            source: NamedSource::new(file, text.to_owned()),
-            label: LabeledSpan::new(Some("here".to_owned()), span.start, length),
+            label: LabeledSpan::new(label, before.len(), within.len().max(1)),
+            source: NamedSource::new(escape(file), [before, within, after].concat()),
         }));
         self
     }
@@ -125,10 +134,11 @@ impl CliError {
         if let (Some(fields), Some(help)) = (error.as_object_mut(), &self.help) {
             fields.insert("suggestion".to_owned(), help.clone().into());
         }
-        serde_json::json!({ "error": error }).to_string()
+        let text = serde_json::json!({ "error": error }).to_string();
+        escape_json(&text).into_owned()
     }
 
-    fn rendered(&self, terminal: bool) -> String {
+    pub(crate) fn rendered(&self, terminal: bool) -> String {
         /// Columns of a message that goes to no terminal.
         const WIDTH: usize = 100;
         let handler = if terminal {
@@ -218,5 +228,25 @@ impl From<io::Error> for CliError {
         } else {
             Self::failed(format!("cannot write the answer: {error}"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_drive_no_terminal_in_either_form() {
+        let harmful = "a\u{9b}31m\u{202e}b\u{1b}[2J";
+        let error = CliError::failed(harmful).help(harmful);
+        for text in [error.as_json(), error.rendered(false), error.rendered(true)] {
+            for c in ['\u{9b}', '\u{202e}'] {
+                assert!(!text.contains(c), "{text:?}");
+            }
+            assert!(!text.contains("\u{1b}[2J"), "{text:?}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&error.as_json()).unwrap();
+        assert_eq!(json["error"]["message"], harmful, "it is the same text");
+        assert_eq!(json["error"]["suggestion"], harmful);
     }
 }

@@ -93,6 +93,11 @@ impl ConfigError {
         self
     }
 
+    /// The error as whoever made the mistake sees it, with the line it is in.
+    pub fn rendered(&self) -> String {
+        CliError::from(self.clone()).rendered(false)
+    }
+
     /// What to do about it, where something can be said.
     pub fn suggestion(&self) -> Option<&str> {
         self.help.as_deref()

@@ -16,6 +16,19 @@ pub fn escape_lines(text: &str) -> Cow<'_, str> {
     replace(text, |c| c != '\n' && is_harmful(c), escape_into)
 }
 
+/// Bytes that may be text: what is text as [`escape_lines`] has it, other bytes
+/// as `\xNN`.
+pub fn escape_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(&escape_lines(chunk.valid()));
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
 /// A JSON text with harmful characters written as `\u` escapes. JSON allows
 /// them within strings only, so this changes no value; line ends and tabs
 /// between tokens stay.
@@ -90,6 +103,11 @@ mod tests {
         assert_eq!(escape("ab\u{202e}cd"), "ab\\u{202e}cd");
         assert_eq!(escape("häß 日本 👩"), "häß 日本 👩");
         assert_eq!(escape_lines("a\nb\rc"), "a\nb\\rc");
+        // Alone, 0x9b begins a command too, in terminals that take 8-bit ones.
+        assert_eq!(
+            escape_bytes(b"ok\x1b]0;title\x07\n\x9b2J\xff"),
+            "ok\\u{1b}]0;title\\u{7}\n\\x9b2J\\xff"
+        );
     }
 
     proptest! {
@@ -102,8 +120,9 @@ mod tests {
         }
 
         #[test]
-        fn nothing_harmful_is_left(text: String) {
+        fn nothing_harmful_is_left(text: String, bytes: Vec<u8>) {
             prop_assert!(!escape(&text).contains(is_harmful));
+            prop_assert!(!escape_bytes(&bytes).contains(|c| c != '\n' && is_harmful(c)));
         }
     }
 }

@@ -3,7 +3,8 @@
 pub mod escape;
 mod table;
 
-use std::io::{self, BufWriter, Write};
+use std::borrow::Cow;
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -14,12 +15,14 @@ pub(crate) use table::Table;
 /// Standard output, where a reader that goes away early is no failure.
 pub(crate) struct Output {
     stdout: BufWriter<io::Stdout>,
+    terminal: bool,
 }
 
 impl Output {
     pub(crate) fn new() -> Self {
         Self {
             stdout: BufWriter::new(io::stdout()),
+            terminal: io::stdout().is_terminal(),
         }
     }
 
@@ -28,7 +31,13 @@ impl Output {
         Ok(writeln!(self.stdout, "{}", escape::escape(text))?)
     }
 
-    /// Bytes as they are, for answers that are not text.
+    /// Bytes that may come from anywhere: as they are for a file or a pipe,
+    /// escaped for a terminal.
+    pub(crate) fn foreign_bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.bytes(&fit(bytes, self.terminal))
+    }
+
+    /// Bytes of this program's own, as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         Ok(self.stdout.write_all(bytes)?)
     }
@@ -61,8 +70,29 @@ impl Output {
     }
 }
 
+/// Foreign bytes as whatever takes them should have them.
+fn fit(bytes: &[u8], terminal: bool) -> Cow<'_, [u8]> {
+    if terminal {
+        Cow::Owned((escape::escape_bytes(bytes) + "\n").into_bytes())
+    } else {
+        Cow::Borrowed(bytes)
+    }
+}
+
 /// A remark beside the answer, on standard error.
 pub(crate) fn remark(text: &str) {
     // Nobody misses a remark that cannot be made.
     let _ = writeln!(io::stderr().lock(), "{}", escape::escape_lines(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_bytes_are_escaped_for_a_terminal_and_nobody_else() {
+        let bytes = b"\x1b]0;title\x07\xff";
+        assert_eq!(*fit(bytes, true), *b"\\u{1b}]0;title\\u{7}\\xff\n");
+        assert_eq!(*fit(bytes, false), *bytes);
+    }
 }

@@ -66,7 +66,7 @@ fn json(answer: &Answer, node: &mut Session) -> Result<(), CliError> {
     node.out.json(&shown)
 }
 
-/// The value alone; bytes that are no value as they are.
+/// The value alone; bytes that are no value as they are, unless a terminal shows them.
 fn human(answer: &Answer, node: &mut Session) -> Result<(), CliError> {
     if answer.content_type == ContentType::None {
         return Ok(());
@@ -79,6 +79,6 @@ fn human(answer: &Answer, node: &mut Session) -> Result<(), CliError> {
                 .map_err(|error| CliError::failed(format!("cannot write the answer: {error}")))?;
             node.out.json_text(&text)
         }
-        Err(_) => node.out.bytes(&answer.bytes),
+        Err(_) => node.out.foreign_bytes(&answer.bytes),
     }
 }

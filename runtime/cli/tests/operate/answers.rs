@@ -1,13 +1,11 @@
 //! What each verb asks the node and prints.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-
 use phoenix_core::control::{Request, Response, Verdict};
 use phoenix_core::{ContentType, Millis, NodeId, Payload, Reply};
 use serde_json::json;
 
-use crate::harness::{Node, command, run};
+use crate::harness::{Node, run};
+use crate::process::{Process, phoenix};
 
 #[test]
 fn lists_are_tables_and_json() {
@@ -174,6 +172,20 @@ fn send_ends_as_the_message_did() {
 }
 
 #[test]
+fn bytes_go_into_a_pipe_as_they_are() {
+    let node = Node::start();
+    let bytes = b"\x1b]0;title\x07\xff";
+    node.control.reply(Reply::Ok(Payload {
+        content_type: ContentType::Binary,
+        bytes: bytes.as_slice().into(),
+    }));
+    let data = node.dir.path().to_str().unwrap();
+    let args = ["--data", data, "call", "counter/alice", "image"];
+    let piped = Process::start(phoenix().args(args)).end();
+    assert_eq!(piped.stdout, bytes);
+}
+
+#[test]
 fn agents_are_operated() {
     let node = Node::start();
     let spawned = node.run(&["spawn", "counter/bob", "{\"from\": 1}", "--on", "node-2"]);
@@ -191,7 +203,10 @@ fn agents_are_operated() {
         node.run(&["stop", "counter/bob"]).out,
         "counter/bob is stopped\n"
     );
-    assert_eq!(node.run(&["stop", "--this-node"]).status, 0);
+    assert_eq!(
+        node.run(&["stop", "--this-node"]).out,
+        "the node is stopping\n"
+    );
     assert_eq!(node.control.last(), Request::Shutdown);
     assert_eq!(
         node.run(&["token", "--valid-for", "5m"]).out,
@@ -247,20 +262,12 @@ fn samples_and_completions_need_no_node() {
 #[test]
 fn a_followed_log_goes_on() {
     let node = Node::start();
-    let mut child = command()
-        .args([
-            "--data",
-            node.dir.path().to_str().unwrap(),
-            "logs",
-            "--follow",
-            "--json",
-        ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.next().unwrap().unwrap().contains("\"number\":1"));
-    assert!(lines.next().unwrap().unwrap().contains("\"number\":2"));
+    let data = node.dir.path().to_str().unwrap();
+    let mut process =
+        Process::start(phoenix().args(["--data", data, "logs", "--follow", "--json"]));
+    let mut next = || process.out.next().unwrap();
+    assert!(next().contains("\"number\":1"));
+    assert!(next().contains("\"number\":2"));
     // What comes later is shown too, and nothing twice.
     let later = phoenix_core::control::LogLine {
         number: 3,
@@ -271,9 +278,7 @@ fn a_followed_log_goes_on() {
         Request::Logs { after: Some(2), .. } => Some(Ok(Response::Logs(vec![later.clone()]))),
         _ => None,
     });
-    assert!(lines.next().unwrap().unwrap().contains("later"));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert!(next().contains("later"));
 }
 
 #[test]
@@ -286,13 +291,11 @@ fn a_closed_pipe_is_no_failure() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = command()
+        let mut command = phoenix();
+        command
             .args(["--data", node.dir.path().to_str().unwrap()])
-            .args(&args)
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
+            .args(&args);
+        let output = Process::writing_to(&mut command, writer.into()).end();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success() && error.is_empty(),

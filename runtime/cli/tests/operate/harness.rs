@@ -1,8 +1,7 @@
 //! A gateway with the pretended node behind it, and the binary to run.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::sync::Arc;
 
 use phoenix_gateway::{Gateway, GatewayConfig, Limits};
@@ -10,6 +9,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::fake::FakeControl;
+use crate::process::{Process, phoenix};
 
 /// The pretended node with its data directory.
 pub(crate) struct Node {
@@ -96,36 +96,16 @@ impl Ended {
     }
 }
 
-/// The binary in an environment of its own.
-pub(crate) fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_phoenix"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PHOENIX_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
 /// Runs the binary.
 pub(crate) fn run(args: &[&str]) -> Ended {
     run_with(args, b"")
 }
 
 fn run_with(args: &[&str], input: &[u8]) -> Ended {
-    let mut child = command()
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A run that fails early reads nothing.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    ended(child.wait_with_output().unwrap())
+    ended(Process::fed(phoenix().args(args), input).end())
 }
 
-fn ended(output: Output) -> Ended {
+pub(crate) fn ended(output: Output) -> Ended {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended {
         status: output.status.code().unwrap(),

@@ -11,6 +11,10 @@
 #[allow(dead_code, reason = "the gateway's own tests use the rest of it")]
 mod fake;
 
+#[path = "../process/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod process;
+
 mod answers;
 mod failures;
 mod harness;

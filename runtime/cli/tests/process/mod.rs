@@ -34,26 +34,31 @@ impl Process {
 
     /// Starts it with `input` as its standard input.
     pub(crate) fn fed(command: &mut Command, input: &[u8]) -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut process = Self::writing_to(command, writer.into());
+        process.out = Lines::of("standard output", reader);
+        let mut stdin = process.child.stdin.take().unwrap();
+        // A process that fails early reads nothing.
+        let _ = stdin.write_all(input);
+        process
+    }
+
+    /// Starts it with any standard output, which is not read here.
+    pub(crate) fn writing_to(command: &mut Command, stdout: Stdio) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let process = Self {
-            out: Lines::of("standard output", child.stdout.take().unwrap()),
+        // It would hold our end of its output.
+        command.stdout(Stdio::null());
+        Self {
+            out: Lines::of("nothing", std::io::empty()),
             err: Lines::of("standard error", child.stderr.take().unwrap()),
             child,
             farewell: None,
-        };
-        process.feed(input)
-    }
-
-    fn feed(mut self, input: &[u8]) -> Self {
-        let mut stdin = self.child.stdin.take().unwrap();
-        // A process that fails early reads nothing.
-        let _ = stdin.write_all(input);
-        self
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
