@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use phoenix_gateway::units::{DURATION_FORM, SIZE_FORM, parse_duration, parse_size};
+use phoenix_gateway::units::{parse_duration, parse_size};
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, LogFormat, Secret};
@@ -134,7 +134,7 @@ pub static KEYS: [Key; 22] = [
     key!(
         "max-agent-memory",
         "1GiB",
-        "64KiB to 4GiB, such as 64MiB",
+        "a size from 64KiB to 4GiB, such as 64MiB",
         "largest linear memory any kind may allow its agents",
         |config, text| {
             config.max_agent_memory = size(text, 64 << 10, 4 << 30)?;
@@ -164,7 +164,7 @@ pub static KEYS: [Key; 22] = [
     key!(
         "migration-timeout",
         "10s",
-        "100ms to 1h, such as 10s",
+        "a span of time from 100ms to 1h, such as 10s",
         "how long a migration may take before it is given up",
         |config, text| {
             config.migration_timeout = span(text, 100, 3_600_000)?;
@@ -174,7 +174,7 @@ pub static KEYS: [Key; 22] = [
     key!(
         "max-shipment",
         "256MiB",
-        "1MiB to 8GiB, such as 256MiB",
+        "a size from 1MiB to 8GiB, such as 256MiB",
         "largest snapshot and mailbox one moving agent may have",
         |config, text| {
             config.max_shipment = size(text, 1 << 20, 8 << 30)?;
@@ -184,7 +184,7 @@ pub static KEYS: [Key; 22] = [
     key!(
         "drain-timeout",
         "30s",
-        "0 to 1h, such as 30s",
+        "a span of time from 0 to 1h, such as 30s",
         "how long a stopping node takes to move its agents away",
         |config, text| {
             config.drain_timeout = span(text, 0, 3_600_000)?;
@@ -219,7 +219,7 @@ pub static KEYS: [Key; 22] = [
     key!(
         "api-max-body",
         "8MiB",
-        SIZE_FORM,
+        "a size from 1KiB to 1GiB, such as 8MiB",
         "largest body of a request that deploys nothing",
         |config, text| {
             config.api_limits.max_body = bytes(text, 1 << 10, 1 << 30)?;
@@ -229,7 +229,7 @@ pub static KEYS: [Key; 22] = [
     key!(
         "api-max-component",
         "64MiB",
-        SIZE_FORM,
+        "a size from 1KiB to 1GiB, such as 64MiB",
         "largest component",
         |config, text| {
             config.api_limits.max_component = bytes(text, 1 << 10, 1 << 30)?;
@@ -239,7 +239,7 @@ pub static KEYS: [Key; 22] = [
     key!(
         "api-max-buffered",
         "256MiB",
-        SIZE_FORM,
+        "a size from 1MiB to 64GiB, such as 256MiB",
         "bodies of all requests at once",
         |config, text| {
             config.api_limits.max_buffered = bytes(text, 1 << 20, 64 << 30)?;
@@ -279,7 +279,7 @@ pub static KEYS: [Key; 22] = [
     key!(
         "api-timeout",
         "2m",
-        DURATION_FORM,
+        "a span of time from 1ms to 1d, such as 500ms, 30s or 5m",
         "how long a request may take that sends no messages",
         |config, text| {
             config.api_limits.control_timeout = span(text, 1, 86_400_000)?;

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use phoenix_gateway::Limits;
+use phoenix_gateway::units::show_size;
 
 pub use error::ConfigError;
 pub use sources::{ConfigFile, Origin, Surroundings};
@@ -128,20 +129,59 @@ impl Config {
     }
 
     /// What one value alone cannot show to be wrong.
-    fn check_together(&self, found: &[(&'static keys::Key, Found)]) -> Result<(), ConfigError> {
+    fn check_together(&self, found: &[Set]) -> Result<(), ConfigError> {
+        self.check_listen(found)?;
+        let limits = &self.api_limits;
+        for (name, most) in [
+            ("api-max-body", limits.max_body),
+            ("api-max-component", limits.max_component),
+        ] {
+            if most > limits.max_buffered {
+                return Err(no_room(found, name, most, limits.max_buffered));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_listen(&self, found: &[Set]) -> Result<(), ConfigError> {
         let unspecified = self
             .listen
             .as_deref()
             .and_then(|listen| listen.parse::<std::net::SocketAddr>().ok())
             .is_some_and(|address| address.ip().is_unspecified());
-        if unspecified && self.advertise.is_none() {
-            let of_listen = found.iter().find(|(key, _)| key.name == "listen");
-            if let Some((key, found)) = of_listen {
-                return Err(ConfigError::value(key, found, "an address others can dial")
-                    .help("keep it and set `advertise` to the address other nodes reach"));
-            }
+        if unspecified
+            && self.advertise.is_none()
+            && let Some((key, found)) = set(found, "listen")
+        {
+            return Err(ConfigError::value(key, found, "an address others can dial")
+                .help("keep it and set `advertise` to the address other nodes reach"));
         }
         Ok(())
+    }
+}
+
+/// A key and what it was set to.
+type Set = (&'static keys::Key, Found);
+
+/// What a key was set to, if it was.
+fn set<'a>(found: &'a [Set], name: &str) -> Option<&'a Set> {
+    found.iter().find(|(key, _)| key.name == name)
+}
+
+/// One body may be larger than all bodies together.
+fn no_room(found: &[Set], name: &str, most: usize, buffered: usize) -> ConfigError {
+    let (most, buffered) = (show_size(most as u64), show_size(buffered as u64));
+    // The one that was set is the mistake; if both were, the part is.
+    if let Some((key, found)) = set(found, name) {
+        let accepted = format!("no more than `api-max-buffered`, which is {buffered}");
+        return ConfigError::value(key, found, &accepted)
+            .help(&format!("lower `{name}`, or raise `api-max-buffered`"));
+    }
+    let accepted = format!("no less than `{name}`, which is {most}");
+    let help = format!("raise `api-max-buffered`, or lower `{name}`");
+    match set(found, "api-max-buffered") {
+        Some((key, found)) => ConfigError::value(key, found, &accepted).help(&help),
+        None => ConfigError::of_variable("api-max-buffered", &accepted).help(&help),
     }
 }
 

@@ -74,7 +74,7 @@ fn errors_name_place_key_value_and_form() {
     );
     assert_eq!(
         refused("drain-timeout = 30"),
-        "phoenix.toml:1: `drain-timeout` is `30`: it must be 0 to 1h, such as 30s"
+        "phoenix.toml:1: `drain-timeout` is `30`: it must be a span of time from 0 to 1h, such as 30s"
     );
     assert_eq!(
         refused("api = [1]"),
@@ -124,6 +124,73 @@ fn an_address_for_everybody_needs_one_to_be_told() {
 }
 
 #[test]
+fn what_is_accepted_is_what_is_said_to_be() {
+    let load = |key: &keys::Key, value: &str| {
+        // Room for the largest of bodies, so that no other limit is met.
+        let room = "api-max-buffered = \"64GiB\"";
+        let set = [(key.name, value.to_owned())];
+        Config::load(&surroundings(room, &[]), &set).map_err(|error| error.to_string())
+    };
+    let mut ranges = 0;
+    for key in &KEYS {
+        let Some((low, high)) = key.accepted.split_once("from ").and_then(|(_, range)| {
+            let (low, rest) = range.split_once(" to ")?;
+            Some((low, rest.split([',', ' ']).next()?))
+        }) else {
+            continue;
+        };
+        ranges += 1;
+        for edge in [low, high] {
+            // The smallest room is less than what fits into it by default.
+            if (key.name, edge) != ("api-max-buffered", "1MiB") {
+                load(key, edge).unwrap();
+            }
+        }
+        let digits = high.trim_end_matches(char::is_alphabetic);
+        let above = high.replace(digits, &(digits.parse::<u64>().unwrap() + 1).to_string());
+        let error = load(key, &above).unwrap_err();
+        assert!(error.contains(&format!("from {low} to {high}")), "{error}");
+        if !["0", "1"].contains(&low) {
+            let unit = low.trim_start_matches(|c: char| c.is_ascii_digit());
+            assert!(load(key, &format!("0{unit}")).is_err(), "{}", key.name);
+        }
+    }
+    assert_eq!(ranges, 15, "a range is written `from LOW to HIGH`");
+}
+
+#[test]
+fn one_body_fits_into_the_room_for_all() {
+    let error = refused("api-max-buffered = \"32MiB\"");
+    assert_eq!(
+        error,
+        "phoenix.toml:1: `api-max-buffered` is `32MiB`: it must be no less than \
+         `api-max-component`, which is 64MiB"
+    );
+    let error = refused("api-max-component = \"300MiB\"");
+    assert_eq!(
+        error,
+        "phoenix.toml:1: `api-max-component` is `300MiB`: it must be no more than \
+         `api-max-buffered`, which is 256MiB"
+    );
+    let error = refused("api-max-body = \"1GiB\"");
+    assert!(error.contains("`api-max-buffered`"), "{error}");
+    let file = "api-max-component = \"32MiB\"\napi-max-buffered = \"32MiB\"";
+    assert!(Config::load(&surroundings(file, &[]), &[]).is_ok());
+}
+
+#[test]
+fn mistakes_are_shown_where_they_are() {
+    let shown = |file: &str| {
+        let error = Config::load(&surroundings(file, &[]), &[]).unwrap_err();
+        error.rendered()
+    };
+    let text = shown("# words\nworkers = \"ä\u{202e}\u{9b}\"\n");
+    assert!(text.contains("[phoenix.toml:2:11]"), "{text}");
+    assert!(!text.contains(['\u{202e}', '\u{9b}']), "{text:?}");
+    assert!(!shown("join = \"my token\"").contains("my token"));
+}
+
+#[test]
 fn a_join_token_is_shown_nowhere() {
     let file = surroundings("join = \"my token\"", &[]);
     assert!(
@@ -155,6 +222,8 @@ fn every_key_is_documented_as_it_is() {
 proptest! {
     #[test]
     fn any_value_is_taken_or_refused(key in 0..KEYS.len(), value: String) {
-        let _ = Config::load(&Surroundings::default(), &[(KEYS[key].name, value)]);
+        if let Err(error) = Config::load(&Surroundings::default(), &[(KEYS[key].name, value)]) {
+            prop_assert!(!error.rendered().is_empty());
+        }
     }
 }
