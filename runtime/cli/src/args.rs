@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser};
 use phoenix_core::{AgentId, KindName, NodeId};
 
+use crate::error::CliError;
 use crate::verb::Verb;
 
 /// Run agents: small stateful programs compiled to WebAssembly.
@@ -22,7 +23,7 @@ use crate::verb::Verb;
 )]
 #[command(
     after_help = "Exit status: 0 done, 1 failed, 2 wrong arguments or configuration, \
-                        3 no node to ask, 4 unknown whether it was done."
+                        3 no node to ask, 4 unknown whether it was done, 130 interrupted."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -47,6 +48,19 @@ pub(crate) struct Global {
     /// Answer in JSON, on one line
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+impl Global {
+    /// `--data` as the text that a value of the configuration is.
+    pub(crate) fn data(&self) -> Result<Option<&str>, CliError> {
+        let Some(dir) = &self.data else {
+            return Ok(None);
+        };
+        dir.to_str().map(Some).ok_or_else(|| {
+            CliError::usage(format!("--data is {}: it must be UTF-8", dir.display()))
+                .help("choose a directory whose name is plain text")
+        })
+    }
 }
 
 /// Reads a command line, whose first argument is the program's name.

@@ -25,8 +25,7 @@ pub(crate) fn with_node(
     verb: impl AsyncFnOnce(&mut Session) -> Result<Exit, CliError>,
 ) -> Result<ExitCode, CliError> {
     let surroundings = Surroundings::of_process(global.config.as_deref())?;
-    let flag = global.data.as_deref().and_then(std::path::Path::to_str);
-    let dir = config::data_dir(&surroundings, flag)?;
+    let dir = config::data_dir(&surroundings, global.data()?)?;
     let mut session = Session {
         json: global.json,
         out: Output::new(),

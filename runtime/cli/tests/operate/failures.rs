@@ -3,7 +3,8 @@
 use phoenix_core::Reply;
 use phoenix_core::control::{ControlError, Request};
 
-use crate::harness::{Node, run};
+use crate::harness::{Node, ended, run};
+use crate::process::{Process, phoenix};
 
 #[test]
 fn no_node_is_three() {
@@ -46,6 +47,21 @@ fn the_nodes_refusals_are_one_and_the_unknown_is_four() {
     }
     node.control.reply(Reply::Timeout);
     assert_eq!(node.run(&["call", "counter/alice", "add", "1"]).status, 4);
+}
+
+#[test]
+fn a_directory_whose_name_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    for verb in ["ps", "node"] {
+        let mut command = phoenix();
+        command.args(["--json", verb, "--data"]).arg(name);
+        let ended = ended(Process::start(&mut command).end());
+        assert_eq!(ended.status, 2, "{ended:?}");
+        let error = ended.error();
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("--data") && message.contains("UTF-8"));
+    }
 }
 
 #[test]
@@ -155,13 +171,15 @@ fn mistakes_in_the_configuration_are_shown_where_they_are() {
         ("secret", "join = \"my token\"\nworkers = 4\n"),
         ("near-a-secret", "join = \"token\"\nworkers = 0\n"),
         ("no-advertise", "listen = \"0.0.0.0:7401\"\n"),
+        ("out-of-range", "api-max-body = \"2GiB\"\n"),
+        ("too-little-room", "api-max-buffered = \"32MiB\"\n"),
     ] {
         std::fs::write(&path, text).unwrap();
-        let ended = run(&["node", "--config", path.to_str().unwrap()]);
+        // A path of any length would be wrapped at any place.
+        let mut command = phoenix();
+        command.arg("node").current_dir(dir.path());
+        let ended = ended(Process::start(&mut command).end());
         assert_eq!(ended.status, 2, "{ended:?}");
-        // Wrapped at any width, the path would break at another place.
-        let shown = ended.err.replace(path.to_str().unwrap(), "phoenix.toml");
-        let joined = shown.replace("\n  | ", " ");
-        insta::assert_snapshot!(name, joined);
+        insta::assert_snapshot!(name, ended.err.replace("\n  | ", " "));
     }
 }

@@ -3,7 +3,6 @@
 mod run;
 mod signals;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use phoenix_gateway::suggest::did_you_mean;
@@ -73,14 +72,14 @@ pub(crate) fn run(args: &NodeArgs, global: &Global) -> Result<ExitCode, CliError
             ));
         }
     }
-    let flags = args.flags(global.data.as_deref())?;
+    let flags = args.flags(global.data()?)?;
     let config = Config::load(&surroundings, &flags)?;
     run::run(config, global.json)
 }
 
 impl NodeArgs {
     /// The flags that were given, as keys and values.
-    fn flags(&self, data: Option<&Path>) -> Result<Vec<(&'static str, String)>, CliError> {
+    fn flags(&self, data: Option<&str>) -> Result<Vec<(&'static str, String)>, CliError> {
         let mut flags = Vec::new();
         for (name, value) in &self.set {
             let key = keys::named(name).ok_or_else(|| {
@@ -93,26 +92,19 @@ impl NodeArgs {
             })?;
             flags.push((key.name, value.clone()));
         }
-        let data = data
-            .map(|dir| {
-                dir.to_str()
-                    .map(ToOwned::to_owned)
-                    .ok_or_else(|| CliError::usage("--data must be UTF-8"))
-            })
-            .transpose()?;
         let given = [
-            ("data", data.as_ref()),
-            ("listen", self.listen.as_ref()),
-            ("advertise", self.advertise.as_ref()),
-            ("api", self.api.as_ref()),
-            ("join", self.join.as_ref()),
-            ("workers", self.workers.as_ref()),
-            ("drain-timeout", self.drain_timeout.as_ref()),
-            ("log", self.log.as_ref()),
-            ("log-format", self.log_format.as_ref()),
+            ("data", data),
+            ("listen", self.listen.as_deref()),
+            ("advertise", self.advertise.as_deref()),
+            ("api", self.api.as_deref()),
+            ("join", self.join.as_deref()),
+            ("workers", self.workers.as_deref()),
+            ("drain-timeout", self.drain_timeout.as_deref()),
+            ("log", self.log.as_deref()),
+            ("log-format", self.log_format.as_deref()),
         ]
         .into_iter()
-        .filter_map(|(key, value)| Some((key, value?.clone())));
+        .filter_map(|(key, value)| Some((key, value?.to_owned())));
         flags.extend(given.collect::<Vec<_>>());
         Ok(flags)
     }
