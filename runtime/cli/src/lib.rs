@@ -18,6 +18,7 @@ mod demo;
 mod error;
 pub mod output;
 pub mod payload;
+pub mod policy;
 mod samples;
 mod session;
 mod verb;

@@ -72,7 +72,7 @@ impl Surroundings {
     /// What this process was started with: `config`, or the file that
     /// `PHOENIX_CONFIG` names, or `phoenix.toml`, and the environment.
     pub fn of_process(config: Option<&Path>) -> Result<Self, ConfigError> {
-        let environment = variables(std::env::vars_os())?;
+        let environment = Self::variables(std::env::vars_os())?;
         let from_variable = environment
             .iter()
             .find(|(name, _)| name == "PHOENIX_CONFIG")
@@ -84,6 +84,24 @@ impl Surroundings {
             None => None,
         };
         Ok(Self { file, environment })
+    }
+
+    /// The variables of an environment that begin with `PHOENIX_`, in order.
+    pub fn variables(
+        all: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Vec<(String, String)>, ConfigError> {
+        let mut found = Vec::new();
+        for (name, value) in all {
+            let Some(name) = name.to_str().filter(|name| name.starts_with("PHOENIX_")) else {
+                continue;
+            };
+            let value = value
+                .into_string()
+                .map_err(|_| ConfigError::of_variable(name, "its value is not UTF-8"))?;
+            found.push((name.to_owned(), value));
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// Variables that look like keys and are none, each with the one that may
@@ -100,23 +118,6 @@ impl Surroundings {
             })
             .collect()
     }
-}
-
-fn variables(
-    all: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Vec<(String, String)>, ConfigError> {
-    let mut found = Vec::new();
-    for (name, value) in all {
-        let Some(name) = name.to_str().filter(|name| name.starts_with("PHOENIX_")) else {
-            continue;
-        };
-        let value = value
-            .into_string()
-            .map_err(|_| ConfigError::of_variable(name, "its value is not UTF-8"))?;
-        found.push((name.to_owned(), value));
-    }
-    found.sort();
-    Ok(found)
 }
 
 fn read(path: PathBuf) -> Result<ConfigFile, ConfigError> {

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use phoenix_core::{KindName, KindPolicy};
-use phoenix_gateway::api::{Policy, PolicyValue};
-use phoenix_gateway::policy::{Field, PolicyError, changed};
+use phoenix_gateway::api::Policy;
+use phoenix_gateway::policy::changed;
 use phoenix_gateway::suggest::did_you_mean;
 use phoenix_gateway::units::show_size;
 
 use crate::args;
-use crate::config::toml_file;
 use crate::error::{CliError, Exit};
+use crate::policy::{check, of_text};
 use crate::samples;
 use crate::session::Session;
 
@@ -129,33 +129,7 @@ fn policy_file(path: &Path) -> Result<Policy, CliError> {
     let name = path.display().to_string();
     let text = String::from_utf8(read(path, MAX_POLICY)?)
         .map_err(|_| CliError::usage(format!("{name} is not UTF-8")))?;
-    let entries = toml_file::entries(&text).map_err(|error| {
-        CliError::usage(format!("{name}:{}: {error}", error.line)).at(
-            &name,
-            &text,
-            error.span.clone(),
-        )
-    })?;
-    let mut policy = Policy::default();
-    for entry in entries {
-        let value = entry.text.as_deref().unwrap_or(&entry.found);
-        check(&entry.key, value).map_err(|error| {
-            let span = match &error {
-                PolicyError::Unknown { .. } => entry.key_span.clone(),
-                PolicyError::Value { .. } => entry.value_span.clone(),
-            };
-            CliError::usage(format!("{name}:{}: {error}", entry.line))
-                .help(error.suggestion())
-                .at(&name, &text, span)
-        })?;
-        policy.0.insert(entry.key, PolicyValue::from(value));
-    }
-    Ok(policy)
-}
-
-/// Whether a field takes a value, other fields left aside.
-fn check(field: &str, value: &str) -> Result<(), PolicyError> {
-    Field::named(field)?.apply(&mut KindPolicy::default(), &value.into())
+    of_text(&name, &text)
 }
 
 pub(crate) async fn run(deployment: Deployment, node: &mut Session) -> Result<Exit, CliError> {
