@@ -312,11 +312,12 @@ pub enum Refusal {
 }
 
 impl Envelope {
+    /// What it costs beside its texts and payload, bytes.
+    pub(crate) const OVERHEAD: usize = 128;
+
     /// Bytes it counts for in a mailbox or outbox.
     pub fn size(&self) -> usize {
-        /// What an envelope costs beside its texts and payload.
-        const OVERHEAD: usize = 128;
-        OVERHEAD
+        Self::OVERHEAD
             + match &self.body {
                 Body::Message {
                     method, payload, ..

@@ -1045,3 +1045,37 @@ fn an_agent_that_stopped_stays_stopped_where_it_goes() {
     from.agent.tick(Millis(1_000_000), &mut out);
     assert_eq!(from.agent.unacknowledged(), 0, "given up, so it may end");
 }
+
+/// A small message must not keep the large answer alive that it came in.
+#[test]
+fn what_an_outbox_keeps_alive_is_what_it_counts() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    drop(runner.run(1, &mut |_, _, writer| ok(writer)));
+    runner.offer(message("test/a", 1, b""));
+    let batch = runner.begin(1).unwrap();
+    let large = vec![1; 100_000];
+    let answer = answer(&batch, &mut |_, _, writer| {
+        for bytes in [&b"small"[..], &large] {
+            writer.effect(&Effect::Send {
+                to: "test/to",
+                method: "do",
+                payload: phoenix_wit::Payload::message_pack(bytes),
+                delivery: Delivery::ExactlyOnce,
+            });
+        }
+        ok(writer);
+    });
+    let mut out = Actions::default();
+    runner.commit(batch, &answer, &mut out);
+    let is_part: Vec<bool> = out
+        .send
+        .iter()
+        .map(|envelope| match &envelope.body {
+            Body::Message { payload, .. } => {
+                answer.as_ptr_range().contains(&payload.bytes.as_ptr())
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(is_part, [false, true]);
+}

@@ -20,6 +20,9 @@ const MAX_DEADLINE: Millis = Millis(3_600_000);
 /// Longest reason or message that is kept of a guest's words, bytes.
 const MAX_REASON: usize = 1_024;
 
+/// How many bytes of memory one that is counted in an outbox or mailbox may keep alive.
+const PINNED: usize = 4;
+
 /// Why an answer cannot be committed. Nothing of it has been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnswer {
@@ -602,14 +605,18 @@ impl Batch {
 }
 
 impl Commit<'_> {
-    /// The payload as a slice of the answer it came in.
+    /// The payload as a slice of the answer it came in, if it keeps no more of
+    /// that alive than [`PINNED`] times what it counts for, else a copy.
     fn payload(&self, payload: phoenix_wit::Payload<'_>) -> Payload {
+        let counted = payload.bytes.len() + Envelope::OVERHEAD;
         Payload {
             content_type: payload.content_type,
             bytes: if payload.bytes.is_empty() {
                 Bytes::new()
-            } else {
+            } else if self.answer.len() <= PINNED * counted {
                 self.answer.slice_ref(payload.bytes)
+            } else {
+                Bytes::copy_from_slice(payload.bytes)
             },
         }
     }
