@@ -86,6 +86,11 @@ pub enum PeerMessage {
         /// Which.
         component: Digest,
     },
+    /// The sender has no such component to send.
+    ComponentMissing {
+        /// Which.
+        component: Digest,
+    },
     /// A part of a component as it was deployed, in order, the last one completing it.
     ComponentPart {
         /// Which.

@@ -18,6 +18,11 @@ const PART: usize = 256 << 10;
 const MAX_COMPONENT: u64 = 256 << 20;
 /// How long nothing may come before the fetch is given up.
 const SILENCE: Millis = Millis(30_000);
+/// The first wait before the components of kinds that are announced and not here
+/// are asked for once more; it doubles with each.
+const ASK_AGAIN: Millis = Millis(1_000);
+/// The longest such wait.
+const ASK_AGAIN_MOST: Millis = Millis(60_000);
 
 /// Called once when a component is ready, or cannot be had.
 pub(crate) type Fetched = Box<dyn FnOnce(Result<(), String>) + Send + 'static>;
@@ -26,6 +31,14 @@ pub(crate) type Fetched = Box<dyn FnOnce(Result<(), String>) + Send + 'static>;
 #[derive(Default)]
 pub(crate) struct Fetches {
     open: Mutex<HashMap<Digest, Fetch>>,
+    again: Mutex<Again>,
+}
+
+/// When to ask once more for what misses.
+#[derive(Default)]
+struct Again {
+    at: Millis,
+    pause: Millis,
 }
 
 struct Fetch {
@@ -108,6 +121,16 @@ impl Shared {
         self.in_background("admit", admit);
     }
 
+    /// A peer has no such component.
+    pub(crate) fn component_missing(&self, component: Digest, from: NodeId) {
+        let open = self.fetches.open.lock();
+        let waits = open.get(&component).is_some_and(|fetch| !fetch.admitting);
+        drop(open);
+        if waits {
+            self.fetched(component, Err(format!("{from} does not have it")));
+        }
+    }
+
     /// Makes a fetched component ready for every kind that waits for it, each
     /// under its own policy.
     fn admit_fetched(&self, component: Digest, whole: &Bytes) -> Result<(), String> {
@@ -163,6 +186,8 @@ impl Shared {
         let shared = self.clone();
         let send = move || {
             let Some(whole) = shared.component_bytes(&component) else {
+                // The asker need not wait; it is told again if this is lost.
+                let _ = shared.send(to, PeerMessage::ComponentMissing { component });
                 return;
             };
             let total = whole.len() as u64;
@@ -186,9 +211,13 @@ impl Shared {
 
     /// Announces a kind to this node; its component is fetched if it is not here.
     pub(crate) fn kind_announced(self: &Arc<Self>, from: NodeId, info: &KindInfo) {
-        if !self.kinds.announce(info) {
-            return;
+        if self.kinds.announce(info) {
+            *self.fetches.again.lock() = Again::default();
+            self.fetch_kind(from, info);
         }
+    }
+
+    fn fetch_kind(self: &Arc<Self>, from: NodeId, info: &KindInfo) {
         if let Some(ready) = self.kinds.component(&info.component, &info.policy) {
             self.kinds.install(Arc::new(Kind::new(info.clone(), ready)));
             return;
@@ -201,6 +230,33 @@ impl Shared {
             }
         });
         self.fetch_component(info.component, info.kind.as_str(), from, done);
+    }
+
+    /// Asks again for what kinds still miss: a fetch may have failed with the
+    /// node it was asked of.
+    pub(crate) fn ask_again(self: &Arc<Self>, now: Millis) {
+        let from = self.directory.node();
+        if now < self.fetches.again.lock().at || from == self.node || !self.is_connected(from) {
+            return;
+        }
+        let missing: Vec<KindInfo> = {
+            let open = self.fetches.open.lock();
+            let mut coming = self.kinds.coming();
+            coming.retain(|info| !open.contains_key(&info.component));
+            coming
+        };
+        {
+            let mut again = self.fetches.again.lock();
+            let doubled = Millis(again.pause.0.saturating_mul(2));
+            again.pause = match missing.is_empty() {
+                true => ASK_AGAIN,
+                false => doubled.clamp(ASK_AGAIN, ASK_AGAIN_MOST),
+            };
+            again.at = now + again.pause;
+        }
+        for info in missing {
+            self.fetch_kind(from, &info);
+        }
     }
 
     /// Gives up fetches that nothing comes of.

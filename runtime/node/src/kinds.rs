@@ -141,6 +141,11 @@ impl Kinds {
             .collect()
     }
 
+    /// Kinds whose component is not here yet.
+    pub(crate) fn coming(&self) -> Vec<KindInfo> {
+        self.inner.read().announced.values().cloned().collect()
+    }
+
     /// A component that is ready for kinds of such a policy.
     pub(crate) fn component(&self, digest: &Digest, policy: &KindPolicy) -> Option<Arc<Component>> {
         let key = (*digest, Terms::from(policy));

@@ -36,6 +36,7 @@ pub(crate) fn start(
                     shared.clients.expire(now.millis());
                     shared.directory.expire(now.millis());
                     shared.expire_fetches(now.millis());
+                    shared.ask_again(now.millis());
                 }
             }
         })

@@ -71,6 +71,7 @@ mod tag {
     pub(super) const LEAVING: u8 = 15;
     pub(super) const FORWARD: u8 = 16;
     pub(super) const FORWARD_VERDICTS: u8 = 17;
+    pub(super) const COMPONENT_MISSING: u8 = 18;
 }
 
 record!(Member { node, address });
@@ -208,6 +209,10 @@ fn put_head(message: &PeerMessage, out: &mut Output) {
             out.byte(tag::COMPONENT_WANTED);
             component.put(out);
         }
+        PeerMessage::ComponentMissing { component } => {
+            out.byte(tag::COMPONENT_MISSING);
+            component.put(out);
+        }
         PeerMessage::ComponentPart {
             component,
             offset,
@@ -290,6 +295,9 @@ fn single(input: &mut Input) -> Result<PeerMessage, Malformed> {
             answer: Wire::get(input)?,
         },
         tag::COMPONENT_WANTED => PeerMessage::ComponentWanted {
+            component: Wire::get(input)?,
+        },
+        tag::COMPONENT_MISSING => PeerMessage::ComponentMissing {
             component: Wire::get(input)?,
         },
         tag::COMPONENT_PART => PeerMessage::ComponentPart {

@@ -547,7 +547,7 @@ impl Generator {
     }
 
     /// How many kinds of messages there are.
-    pub(crate) const VARIANTS: usize = 18;
+    pub(crate) const VARIANTS: usize = 19;
 
     /// A message of one of the kinds.
     pub(crate) fn message(&mut self, variant: usize) -> PeerMessage {
@@ -611,6 +611,9 @@ impl Generator {
             16 => P::ForwardVerdicts {
                 hops: self.number() as u8,
                 acknowledgements: self.list(8, Self::acknowledgement),
+            },
+            17 => P::ComponentMissing {
+                component: self.digest(),
             },
             _ => P::Leaving,
         }
