@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
@@ -11,6 +10,8 @@ use phoenix_core::control::{ControlError, Done, Response, Verdict};
 use phoenix_core::{
     Acknowledgement, AgentId, ClientId, Millis, NodeId, Notice, Reply, Sender, SkipReason, agent,
 };
+
+use crate::numbers::Numbers;
 
 /// Calls and messages of sends that may wait at once.
 const MAX_WAITING: usize = 100_000;
@@ -52,9 +53,8 @@ struct Inner {
 }
 
 /// The table of waiting clients.
-#[derive(Default)]
 pub(crate) struct Clients {
-    next: AtomicU64,
+    numbers: Numbers,
     inner: Mutex<Inner>,
 }
 
@@ -68,8 +68,16 @@ pub(crate) enum MayNotWait {
 }
 
 impl Clients {
+    /// Those of the node's life with this boot counter: none yet.
+    pub(crate) fn new(boot: u64) -> Self {
+        Self {
+            numbers: Numbers::of_life(boot),
+            inner: Mutex::default(),
+        }
+    }
+
     fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed) + 1
+        self.numbers.next()
     }
 
     /// Lets a call wait; the number is what its ask goes out under.
@@ -377,7 +385,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_when_the_node_stops_is_told() {
-        let clients = Clients::default();
+        let clients = Clients::new(1);
         let (call, called) = waiting();
         assert!(clients.call(Millis::NEVER, call).is_ok());
         let (send, sent) = waiting();
@@ -393,7 +401,7 @@ mod tests {
 
     #[test]
     fn verdicts_end_the_messages_they_are_of() {
-        let (clients, client) = (Clients::default(), ClientId::new("c").unwrap());
+        let (clients, client) = (Clients::new(1), ClientId::new("c").unwrap());
         let agent = AgentId::new("counter/a").unwrap();
         let (done, sent) = waiting();
         let Ok(send) = clients.send(5, Millis::NEVER, done) else {
@@ -450,7 +458,7 @@ mod tests {
 
     #[test]
     fn what_is_over_is_unknown_and_the_rest_waits_on() {
-        let clients = Clients::default();
+        let clients = Clients::new(1);
         let (early, late) = (waiting(), waiting());
         assert!(clients.call(Millis(10), early.0).is_ok());
         assert!(clients.call(Millis(20), late.0).is_ok());
@@ -470,7 +478,7 @@ mod tests {
 
     #[test]
     fn messages_of_sends_are_bounded_too() {
-        let clients = Clients::default();
+        let clients = Clients::new(1);
         let too_many = clients.send(MAX_WAITING + 1, Millis::NEVER, waiting().0);
         let why = too_many.err().map(|(why, _)| why);
         assert_eq!(why, Some(MayNotWait::Crowded));
@@ -478,7 +486,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_node_that_stopped() {
-        let clients = Clients::default();
+        let clients = Clients::new(1);
         clients.close();
         let refused = |refused: Result<u64, (MayNotWait, Done)>| refused.err().map(|(why, _)| why);
         let stopping = Some(MayNotWait::Stopping);

@@ -1,7 +1,6 @@
 //! Reaching the directory, wherever it is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -11,6 +10,7 @@ use phoenix_core::{AgentId, Millis, NodeId, PeerMessage};
 use phoenix_store::DirectoryStore;
 
 use crate::clock;
+use crate::numbers::Numbers;
 use crate::shared::Shared;
 
 /// How long a request may go unanswered before its outcome counts as in doubt.
@@ -31,10 +31,19 @@ pub(crate) enum DirectoryAccess {
 }
 
 /// Requests without an answer.
-#[derive(Default)]
 pub(crate) struct Open {
-    next: AtomicU64,
+    numbers: Numbers,
     requests: Mutex<HashMap<u64, (Millis, Answered)>>,
+}
+
+impl Open {
+    /// Those of the node's life with this boot counter: none yet.
+    pub(crate) fn new(boot: u64) -> Self {
+        Self {
+            numbers: Numbers::of_life(boot),
+            requests: Mutex::default(),
+        }
+    }
 }
 
 impl DirectoryAccess {
@@ -56,7 +65,7 @@ impl DirectoryAccess {
                 store.submit_from(origin, command, done);
             }
             Self::At { node, open } => {
-                let id = open.next.fetch_add(1, Ordering::Relaxed) + 1;
+                let id = open.numbers.next();
                 let until = clock::now_ms() + ANSWER_WITHIN;
                 open.requests.lock().insert(id, (until, done));
                 let ask = PeerMessage::DirectoryAsk { id, command };

@@ -18,6 +18,7 @@ mod fetch;
 mod kinds;
 mod listen;
 mod network;
+mod numbers;
 mod peers;
 mod seat;
 mod shared;

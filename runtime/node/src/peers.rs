@@ -8,6 +8,7 @@ use phoenix_core::{
     Acknowledgement, Envelope, Level, NodeId, PeerMessage, Sender, TransportEvents,
 };
 
+use crate::numbers::Numbers;
 use crate::shared::{Peer, Shared};
 use crate::worker::{Event, worker_of_migration};
 
@@ -116,6 +117,9 @@ impl Shared {
             }
             PeerMessage::DirectoryAnswer { id, answer } => self.directory.answered(id, answer),
             PeerMessage::ComponentWanted { component } => self.send_component(from, component),
+            PeerMessage::ComponentMissing { component } => {
+                self.component_missing(component, from);
+            }
             PeerMessage::ComponentPart {
                 component,
                 offset,
@@ -207,13 +211,20 @@ impl Shared {
 }
 
 /// Requests passed on to other nodes.
-#[derive(Default)]
 pub(crate) struct Controls {
-    next: std::sync::atomic::AtomicU64,
+    numbers: Numbers,
     open: parking_lot::Mutex<HashMap<u64, (NodeId, phoenix_core::control::Done)>>,
 }
 
 impl Controls {
+    /// Those of the node's life with this boot counter: none yet.
+    pub(crate) fn new(boot: u64) -> Self {
+        Self {
+            numbers: Numbers::of_life(boot),
+            open: parking_lot::Mutex::default(),
+        }
+    }
+
     fn answered(&self, id: u64, response: Result<phoenix_core::control::Response, ControlError>) {
         let open = self.open.lock().remove(&id);
         if let Some((_, done)) = open {
@@ -253,8 +264,7 @@ impl Shared {
         request: phoenix_core::control::Request,
         done: phoenix_core::control::Done,
     ) {
-        use std::sync::atomic::Ordering;
-        let id = self.controls.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = self.controls.numbers.next();
         self.controls.open.lock().insert(id, (node, done));
         if self
             .send(node, PeerMessage::ControlAsk { id, request })

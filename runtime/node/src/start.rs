@@ -116,7 +116,7 @@ impl Node {
         } else {
             DirectoryAccess::At {
                 node: FIRST,
-                open: crate::directory::Open::default(),
+                open: crate::directory::Open::new(boot),
             }
         };
         let shared = Arc::new(Shared::new(
