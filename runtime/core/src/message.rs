@@ -334,6 +334,16 @@ impl Envelope {
             }
     }
 
+    /// Bytes of what it asks the receiver to take, which `max-message` bounds. A
+    /// reply was asked for, and is bounded where it is made.
+    pub(crate) fn asked_bytes(&self) -> usize {
+        match &self.body {
+            Body::Message { payload, .. } => payload.bytes.len(),
+            Body::Spawn { config, .. } => config.bytes.len(),
+            Body::Reply { .. } => 0,
+        }
+    }
+
     /// The stream it belongs to, if it is reliable.
     pub fn stream(&self) -> Option<StreamKey> {
         self.sequence.map(|sequence| StreamKey {

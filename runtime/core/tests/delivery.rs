@@ -1079,3 +1079,94 @@ fn what_an_outbox_keeps_alive_is_what_it_counts() {
         .collect();
     assert_eq!(is_part, [false, true]);
 }
+
+#[test]
+fn a_turn_writes_no_more_log_than_allowed() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    runner.policy.turn_log_bytes = 10;
+    runner.offer(message("test/a", 1, b""));
+    let ran = runner.run(1, &mut |_, input, writer| {
+        if matches!(input, Input::Message { .. }) {
+            for text in ["1234567", "88é99", "gone"] {
+                let level = phoenix_wit::Level::Info;
+                writer.effect(&Effect::Log { level, text });
+            }
+        }
+        ok(writer);
+    });
+    let lines: Vec<&str> = ran.log.iter().map(|(_, line)| &**line).collect();
+    assert_eq!(lines, ["1234567", "88"], "cut at a character");
+    assert_eq!(runner.agent.counters.log_cut, 8, "bytes");
+}
+
+/// The same message as a request of another agent's.
+fn asking(envelope: &Arc<Envelope>, id: u64, deadline: u64) -> Arc<Envelope> {
+    let asker = AgentId::new("test/asker").unwrap();
+    let mut envelope = Envelope::clone(envelope);
+    if let Body::Message { ask, .. } = &mut envelope.body {
+        *ask = Some(phoenix_core::Ask {
+            id,
+            reply_to: ReplyTo::Agent(asker, Incarnation::default()),
+            deadline: Millis(deadline),
+        });
+    }
+    Arc::new(envelope)
+}
+
+#[test]
+fn no_more_requests_are_open_than_allowed() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    runner.policy.open_requests = 3;
+    runner.handlers = Beside(Some("do"));
+    for number in 1..=5 {
+        let envelope = message("test/a", number, b"");
+        runner.offer(asking(&envelope, number, 1_000));
+    }
+    let mut pending = 0;
+    drop(runner.run(1, &mut |_, input, writer| match input {
+        Input::Message { .. } => {
+            pending += 1;
+            writer.outcome(&Outcome::Pending, pending);
+        }
+        _ => ok(writer),
+    }));
+    assert_eq!((runner.agent.pending(), runner.agent.waiting()), (3, 2));
+}
+
+#[test]
+fn a_message_that_is_too_large_is_a_dead_letter_after_those_before_it() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    runner.policy.max_message = 4;
+    let policy = runner.policy.clone();
+    let mut out = Actions::default();
+    runner.offer(message("test/a", 1, b"fits"));
+    let large = message("test/a", 2, b"large");
+    runner.agent.offer(large.clone(), &policy, &mut out);
+    let notice = out.acknowledge.remove(0).notice;
+    assert!(matches!(notice, Notice::Refused { expected: 2, .. }));
+    drop(runner.run(1, &mut |_, _, writer| ok(writer)));
+    runner.agent.offer(large, &policy, &mut out);
+    let notices: Vec<Notice> = out.acknowledge.drain(..).map(|a| a.notice).collect();
+    let reason = SkipReason::Dead(DeadReason::TooLarge);
+    let skipped = Notice::Skipped { number: 2, reason };
+    assert_eq!(notices, [skipped, Notice::Applied { through: 2 }]);
+    assert_eq!(out.dead.len(), 1);
+    runner.offer(message("test/a", 3, b"more"));
+    runner
+        .agent
+        .offer(message("test/a", 0, b"large"), &policy, &mut out);
+    assert_eq!((out.dead.len(), runner.agent.waiting()), (2, 1));
+}
+
+#[test]
+fn a_request_whose_asker_has_stopped_waiting_is_cancelled() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    runner.offer(asking(&message("test/a", 1, b""), 1, 10));
+    let ran = runner.run(10, &mut |_, input, writer| {
+        assert!(!matches!(input, Input::Message { .. }));
+        ok(writer);
+    });
+    let reason = SkipReason::Cancelled;
+    let skipped = Notice::Skipped { number: 1, reason };
+    assert_eq!(ran.acknowledge[0].notice, skipped);
+}

@@ -37,6 +37,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Skip {
     Expired,
+    Cancelled,
     LateReply,
     /// A spawn of an agent that lives, a cancelled timer: nothing to do.
     Nothing,
@@ -115,12 +116,14 @@ impl Agent {
         } else {
             policy.batch_messages
         };
-        let mut messages = 0;
+        let (mut messages, mut requests) = (0, self.requests.len());
         while writer.count() < bound && writer.len() < policy.batch_bytes as usize {
-            let Some(input) = self.next_input(messages, policy, handlers) else {
+            let may_ask = requests < policy.open_requests as usize;
+            let Some(input) = self.next_input(messages, may_ask, handlers) else {
                 break;
             };
             messages += u32::from(input.is_message());
+            requests += usize::from(input.ask().is_some());
             let number = self.turn + u64::from(writer.count());
             let last = self.ends_batch(&input, handlers);
             let skip = self.put(&input, number, now, &mut writer, &mut room.source);
@@ -143,11 +146,12 @@ impl Agent {
         })
     }
 
-    /// The next input for a batch that holds `messages` already.
+    /// The next input for a batch that holds `messages` already. Requests have to
+    /// wait unless `may_ask`, and what stands behind them with them.
     fn next_input(
         &mut self,
         messages: u32,
-        policy: &KindPolicy,
+        may_ask: bool,
         handlers: &impl Handlers,
     ) -> Option<Input> {
         if let Some(input) = self.mailbox.pop_urgent() {
@@ -157,8 +161,7 @@ impl Agent {
             return None;
         }
         if self.pending == 0 {
-            let is_request = self.mailbox.front_message()?.ask().is_some();
-            if is_request && self.requests.len() >= policy.open_requests as usize {
+            if !may_ask && self.mailbox.front_message()?.ask().is_some() {
                 return None;
             }
             return self.mailbox.pop_message();
@@ -166,8 +169,12 @@ impl Agent {
         if !handlers.any_interleaves() {
             return None;
         }
-        self.mailbox
+        let found = self
+            .mailbox
             .next_interleaving(|envelope| interleaves(envelope, handlers))?;
+        if !may_ask && found.ask().is_some() {
+            return None;
+        }
         self.mailbox.take_interleaving()
     }
 
@@ -244,8 +251,8 @@ impl Agent {
                     payload,
                     ask,
                 } => {
-                    if is_over(envelope, now.millis()) {
-                        return Some(Skip::Expired);
+                    if let Some(skip) = over(envelope, now.millis()) {
+                        return Some(skip);
                     }
                     Put::Message {
                         source: source_text(&envelope.from, source),
@@ -267,7 +274,11 @@ impl Agent {
 
 impl Skip {
     pub(crate) fn reason(self) -> Option<SkipReason> {
-        (self == Self::Expired).then_some(SkipReason::Expired)
+        match self {
+            Self::Expired => Some(SkipReason::Expired),
+            Self::Cancelled => Some(SkipReason::Cancelled),
+            Self::LateReply | Self::Nothing => None,
+        }
     }
 }
 
@@ -278,14 +289,18 @@ fn interleaves(envelope: &Arc<Envelope>, handlers: &impl Handlers) -> bool {
     }
 }
 
-/// Whether nobody wants it any more: given up, or asked by somebody who stopped waiting.
-fn is_over(envelope: &Envelope, now: Millis) -> bool {
-    let given_up = envelope.sequence.is_some_and(|s| s.give_up <= now);
-    let deadline = match &envelope.body {
-        Body::Message { ask: Some(ask), .. } => ask.deadline,
-        _ => Millis::NEVER,
-    };
-    given_up || deadline <= now
+/// How a message is skipped that nobody wants any more: its asker has stopped
+/// waiting, or its sender has given it up.
+fn over(envelope: &Envelope, now: Millis) -> Option<Skip> {
+    if let Body::Message { ask: Some(ask), .. } = &envelope.body
+        && ask.deadline <= now
+    {
+        return Some(Skip::Cancelled);
+    }
+    envelope
+        .sequence
+        .is_some_and(|s| s.give_up <= now)
+        .then_some(Skip::Expired)
 }
 
 /// How agents see a sender. Clients and the system are put together in `room`.

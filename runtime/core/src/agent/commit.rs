@@ -98,6 +98,8 @@ struct Commit<'a> {
     answer: &'a Bytes,
     now: Millis,
     sender: Sender,
+    /// Bytes of log the turn may still write.
+    log_left: usize,
 }
 
 /// Numbers that effects of one batch have used already.
@@ -137,6 +139,7 @@ impl Agent {
             answer,
             now: batch.now.millis(),
             sender: self.sender(),
+            log_left: 0,
         };
         let now = batch.now;
         self.isolate = self.isolate.saturating_sub(batch.turns());
@@ -163,6 +166,7 @@ impl Agent {
             }
             before |= deferred.is_empty();
             after |= !deferred.is_empty();
+            commit.log_left = policy.turn_log_bytes as usize;
             let (from, to) = turn.effects;
             self.consume(&input, number, turn.outcome, &mut commit, out);
             for effect in effects.get(from..to).unwrap_or_default() {
@@ -302,7 +306,21 @@ impl Agent {
                 }
                 Ok(())
             }
-            Effect::Spawn { agent, .. } => Ok(AgentId::check(agent)?),
+            Effect::Spawn { agent, config } => {
+                AgentId::check(agent)?;
+                bound(
+                    "bytes",
+                    "message",
+                    config.bytes.len() as u64,
+                    policy.max_message.into(),
+                )
+            }
+            Effect::SetTimer { payload, .. } => bound(
+                "bytes",
+                "message",
+                payload.bytes.len() as u64,
+                policy.max_message.into(),
+            ),
             _ => Ok(()),
         }
     }
@@ -364,7 +382,7 @@ impl Agent {
     /// Ends what was not put to the guest.
     pub(super) fn settle_skip(&mut self, input: &Input, skip: Skip, out: &mut Actions) {
         match skip {
-            Skip::Expired => self.counters.expired += 1,
+            Skip::Expired | Skip::Cancelled => self.counters.expired += 1,
             Skip::LateReply => self.counters.late_replies += 1,
             Skip::Nothing => {}
         }
@@ -548,10 +566,26 @@ impl Agent {
             }
             Effect::CancelTimer { id } => self.timers.cancel(id),
             Effect::Stop { reason } => self.stopped = Some(clip(reason).into()),
-            Effect::Log { level, text } => out.log.push((level, text.to_owned())),
+            Effect::Log { level, text } => self.log(level, text, commit, out),
             Effect::Publish { .. } => out.unsupported.push("publish"),
             Effect::Subscribe { .. } => out.unsupported.push("subscribe"),
             Effect::Unsubscribe { .. } => out.unsupported.push("unsubscribe"),
+        }
+    }
+
+    /// Writes a line to the agent's log, cut to what its turn may write.
+    fn log(&mut self, level: Level, text: &str, commit: &mut Commit<'_>, out: &mut Actions) {
+        let kept = cut(text, commit.log_left);
+        let cut = text.len() - kept.len();
+        // After a cut nothing follows: a log with holes misleads.
+        commit.log_left = if cut == 0 {
+            commit.log_left - kept.len()
+        } else {
+            0
+        };
+        self.counters.log_cut += cut as u64;
+        if cut == 0 || !kept.is_empty() {
+            out.log.push((level, kept.to_owned()));
         }
     }
 
@@ -643,6 +677,10 @@ fn bound(what: &'static str, scope: &'static str, found: u64, bound: u64) -> Res
 }
 
 fn clip(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_REASON))
-        .unwrap_or("")
+    cut(text, MAX_REASON)
+}
+
+/// At most `bytes` of `text`, cut at a character.
+fn cut(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or("")
 }

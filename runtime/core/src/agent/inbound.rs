@@ -149,6 +149,12 @@ impl Inbound {
         }
     }
 
+    /// Whether everything that was taken of a stream has its verdict.
+    pub(crate) fn is_settled(&self, at: StreamIndex) -> bool {
+        self.get(at.0)
+            .is_some_and(|stream| stream.taken == stream.watermark)
+    }
+
     /// Notes that `sequence` is in the mailbox.
     pub(crate) fn take(&mut self, at: StreamIndex, sequence: &Sequence) {
         if let Some(stream) = self.get_mut(at.0) {

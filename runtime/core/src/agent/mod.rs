@@ -98,11 +98,13 @@ pub struct Counters {
     pub deferred: u64,
     /// Batches that were undone.
     pub faults: u64,
+    /// Bytes of log that were cut.
+    pub log_cut: u64,
 }
 
 impl Counters {
     /// Name and value, for people.
-    pub fn list(&self) -> [(&'static str, u64); 11] {
+    pub fn list(&self) -> [(&'static str, u64); 12] {
         [
             ("refused-full", self.refused_full),
             ("refused-early", self.refused_early),
@@ -115,6 +117,7 @@ impl Counters {
             ("dropped", self.dropped),
             ("deferred", self.deferred),
             ("faults", self.faults),
+            ("log-cut", self.log_cut),
         ]
     }
 }
@@ -285,8 +288,11 @@ impl Agent {
             return;
         }
         let is_reply = matches!(envelope.body, Body::Reply { .. });
+        let too_large = envelope.asked_bytes() > policy.max_message as usize;
         let Some(sequence) = envelope.sequence else {
-            if is_reply {
+            if too_large {
+                self.close(&envelope, None, &DeadReason::TooLarge, 0, out);
+            } else if is_reply {
                 self.mailbox.push_urgent(Input::Envelope(envelope, None));
             } else if self.has_room(&envelope, policy) {
                 self.mailbox.push_message(Input::Envelope(envelope, None));
@@ -303,15 +309,20 @@ impl Agent {
             .arrival(&envelope.from, &sequence, policy.streams)
         {
             Arrival::Next(at) => {
-                if is_reply {
+                if too_large && self.inbound.is_settled(at) {
+                    self.inbound.take(at, &sequence);
+                    self.close(&envelope, Some(at), &DeadReason::TooLarge, 0, out);
+                    self.report_watermarks(out);
+                } else if is_reply {
                     self.inbound.take(at, &sequence);
                     self.mailbox
                         .push_urgent(Input::Envelope(envelope, Some(at)));
-                } else if self.has_room(&envelope, policy) {
+                } else if !too_large && self.has_room(&envelope, policy) {
                     self.inbound.take(at, &sequence);
                     self.mailbox
                         .push_message(Input::Envelope(envelope, Some(at)));
                 } else {
+                    // One that is too large is closed after those before it.
                     self.counters.refused_full += 1;
                     let expected = Some(sequence.number);
                     self.refuse(&envelope, expected, Refusal::MailboxFull, out);
