@@ -227,8 +227,15 @@ impl Ledger {
                 continue;
             };
             let agent = &acknowledgement.stream.receiver;
-            let Notice::Applied { through } = &acknowledgement.notice else {
-                continue;
+            let through = match &acknowledgement.notice {
+                Notice::Applied { through } => through,
+                Notice::Refused { .. } => continue,
+                Notice::Skipped { number, reason } => {
+                    books.wrong(format!(
+                        "{from} closes {number} of {sender} to {agent} unapplied: {reason:?}"
+                    ));
+                    continue;
+                }
             };
             let key = format!("{sender} {:?}", acknowledgement.stream.lane);
             let committed = books.lives.get(agent).map_or(0, |life| {
