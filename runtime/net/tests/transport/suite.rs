@@ -60,8 +60,9 @@ pub(crate) fn numbered(thread: u64, number: u64) -> PeerMessage {
             to: agent,
             sequence: Some(Sequence {
                 lane: Lane::Normal,
-                number,
-                base: 0,
+                // A stream's first number is 1.
+                number: number + 1,
+                base: 1,
                 give_up: Millis(thread),
             }),
             body: Body::Message {
@@ -89,7 +90,7 @@ pub(crate) fn numbered(thread: u64, number: u64) -> PeerMessage {
 pub(crate) fn number_of(message: &PeerMessage) -> (u64, u64) {
     let (agent, number) = match message {
         PeerMessage::Deliver(envelopes) => {
-            (&envelopes[0].to, envelopes[0].sequence.unwrap().number)
+            (&envelopes[0].to, envelopes[0].sequence.unwrap().number - 1)
         }
         PeerMessage::Marker { agent, marker, .. } | PeerMessage::MarkerSeen { agent, marker } => {
             (agent, *marker)
@@ -124,7 +125,7 @@ fn large(number: u64, size: usize) -> PeerMessage {
         to: AgentId::new("counter/0").unwrap(),
         sequence: Some(Sequence {
             lane: Lane::Normal,
-            number,
+            number: number + 1,
             base: 1,
             give_up: Millis::NEVER,
         }),
