@@ -1,10 +1,8 @@
 //! One connection at work: two streams each way, until it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use phoenix_core::PeerMessage;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -18,12 +16,6 @@ use super::tuning::STREAMS;
 
 /// Chunks read from a stream at once.
 const CHUNKS: usize = 32;
-
-/// A handler that took longer than this is taken for one that blocks.
-const BLOCKS: Duration = Duration::from_millis(1);
-
-/// So many calls in a row that did not block, and the next is expected not to.
-const TRUSTED_AFTER: u32 = 16;
 
 /// Having read this many bytes, QUIC may have to tell the peer that there is
 /// room again. The task that does so must not be left behind a handler.
@@ -196,7 +188,6 @@ async fn read(shared: Arc<Shared>, peer: Arc<Peer>, mut stream: RecvStream) -> T
     }
     let mut frames = Frames::new(shared.limits.frame_bytes);
     let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
-    let mut quick_calls = 0;
     loop {
         let count = match stream.read_chunks(&mut chunks).await {
             Ok(Some(count)) => count,
@@ -219,28 +210,10 @@ async fn read(shared: Arc<Shared>, peer: Arc<Peer>, mut stream: RecvStream) -> T
             tokio::task::yield_now().await;
         }
         if !messages.is_empty() {
-            let may_block = shared.may_block && quick_calls < TRUSTED_AFTER;
-            quick_calls = match deliver(&shared, &peer, messages, may_block) {
-                took if took > BLOCKS => 0,
-                _ => TRUSTED_AFTER.min(quick_calls + 1),
-            };
+            shared.tell(|events| events.received(peer.node, messages));
         }
         if let Some(error) = malformed {
             return TaskEnd::Close(Close::Malformed(error));
         }
     }
-}
-
-/// Hands messages over on this thread, which costs nothing, and returns how long
-/// the handler took. One that may block gets the runtime's means for that, which
-/// costs a thread's wake: other peers go on meanwhile.
-fn deliver(shared: &Shared, peer: &Peer, messages: Vec<PeerMessage>, may_block: bool) -> Duration {
-    let began = Instant::now();
-    let call = || shared.events.received(peer.node, messages);
-    if may_block {
-        tokio::task::block_in_place(call);
-    } else {
-        call();
-    }
-    began.elapsed()
 }

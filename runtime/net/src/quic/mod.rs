@@ -48,9 +48,11 @@ pub use stats::{PeerStats, TransportStats};
 pub(crate) use tls::Stranger;
 pub use tls::TlsError;
 
-/// Threads of a transport's own runtime: one can be busy with a handler while
-/// the other goes on.
+/// Threads of a transport's own runtime, beside those whose handlers block.
 const THREADS: usize = 2;
+
+/// Threads that it has beside those of handlers: resolving names, keeping books.
+const SPARE_THREADS: usize = 64;
 
 /// How long closing waits for the last packets to leave. QUIC would go on
 /// answering stray packets for three times its time-out; peers that miss the
@@ -100,7 +102,7 @@ struct Shared {
     endpoint: Endpoint,
     configs: Configs,
     runtime: Handle,
-    /// Whether a handler that blocks can be given a thread of its own.
+    /// Whether the runtime can go on without a thread whose handler blocks.
     may_block: bool,
     peers: RwLock<FxHashMap<NodeId, Arc<Peer>>>,
     closing: watch::Sender<bool>,
@@ -176,6 +178,8 @@ impl QuicTransport {
             None => {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(THREADS)
+                    // Each of a peer's streams may have a handler that blocks.
+                    .max_blocking_threads(config.limits.peers * 2 + SPARE_THREADS)
                     .thread_name("phoenix-net")
                     .enable_all()
                     .build()
@@ -370,6 +374,18 @@ impl Shared {
             boot: self.boot,
             address: self.advertised.clone(),
             software: self.software.clone(),
+        }
+    }
+
+    /// Calls the owner's handler, which may block: the runtime gives this thread's
+    /// work to another one meanwhile. That costs a thread's wake each time and
+    /// cannot be spared for handlers that were quick so far. The one thread that
+    /// blocks may be the one that would have polled the sockets next.
+    fn tell(&self, call: impl FnOnce(&dyn TransportEvents)) {
+        if self.may_block {
+            tokio::task::block_in_place(|| call(&*self.events));
+        } else {
+            call(&*self.events);
         }
     }
 

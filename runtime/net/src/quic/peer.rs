@@ -222,10 +222,10 @@ async fn run(
     for class in Class::ALL {
         peer.queue(class).open();
     }
-    shared.events.connected(node, hello.boot);
+    shared.tell(|events| events.connected(node, hello.boot));
     let end = link::run(shared, peer, connection, hello.boot, offers).await;
     peer.ended(connection);
-    shared.events.disconnected(node);
+    shared.tell(|events| events.disconnected(node));
     end
 }
 

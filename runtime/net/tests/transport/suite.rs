@@ -380,29 +380,39 @@ pub(crate) fn joins_many_peers(world: &dyn World) {
 }
 
 pub(crate) fn a_handler_that_blocks_holds_up_its_peer_alone(world: &dyn World) {
-    let nodes: Vec<_> = (1..=4).map(|id| start(world, id, 1)).collect();
-    let [one, two, three, four] = &nodes[..] else {
-        unreachable!("there are four")
+    // More batches than a transport might take for proof that a handler is quick.
+    const QUICK: usize = 40;
+    let nodes: Vec<_> = (1..=5).map(|id| start(world, id, 1)).collect();
+    let [one, two, three, four, five] = &nodes[..] else {
+        unreachable!("there are five")
     };
-    for other in [two, three, four] {
+    for other in [two, three, four, five] {
         one.node.learn(other.node.member());
         one.events.wait_connected(other.id, 1);
         other.events.wait_connected(one.id, 1);
     }
-    one.events.block(two.id);
-    send(two, one.id, &numbered(0, 0));
-    one.events.wait_blocked(two.id);
-    for number in 0..500 {
-        send(three, one.id, &numbered(0, number));
-        send(four, one.id, &numbered(0, number));
-        send(one, four.id, &numbered(0, number));
+    for other in [two, three] {
+        for number in 0..QUICK {
+            send(other, one.id, &numbered(0, number as u64));
+            one.events.wait_messages(other.id, number + 1);
+        }
+        one.events.block(other.id);
+        send(other, one.id, &numbered(0, 0));
+        one.events.wait_blocked(other.id);
     }
-    one.events.wait_messages(three.id, 500);
+    for number in 0..500 {
+        send(four, one.id, &numbered(0, number));
+        send(five, one.id, &numbered(0, number));
+        send(one, five.id, &numbered(0, number));
+    }
     one.events.wait_messages(four.id, 500);
-    four.events.wait_messages(one.id, 500);
-    assert_eq!(one.events.messages(two.id), []);
-    one.events.unblock(two.id);
-    one.events.wait_messages(two.id, 1);
+    one.events.wait_messages(five.id, 500);
+    five.events.wait_messages(one.id, 500);
+    for other in [two, three] {
+        assert_eq!(one.events.messages(other.id).len(), QUICK);
+        one.events.unblock(other.id);
+        one.events.wait_messages(other.id, QUICK + 1);
+    }
 }
 
 pub(crate) fn sends_what_waits_before_it_closes(world: &dyn World) {
