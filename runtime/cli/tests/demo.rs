@@ -8,12 +8,16 @@
     reason = "a test that goes wrong should stop there"
 )]
 
-use std::io::{BufRead, BufReader, Write};
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod process;
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use process::{Process, signal};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
@@ -23,17 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A demo whose nodes live under `directory`.
 fn demo(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_phoenix"));
-    command
-        .arg("demo")
-        .args(arguments)
-        .env("TMPDIR", directory)
-        .stdin(Stdio::null());
+    command.arg("demo").args(arguments).env("TMPDIR", directory);
     command
 }
 
 fn run(arguments: &[&str]) -> (Output, TempDir) {
     let directory = tempdir().unwrap();
-    let output = demo(directory.path(), arguments).output().unwrap();
+    let output = Process::start(&mut demo(directory.path(), arguments)).end();
     (output, directory)
 }
 
@@ -113,7 +113,7 @@ fn malformed_lines_are_left_out_and_named() {
         "--input",
         log.to_str().unwrap(),
     ];
-    let output = demo(temporary.path(), &arguments).output().unwrap();
+    let output = Process::start(&mut demo(temporary.path(), &arguments)).end();
     let object = assert_verified(&output);
     assert_eq!(
         (&object["events"], &object["malformed_lines"]),
@@ -194,32 +194,15 @@ fn kept_data_is_where_it_is_said_to_be() {
 }
 
 /// A demo under way, its nodes under `directory`: it has come to the feed.
-fn begun(directory: &Path) -> (Child, impl Iterator<Item = String>) {
+fn begun(directory: &Path) -> Process {
     fed(&mut demo(directory, &["--lines", "200000"]))
 }
 
-/// The same of any demo: what it says from then on.
-fn fed(command: &mut Command) -> (Child, impl Iterator<Item = String> + use<>) {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = Vec::new();
-    let errors = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut errors = errors.map_while(Result::ok);
-    while said.last().is_none_or(|line| line != "feeding") {
-        match errors.next() {
-            Some(line) => said.push(line),
-            None => panic!("it ends before the feed: {said:#?}"),
-        }
-    }
-    (child, errors)
-}
-
-fn signal(process: u32, signal: Signal) {
-    let pid = Pid::from_raw(process.try_into().unwrap()).unwrap();
-    kill_process(pid, signal).unwrap();
+/// The same of any demo.
+fn fed(command: &mut Command) -> Process {
+    let mut process = Process::start(command);
+    process.err.until("feeding");
+    process
 }
 
 fn hangups_are_ignored() -> bool {
@@ -239,10 +222,10 @@ fn an_interrupt_leaves_nothing_behind() {
             continue;
         }
         let directory = tempdir().unwrap();
-        let (mut child, errors) = begun(directory.path());
-        signal(child.id(), interrupt);
-        let rest: Vec<_> = errors.collect();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:#?}");
+        let mut process = begun(directory.path());
+        process.signal(interrupt);
+        let output = process.end();
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
         assert_clean(directory.path());
     }
 }
@@ -258,10 +241,10 @@ fn processes_of(directory: &Path) -> Vec<(u32, String)> {
 #[test]
 fn a_demo_that_is_killed_leaves_no_node_behind() {
     let directory = tempdir().unwrap();
-    let (mut child, _errors) = begun(directory.path());
+    let mut process = begun(directory.path());
     assert_eq!(processes_of(directory.path()).len(), 2);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    process.signal(Signal::KILL);
+    process.end();
     let since = Instant::now();
     while !processes_of(directory.path()).is_empty() {
         let left = processes_of(directory.path());
@@ -279,20 +262,18 @@ fn a_hangup_under_nohup_is_ignored() {
         .args(["-c", r#"trap '' HUP; exec "$@""#, "sh"])
         .arg(env!("CARGO_BIN_EXE_phoenix"))
         .args(["demo", "--json", "--lines", "300", "--migrations", "20"])
-        .env("TMPDIR", directory.path())
-        .stdin(Stdio::null());
-    let (child, errors) = fed(&mut command);
-    signal(child.id(), Signal::HUP);
-    let rest: Vec<_> = errors.collect();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{rest:#?}");
+        .env("TMPDIR", directory.path());
+    let mut process = fed(&mut command);
+    process.signal(Signal::HUP);
+    let output = process.end();
+    assert!(output.status.success(), "{output:?}");
     assert_verified(&output);
 }
 
 #[test]
 fn a_node_that_dies_ends_the_demo() {
     let directory = tempdir().unwrap();
-    let (mut child, errors) = begun(directory.path());
+    let mut process = begun(directory.path());
     let (second, _) = processes()
         .find(|(_, command)| {
             command.contains(&format!("{}/", directory.path().display()))
@@ -300,8 +281,9 @@ fn a_node_that_dies_ends_the_demo() {
         })
         .expect("there is a second node");
     signal(second, Signal::KILL);
-    let rest = errors.collect::<Vec<_>>().join(" ");
-    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+    let output = process.end();
+    let rest = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+    assert_eq!(output.status.code(), Some(1), "{rest}");
     assert!(rest.contains("node 2 has ended"), "{rest}");
     assert_clean(directory.path());
 }

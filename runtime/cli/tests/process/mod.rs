@@ -8,15 +8,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a process may keep a test waiting. Only a test that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A process with its output, killed when the test is done with it.
 pub(crate) struct Process {
     child: Child,
     pub(crate) out: Lines,
     pub(crate) err: Lines,
-    /// A signal that lets it end its own children first.
-    pub(crate) farewell: Option<Signal>,
 }
 
 /// What a process writes, read by a thread so that waiting for it has an end.
@@ -57,7 +55,6 @@ impl Process {
             out: Lines::of("nothing", std::io::empty()),
             err: Lines::of("standard error", child.stderr.take().unwrap()),
             child,
-            farewell: None,
         }
     }
 
@@ -88,11 +85,6 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let (Ok(None), Some(farewell)) = (self.child.try_wait(), self.farewell) {
-            self.signal(farewell);
-            // Whatever it still says, it is over when it says no more.
-            while self.out.lines.recv_timeout(Duration::from_secs(10)).is_ok() {}
-        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
