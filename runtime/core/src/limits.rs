@@ -54,7 +54,8 @@ pub struct KindPolicy {
     pub open_requests: u32,
     /// Timers of one agent.
     pub timers: u32,
-    /// Streams one agent hears from, and speaks on, each.
+    /// Streams one agent hears from; and streams it speaks on that have messages
+    /// without a verdict.
     pub streams: u32,
     /// Bytes of log one turn may write; more is cut and counted.
     pub turn_log_bytes: u32,

@@ -1044,6 +1044,7 @@ fn an_agent_that_stopped_stays_stopped_where_it_goes() {
     let mut out = Actions::default();
     from.agent.tick(Millis(1_000_000), &mut out);
     assert_eq!(from.agent.unacknowledged(), 0, "given up, so it may end");
+    assert_eq!(out.log.len(), 1, "and the author is told: {:?}", out.log);
 }
 
 /// A small message must not keep the large answer alive that it came in.

@@ -449,6 +449,12 @@ impl Agent {
             self.counters.undetermined += 1;
             if let Some(ask) = own_ask(&envelope) {
                 self.end_ask(ask, Reply::Timeout);
+            } else if !matches!(envelope.body, Body::Reply { .. }) {
+                let text = format!(
+                    "a message to {} is given up: nothing was heard",
+                    envelope.to
+                );
+                out.log.push((Level::Warn, text));
             }
             out.dead.push((envelope, DeadReason::GaveUp, 0));
         }
