@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use phoenix_core::agent::Handlers;
 use phoenix_core::control::KindInfo;
-use phoenix_core::{Digest, KindPolicy};
+use phoenix_core::{Digest, KindPolicy, Millis};
 use phoenix_host::Component;
 
 /// A kind, ready to run.
@@ -73,9 +73,19 @@ pub(crate) enum Known {
     Unknown,
 }
 
+/// How long a node takes a kind it has not heard of for one it has not heard of
+/// yet: word of a new kind may come after the first message for it.
+const HEARSAY: Millis = Millis(1_000);
+/// How long it does so no more: later it may have been deployed after all.
+const RUMOUR_FADES: Millis = Millis(60_000);
+/// Names of kinds that somebody thought there are, most that are remembered.
+const MAX_RUMOURS: usize = 1_000;
+
 /// All kinds of a node.
 #[derive(Default)]
 pub(crate) struct Kinds {
+    /// Kinds somebody sent messages for that this node has never heard of, since when.
+    rumours: Mutex<HashMap<String, Millis>>,
     inner: RwLock<Inner>,
 }
 
@@ -98,6 +108,27 @@ impl Kinds {
         } else {
             Known::Unknown
         }
+    }
+
+    /// Whether a kind that is not known here is surely not deployed, for a node
+    /// that has it from others which kinds there are.
+    pub(crate) fn is_surely_unknown(&self, name: &str, now: Millis) -> bool {
+        let mut rumours = self.rumours.lock();
+        if let Some(since) = rumours.get_mut(name) {
+            if *since + RUMOUR_FADES <= now {
+                *since = now;
+            }
+            return *since + HEARSAY <= now;
+        }
+        if rumours.len() >= MAX_RUMOURS {
+            rumours.retain(|_, since| *since + HEARSAY > now);
+        }
+        // With so many at once it is not the kinds that are new.
+        if rumours.len() >= MAX_RUMOURS {
+            return true;
+        }
+        rumours.insert(name.to_owned(), now);
+        false
     }
 
     /// The kind of that name running this component, which may be an earlier one of it.
@@ -181,5 +212,27 @@ impl Kinds {
         let mut names: Vec<_> = self.inner.read().ready.keys().cloned().collect();
         names.sort();
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_given_time_to_become_known() {
+        let kinds = Kinds::default();
+        assert!(!kinds.is_surely_unknown("new", Millis(5)));
+        assert!(!kinds.is_surely_unknown("new", Millis(1_004)));
+        assert!(kinds.is_surely_unknown("new", Millis(1_005)));
+        assert!(
+            !kinds.is_surely_unknown("new", Millis(60_005)),
+            "asked anew"
+        );
+        for n in 0..2 * MAX_RUMOURS {
+            kinds.is_surely_unknown(&format!("flood-{n}"), Millis(60_005));
+        }
+        assert!(kinds.rumours.lock().len() <= MAX_RUMOURS);
+        assert!(kinds.is_surely_unknown("one-more", Millis(60_005)));
     }
 }

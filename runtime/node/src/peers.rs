@@ -27,15 +27,19 @@ impl TransportEvents for Ears {
         {
             let mut peers = shared.peers.write();
             let entry = peers.entry(peer).or_insert_with(Peer::unknown);
-            entry.connected = true;
             entry.boot = Some(boot);
             entry.leaving = false;
         }
         shared.directory.node_up(peer, boot);
-        shared.log(None, Level::Info, &format!("{peer} is connected"));
         if shared.directory.node() == shared.node {
+            // Ahead of any message, which may be of a kind it is told of here.
             shared.introduce(peer);
         }
+        if let Some(entry) = shared.peers.write().get_mut(&peer) {
+            entry.connected = true;
+        }
+        shared.announce_members();
+        shared.log(None, Level::Info, &format!("{peer} is connected"));
         for seat in &shared.seats {
             seat.post(Event::Connected { peer, boot });
         }
@@ -203,7 +207,7 @@ impl Shared {
 
     /// Tells a node that connected who is here and what is deployed.
     fn introduce(&self, peer: NodeId) {
-        self.announce_members();
+        let _ = self.send(peer, PeerMessage::Members(self.members()));
         for info in self.kinds.list() {
             let _ = self.send(peer, PeerMessage::Kind(info));
         }

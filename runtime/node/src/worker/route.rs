@@ -221,7 +221,7 @@ impl Worker {
             return;
         }
         if matches!(self.shared.kinds.get(envelope.to.kind()), Known::Unknown) {
-            self.bury_message(&envelope, &DeadReason::NoSuchKind);
+            self.no_such_kind(&envelope);
             return;
         }
         let agent = envelope.to.clone();
@@ -233,6 +233,21 @@ impl Worker {
             agent,
             prefer: None,
         });
+    }
+
+    /// Ends a message for a kind that is not deployed. Which kinds there are the
+    /// directory's node knows at once, the others by its word.
+    fn no_such_kind(&mut self, envelope: &Arc<Envelope>) {
+        let shared = &self.shared;
+        let is_sure = shared.directory.node() == shared.node
+            || shared
+                .kinds
+                .is_surely_unknown(envelope.to.kind(), self.now.millis());
+        if is_sure {
+            self.bury_message(envelope, &DeadReason::NoSuchKind);
+        } else {
+            self.turn_away(envelope, Refusal::Busy);
+        }
     }
 
     fn is_alone(&self) -> bool {
@@ -306,7 +321,7 @@ impl Worker {
                 continue;
             }
             match self.shared.kinds.get(agent.kind()) {
-                Known::Unknown => self.bury_message(&envelope, &DeadReason::NoSuchKind),
+                Known::Unknown => self.no_such_kind(&envelope),
                 Known::Coming => self.turn_away(&envelope, Refusal::Busy),
                 Known::Ready(_) if self.shared.is_draining() => {
                     self.turn_away(&envelope, Refusal::Busy);
