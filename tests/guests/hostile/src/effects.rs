@@ -48,7 +48,10 @@ pub fn claim(answer: &mut AnswerWriter, turn: &Turn<'_>, method: &str, victim: &
                 delay_ms: 0,
                 period_ms: 0,
                 method: "self-flood",
-                payload: spam,
+                payload: Payload {
+                    content_type: ContentType::Binary,
+                    bytes: victim.as_bytes(),
+                },
             });
         }
         "ask-flood" => repeat(answer, FLOOD, |ask| Effect::Ask {

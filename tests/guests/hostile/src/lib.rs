@@ -15,7 +15,8 @@ mod lies;
 mod misdeed;
 mod residue;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 use phoenix_wit::{AnswerWriter, ContentType, Failure, FrameReader, Input, Outcome, Payload, Turn};
 
@@ -29,6 +30,9 @@ const DESCRIPTION: &[u8] = b"\x81\xa8handlers\x90";
 
 thread_local! {
     static TOTAL: Cell<i64> = const { Cell::new(0) };
+    /// Messages for no method of its own, by who the node says sent them: it is a
+    /// victim's as well.
+    static HEARD: RefCell<BTreeMap<String, u64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 struct Hostile;
@@ -48,9 +52,19 @@ impl Guest for Hostile {
                     answer.outcome(&Outcome::Ok(Payload::NONE), 0);
                 }
                 Input::Message {
+                    source,
+                    method,
+                    payload,
+                    ..
+                } => {
+                    if !is_known(method) {
+                        hear(source);
+                    }
+                    message(&mut answer, &turn, method, &text(payload), &mut lie);
+                }
+                Input::Timer {
                     method, payload, ..
                 } => message(&mut answer, &turn, method, &text(payload), &mut lie),
-                Input::Timer { method, .. } => message(&mut answer, &turn, method, "", &mut lie),
                 Input::Reply { .. } => answer.outcome(&Outcome::Ok(Payload::NONE), 0),
             }
         }
@@ -75,6 +89,7 @@ fn message(
             TOTAL.get().to_string()
         }
         "total" => TOTAL.get().to_string(),
+        "heard" => heard(),
         "residue-write" => residue::write(given),
         "residue-seek" => residue::seek(given),
         "known" => known(),
@@ -115,6 +130,37 @@ fn message(
         bytes: json.as_bytes(),
     };
     answer.outcome(&Outcome::Ok(payload), 0);
+}
+
+/// Its own methods that do no wrong.
+const HARMLESS: &[&str] = &[
+    "add",
+    "total",
+    "heard",
+    "residue-write",
+    "residue-seek",
+    "known",
+];
+
+fn is_known(method: &str) -> bool {
+    [HARMLESS, misdeed::MISDEEDS, effects::EFFECTS, lies::LIES]
+        .iter()
+        .any(|methods| methods.contains(&method))
+}
+
+fn hear(source: &str) {
+    HEARD.with_borrow_mut(|heard| *heard.entry(source.to_owned()).or_default() += 1);
+}
+
+/// Who sent it what it has no method for, and how often, as a JSON object.
+fn heard() -> String {
+    let senders: Vec<String> = HEARD.with_borrow(|heard| {
+        let heard = heard.iter();
+        heard
+            .map(|(source, n)| format!("\"{source}\":{n}"))
+            .collect()
+    });
+    format!("{{{}}}", senders.join(","))
 }
 
 /// Every method that does wrong, as a JSON list, so that a test can run them all.
