@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -94,15 +94,14 @@ pub(super) async fn run(
         shared.malformed.add(1);
         tracing::warn!(peer = %peer.node, %error, "malformed frame; closing the connection");
     }
-    // Nothing, if the connection is gone already.
-    close.close(connection);
     peer.set_last_end(match connection.close_reason() {
-        Some(error) if error != ConnectionError::LocallyClosed => shown(&error),
-        _ => close.to_string(),
+        Some(error) => shown(&error),
+        None => close.to_string(),
     });
     for class in Class::ALL {
         peer.queue(class).close();
     }
+    close.close(connection);
     // A handler at work is waited for: nothing is received after `disconnected`.
     while tasks.join_next().await.is_some() {}
     end
