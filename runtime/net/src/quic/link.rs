@@ -6,6 +6,7 @@ use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::Shared;
 use super::hello::{Close, shown};
@@ -56,6 +57,7 @@ pub(super) async fn run(
         tasks.spawn(write(Arc::clone(peer), connection.clone(), class));
     }
     let closing = shared.closing.subscribe();
+    let began = Instant::now();
     let mut streams = 0;
     let (end, close) = loop {
         tokio::select! {
@@ -79,7 +81,8 @@ pub(super) async fn run(
                 }
             },
             Some(offer) = offers.recv() => {
-                if replaces(&offer, boot) {
+                let young = began.elapsed() <= shared.limits.handshake_timeout;
+                if replaces(&offer, boot, young) {
                     break (LinkEnd::Replaced(Box::new(offer)), Close::Superseded);
                 }
                 Close::Duplicate.close(&offer.connection);
@@ -98,20 +101,22 @@ pub(super) async fn run(
         Some(error) => shown(&error),
         None => close.to_string(),
     });
+    close.close(connection);
     for class in Class::ALL {
         peer.queue(class).close();
     }
-    close.close(connection);
     // A handler at work is waited for: nothing is received after `disconnected`.
     while tasks.join_next().await.is_some() {}
     end
 }
 
 /// Whether a new connection takes the place of one that stands. What the other
-/// side decided does; what is for us to decide does only if the peer restarted,
-/// for then the old one is dead. Otherwise both sides dialled at once.
-fn replaces(offer: &Established, boot: u64) -> bool {
-    offer.undecided.is_none() || offer.hello.boot > boot
+/// side decided does. What is for us to decide does if the old one is dead: the
+/// peer restarted, or dialled, which it does only while it has none. Both may
+/// have dialled at once, though, and a dial takes no longer than a handshake may:
+/// so long after the beginning it proves nothing.
+fn replaces(offer: &Established, boot: u64, young: bool) -> bool {
+    offer.undecided.is_none() || offer.hello.boot > boot || !young
 }
 
 /// Lets the writers send what waits, for a bounded time.

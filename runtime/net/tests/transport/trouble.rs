@@ -216,6 +216,39 @@ fn a_newer_boot_takes_the_place_of_an_older_one() {
 }
 
 #[test]
+fn a_link_that_only_one_side_has_gives_way() {
+    let cluster = Cluster::new();
+    let limits = QuicLimits {
+        handshake_timeout: Duration::from_secs(1),
+        ..patient()
+    };
+    let (one, proxy, two) = behind_proxy(&cluster, &limits, 5);
+    // Node 2 loses its end; node 1, which decides, would keep its own for an hour.
+    proxy.set(Weather {
+        silent: true,
+        ..Weather::default()
+    });
+    two.transport.close();
+    drop(two);
+    let two = Node::start(&cluster, TWO, 1, &limits);
+    two.transport.learn(Member {
+        node: ONE,
+        address: one.address().to_string(),
+    });
+    let story = [
+        Told::Connected(TWO, 1),
+        Told::Disconnected(TWO),
+        Told::Connected(TWO, 1),
+    ];
+    eventually("the new link to take its place", || {
+        one.events.story(TWO) == story
+    });
+    two.events.wait_connected(ONE, 1);
+    one.send(TWO, numbered(0, 1));
+    two.events.wait_messages(ONE, 1);
+}
+
+#[test]
 fn an_older_boot_is_refused() {
     let cluster = Cluster::new();
     let one = Node::start(&cluster, ONE, 1, &quick());
