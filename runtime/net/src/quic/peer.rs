@@ -176,13 +176,20 @@ pub(super) async fn supervise(
             &mut offers,
         )
         .await;
-        if began.elapsed() > limits.backoff_most {
+        let lasted = began.elapsed() > limits.backoff_most;
+        if lasted {
             backoff.reset();
         }
         match end {
             LinkEnd::Closing => return,
             LinkEnd::Replaced(offer) => next = Some(*offer),
-            LinkEnd::Lost => {}
+            LinkEnd::Lost if lasted => {}
+            // What broke at once would do so again and again.
+            LinkEnd::Lost => tokio::select! {
+                () = until_closing(closing.clone()) => return,
+                Some(offer) = offers.recv() => next = Some(offer),
+                () = tokio::time::sleep(backoff.failed()) => {}
+            },
         }
     }
 }

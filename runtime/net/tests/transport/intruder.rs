@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use phoenix_core::NodeId;
+use phoenix_core::{Member, NodeId};
 use phoenix_net::QuicLimits;
 use phoenix_net::wire::VERSION;
-use quinn::crypto::rustls::QuicClientConfig;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, ConnectionError, Endpoint};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -84,6 +86,39 @@ impl Scene {
             .unwrap()
     }
 
+    /// Listens as node 2 and closes each connection as soon as it stands. Returns
+    /// where, and how many there were.
+    fn listen_and_close(&self) -> (SocketAddr, Arc<AtomicUsize>) {
+        let key = self.world.cluster.path("2").join("node.key");
+        let certificate = CertificateDer::from_pem_slice(self.file.certificate.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate],
+                PrivateKeyDer::from_pem_file(key).unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![b"phoenix-peer".to_vec()];
+        let config = QuicServerConfig::try_from(config).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(config));
+        let _context = self.runtime.enter();
+        let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let count = Arc::new(AtomicUsize::new(0));
+        let (hello, counted) = (self.hello(VERSION, 2), Arc::clone(&count));
+        self.runtime.spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                // One that the dialler gives up is none of our business.
+                let _ = close_once_it_stands(incoming, &hello).await;
+            }
+        });
+        (address, count)
+    }
+
     /// A hello as node 2 would send it.
     fn hello(&self, version: u16, node: u8) -> Vec<u8> {
         let cluster = data_encoding::HEXLOWER
@@ -134,6 +169,21 @@ impl Scene {
     }
 }
 
+async fn close_once_it_stands(
+    incoming: quinn::Incoming,
+    hello: &[u8],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let connection = incoming.await?;
+    let (mut send, mut receive) = connection.accept_bi().await?;
+    send.write_all(hello).await?;
+    let mut theirs = [0; 8];
+    receive.read_exact(&mut theirs).await?;
+    let mut rest = vec![0; usize::from(theirs[6]) + 1];
+    receive.read_exact(&mut rest).await?;
+    connection.close(13_u32.into(), b"not \x1b today");
+    Ok(())
+}
+
 async fn end(connection: &Connection) -> (u64, String) {
     match connection.closed().await {
         ConnectionError::ApplicationClosed(close) => (
@@ -181,10 +231,35 @@ fn who_shows_no_certificate_is_refused() {
 #[test]
 fn who_says_nothing_is_let_go() {
     let scene = Scene::with(QuicLimits {
-        handshake_timeout: std::time::Duration::from_millis(100),
+        handshake_timeout: Duration::from_millis(100),
         ..quick()
     });
     assert_eq!(scene.end_after(true, b"PHX").0, 0);
+}
+
+#[test]
+fn a_peer_whose_links_break_at_once_is_not_dialled_without_rest() {
+    let scene = Scene::with(QuicLimits {
+        backoff_first: Duration::from_secs(3_600),
+        backoff_most: Duration::from_secs(3_600),
+        ..quick()
+    });
+    let (address, count) = scene.listen_and_close();
+    scene.one.node.learn(Member {
+        node: TWO,
+        address: address.to_string(),
+    });
+    scene.one.events.wait_disconnected(TWO);
+    let why = scene.world.stats(scene.one.id).peers[0].last_end.clone();
+    assert_eq!(why.as_deref(), Some("not \\u{1b} today"));
+    // While it waits it takes the connections that it is offered.
+    for offered in 1..=5 {
+        assert_eq!(scene.end_after_bytes(&[7]).0, 12);
+        crate::suite::eventually("the offered link's end", || {
+            scene.one.events.story(TWO).len() == 2 + 2 * offered
+        });
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 1);
 }
 
 #[test]
