@@ -16,12 +16,13 @@ use phoenix_core::{Member, NodeId};
 use quinn::{ConnectionError, Endpoint};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio::time::Instant;
 
 use super::authority::{AuthorityError, node_key};
 use super::{
     AUTHORITY_NAME, ClusterId, Fingerprint, Identity, IdentityError, JoinToken, Parts, files,
 };
-use crate::quic::{Stranger, joiner_config};
+use crate::quic::{Failed, Stranger, first_that_works, joiner_config};
 use crate::wire::codec::{Wire, choice, record};
 use crate::wire::{Input, Malformed, Output, VERSION};
 
@@ -209,11 +210,7 @@ pub fn join(
                 .enable_all()
                 .build()
                 .map_err(JoinError::Socket)?;
-            runtime.block_on(async {
-                tokio::time::timeout(PATIENCE, ask(token, &request))
-                    .await
-                    .unwrap_or_else(|_| Err(unreachable(token, "it took too long")))
-            })
+            runtime.block_on(ask(token, &request))
         });
         asking
             .join()
@@ -262,17 +259,26 @@ fn accept(answer: JoinAnswer, directory: &Path, key: &KeyPair) -> Result<Identit
 }
 
 async fn ask(token: &JoinToken, request: &JoinRequest) -> Result<JoinAnswer, JoinError> {
-    let addresses = tokio::net::lookup_host(&token.address)
+    let silent = || unreachable(token, "it took too long");
+    let deadline = Instant::now() + PATIENCE;
+    let addresses = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(&token.address))
         .await
+        .map_err(|_| silent())?
         .map_err(|error| unreachable(token, error))?;
-    let mut last = unreachable(token, "the name has no address");
-    for address in addresses {
+    let attempt = |address| async move {
         match ask_at(token, request, address).await {
-            Err(error @ JoinError::Unreachable { .. }) => last = error,
-            other => return other,
+            Err(error @ JoinError::Unreachable { .. }) => Err(error),
+            // Somebody is there: what another address says is of no interest.
+            other => Ok(other),
         }
-    }
-    Err(last)
+    };
+    first_that_works(addresses, deadline, attempt)
+        .await
+        .map_err(|failed| match failed {
+            Failed::NoAddress => unreachable(token, "the name has no address"),
+            Failed::Attempt(error) => error,
+            Failed::Silent => silent(),
+        })?
 }
 
 async fn ask_at(

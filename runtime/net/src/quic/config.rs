@@ -66,7 +66,8 @@ pub struct QuicLimits {
     pub peers: usize,
     /// Connections that have not said who they are. Default 64.
     pub handshakes: usize,
-    /// How long a connection may take to say who it is, and a dial at all. Default 5 s.
+    /// How long a connection may take to say who it is, and a dial at all: the
+    /// addresses of a name share it. Default 5 s.
     pub handshake_timeout: Duration,
     /// A connection that is silent for so long is dead. Default 10 s.
     pub idle_timeout: Duration,

@@ -4,14 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::{ConnectError, Connection, ConnectionError};
+use tokio::time::Instant;
 
 use super::Shared;
+use super::attempts::{Failed, first_that_works};
 use super::hello::{Close, GO, Hello, NoHello, shown};
 use super::peer::{Established, Peer};
 use crate::identity::node_name;
-
-/// Most addresses of a name that are tried.
-const ADDRESSES: usize = 4;
 
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
@@ -48,20 +47,20 @@ pub(super) async fn dial(
     peer: &Arc<Peer>,
     address: &str,
 ) -> Result<Established, DialError> {
-    let attempt = async {
-        let mut last = DialError::NoAddress;
-        let addresses = tokio::net::lookup_host(address).await;
-        for address in addresses.map_err(DialError::Resolve)?.take(ADDRESSES) {
-            match connect(shared, peer, address).await {
-                Ok(established) => return Ok(established),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    };
-    tokio::time::timeout(shared.limits.handshake_timeout, attempt)
+    let limit = shared.limits.handshake_timeout;
+    let deadline = Instant::now() + limit;
+    let addresses = tokio::time::timeout(limit, tokio::net::lookup_host(address))
         .await
-        .unwrap_or(Err(DialError::Timeout))
+        .map_err(|_| DialError::Timeout)?
+        .map_err(DialError::Resolve)?;
+    let attempt = |address| connect(shared, peer, address);
+    first_that_works(addresses, deadline, attempt)
+        .await
+        .map_err(|failed| match failed {
+            Failed::NoAddress => DialError::NoAddress,
+            Failed::Attempt(error) => error,
+            Failed::Silent => DialError::Timeout,
+        })
 }
 
 async fn connect(

@@ -12,6 +12,7 @@
 
 mod accept;
 mod admit;
+mod attempts;
 mod backoff;
 mod config;
 mod dial;
@@ -39,6 +40,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::identity::{Authority, Fingerprint, Identity};
 use crate::wire::{self, Output};
+pub(crate) use attempts::{Failed, first_that_works};
 pub use config::{OnMember, QuicConfig, QuicLimits};
 use hello::{Close, Hello};
 use outbound::Class;
