@@ -214,7 +214,7 @@ impl Network {
             return Err(SendRefused::NotConnected);
         }
         let (bytes, largest) = sizes(&message);
-        if largest > limits.message_bytes {
+        if largest > limits.message_bytes || bytes > limits.bytes {
             return Err(SendRefused::TooLarge);
         }
         let path = self.path(to, from).ok_or(SendRefused::NotConnected)?;

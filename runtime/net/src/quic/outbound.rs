@@ -9,7 +9,7 @@ use phoenix_core::{PeerMessage, SendRefused};
 use tokio::sync::Notify;
 
 use super::config::QuicLimits;
-use crate::wire::{Chunks, Output};
+use crate::wire::{Chunks, HEADER, Output};
 
 /// Which stream a message takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Queue {
             state: Mutex::default(),
             wake: Notify::new(),
             messages: limits.queue_messages,
-            bytes: limits.queue_bytes.max(limits.frame_bytes) as u64,
+            bytes: limits.queue_bytes.max(limits.frame_bytes + HEADER) as u64,
         }
     }
 
@@ -87,6 +87,9 @@ impl Queue {
     fn check_state(&self, state: &State, more: u64) -> Result<(), SendRefused> {
         if state.phase != Phase::Open {
             Err(SendRefused::NotConnected)
+        } else if more > self.bytes {
+            // To be told that it is full would be to try for ever.
+            Err(SendRefused::TooLarge)
         } else if state.ends.len() >= self.messages
             || state.queued - state.written + more > self.bytes
         {

@@ -228,6 +228,12 @@ pub(crate) fn refuses_a_message_that_never_fits(world: &dyn World) {
     assert_eq!(refused, Err(SendRefused::TooLarge));
     let refused = one.node.send(two.id, ship(0, 17 << 20));
     assert_eq!(refused, Err(SendRefused::TooLarge));
+    // Each part would do, and all of them together wait in vain for room.
+    let PeerMessage::Deliver(part) = large(0, 1 << 20) else {
+        unreachable!("it is one")
+    };
+    let parts = PeerMessage::Deliver(vec![Arc::clone(&part[0]); 65]);
+    assert_eq!(one.node.send(two.id, parts), Err(SendRefused::TooLarge));
     one.node.send(two.id, large(1, 15 << 20)).unwrap();
     let messages = two.events.wait_messages(one.id, 1);
     assert_eq!(messages, [large(1, 15 << 20)]);
