@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::token::{SECRET, sha256};
 use super::{
     ClusterId, FILE_VERSION, FileError, Fingerprint, Identity, IdentityError, JoinToken, KEY_FILE,
-    MemberEntry, NODE_FILE, Parts, certificate, files, read_key, to_json,
+    MemberEntry, NODE_FILE, Parts, certificate, files, is_address, read_key, to_json,
 };
 
 /// The file with the authority's certificate and books.
@@ -75,6 +75,9 @@ pub enum NotAdmitted {
     /// The request for a certificate is no good.
     #[error("the request for a certificate is malformed")]
     BadRequest,
+    /// Where it says it listens is no address.
+    #[error("`{0}` is no address: write host:port, at most 255 bytes")]
+    BadAddress(String),
     /// The authority is at fault.
     #[error("the authority failed: {0}")]
     Authority(#[from] AuthorityError),
@@ -244,12 +247,8 @@ impl Authority {
         address: &str,
         valid_for: Duration,
     ) -> Result<JoinToken, AuthorityError> {
-        let has_port = address
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if !has_port || address.len() > 255 || address.chars().any(char::is_whitespace) {
-            let shown = address.chars().take(80).flat_map(char::escape_debug);
-            return Err(AuthorityError::BadAddress(shown.collect()));
+        if !is_address(address) {
+            return Err(AuthorityError::BadAddress(shown(address)));
         }
         if valid_for < Duration::from_secs(1) || valid_for > LONGEST {
             return Err(AuthorityError::BadSpan);
@@ -293,6 +292,10 @@ impl Authority {
         let entry = entry.ok_or(NotAdmitted::WrongSecret)?.clone();
         if entry.expires <= now() {
             return Err(NotAdmitted::Expired);
+        }
+        // All members will hear it.
+        if !is_address(address) {
+            return Err(NotAdmitted::BadAddress(shown(address)));
         }
         let request =
             CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
@@ -429,6 +432,15 @@ pub(super) fn node_key(directory: &Path) -> Result<KeyPair, AuthorityError> {
 
 fn random(bytes: &mut [u8]) -> Result<(), AuthorityError> {
     aws_lc_rs::rand::fill(bytes).map_err(|_| AuthorityError::NoRandomness)
+}
+
+/// A text that is no address, fit to be shown.
+fn shown(address: &str) -> String {
+    address
+        .chars()
+        .take(80)
+        .flat_map(char::escape_debug)
+        .collect()
 }
 
 /// Seconds since 1970-01-01 UTC.

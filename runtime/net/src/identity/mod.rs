@@ -265,3 +265,16 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
     // Strings, numbers and lists of them: nothing that could fail to be written.
     serde_json::to_vec_pretty(value).unwrap_or_default()
 }
+
+/// Longest `host:port`, bytes.
+const MAX_ADDRESS: usize = 255;
+
+/// Whether a text has the form `host:port`. The host is not looked up.
+pub(crate) fn is_address(text: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control();
+    text.len() <= MAX_ADDRESS
+        && !text.chars().any(bad)
+        && text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}

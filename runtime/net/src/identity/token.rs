@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::BASE64URL_NOPAD;
 
+use super::MAX_ADDRESS;
+
 /// What every token begins with.
 const PREFIX: &str = "phx1_";
 /// What tokens of every version begin with.
@@ -15,8 +17,6 @@ const FAMILY: &str = "phx";
 const CHECKSUM: usize = 4;
 /// Bytes of a token's secret.
 pub(crate) const SECRET: usize = 16;
-/// Longest address, bytes.
-const MAX_ADDRESS: usize = 255;
 
 /// Lets one node join a cluster, once, until it expires.
 ///

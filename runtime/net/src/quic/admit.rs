@@ -94,7 +94,9 @@ fn answer(
                 NotAdmitted::WrongSecret => JoinAnswer::WrongSecret,
                 NotAdmitted::Expired => JoinAnswer::Expired,
                 NotAdmitted::Used(by) => JoinAnswer::Used { by },
-                NotAdmitted::BadRequest | NotAdmitted::Authority(_) => JoinAnswer::Refused {
+                NotAdmitted::BadRequest
+                | NotAdmitted::BadAddress(_)
+                | NotAdmitted::Authority(_) => JoinAnswer::Refused {
                     why: error.to_string(),
                 },
             };

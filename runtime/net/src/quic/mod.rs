@@ -38,7 +38,7 @@ use rustc_hash::FxHashMap;
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 use tokio::sync::{mpsc, watch};
 
-use crate::identity::{Authority, Fingerprint, Identity};
+use crate::identity::{Authority, Fingerprint, Identity, is_address};
 use crate::wire::{self, Output};
 pub(crate) use attempts::{Failed, first_that_works};
 pub use config::{OnMember, QuicConfig, QuicLimits};
@@ -356,9 +356,10 @@ impl Transport for QuicTransport {
 
 /// Whether an address names a place: one that is not decided yet has port 0.
 fn is_dialable(address: &str) -> bool {
-    address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0))
+    is_address(address)
+        && address
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse() != Ok(0_u16))
 }
 
 impl Shared {

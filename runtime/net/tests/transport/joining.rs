@@ -193,6 +193,24 @@ fn a_token_is_good_for_one_node() {
 }
 
 #[test]
+fn a_joiner_whose_address_is_none_is_refused() {
+    let first = First::new();
+    let token = first.token();
+    let long = format!("{}:1", "x".repeat(255));
+    for address in ["", "host", "two\nlines:1", &long] {
+        let path = first.cluster.path("b");
+        let refused = join(&token, &path, address).unwrap_err();
+        let JoinError::Refused(why) = refused else {
+            panic!("{refused}")
+        };
+        assert!(why.contains("address"), "{why}");
+    }
+    assert_eq!(first.told.lock()[..], []);
+    // The token is as good as before.
+    assert_eq!(first.join(&token, "b").unwrap().node(), NodeId(2));
+}
+
+#[test]
 fn an_unknown_token_is_refused() {
     let first = First::new();
     // The same authority, with other books: its tokens look right.
