@@ -12,16 +12,40 @@ use quinn::{
 use super::config::QuicLimits;
 use crate::identity::Identity;
 
-/// Bytes of one stream under way: a snapshot of several MiB fits without
-/// waiting for the receiver to make room.
-const STREAM_WINDOW: u32 = 8 << 20;
+/// Bytes of one stream under way on loopback: a snapshot of several MiB fits
+/// without waiting for the receiver to make room.
+const LOOPBACK_STREAM_WINDOW: u32 = 8 << 20;
+
+/// The same elsewhere. A queue on the way that overflows drops every other
+/// packet, and a receiver that has more than [`GAPS`] gaps in one stream ends
+/// the connection: so many must not fit.
+const STREAM_WINDOW: u32 = 2 << 20;
+
+/// Most gaps in a stream that the library keeps together.
+const GAPS: u32 = 1_024;
+
+/// Bytes of a stream that the smallest full packet has room for, at least: 1,200
+/// less the headers of packet and frame, and the seal.
+const LEAST_FILL: u32 = 1_100;
+
+const _: () = assert!(STREAM_WINDOW / (2 * LEAST_FILL) < GAPS);
 
 /// Streams a peer may open towards us: one ordered, one bulk.
 pub(super) const STREAMS: u32 = 2;
 
 /// Bytes of a connection under way. More than the streams together, so that a
 /// bulk transfer never keeps the ordered stream from writing.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * (STREAMS + 1);
+const fn connection_window(loopback: bool) -> u32 {
+    stream_window(loopback) * (STREAMS + 1)
+}
+
+const fn stream_window(loopback: bool) -> u32 {
+    if loopback {
+        LOOPBACK_STREAM_WINDOW
+    } else {
+        STREAM_WINDOW
+    }
+}
 
 /// Bytes sent before the first acknowledgement. More than the internet's ten
 /// packets, as nodes of a cluster are close; less than a socket's buffer, so
@@ -52,9 +76,9 @@ pub(super) fn transport(limits: &QuicLimits, loopback: bool) -> Arc<TransportCon
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(if loopback { LOOPBACK_MTU } else { MOST_MTU });
     config
-        .stream_receive_window(STREAM_WINDOW.into())
-        .receive_window(CONNECTION_WINDOW.into())
-        .send_window(CONNECTION_WINDOW.into())
+        .stream_receive_window(stream_window(loopback).into())
+        .receive_window(connection_window(loopback).into())
+        .send_window(connection_window(loopback).into())
         .max_concurrent_uni_streams(STREAMS.into())
         // The hello, or a joiner's request.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
