@@ -28,8 +28,10 @@ use crate::wire::{Input, Malformed, Output, VERSION};
 
 /// ALPN of a connection to join.
 pub(crate) const JOIN_PROTOCOL: &[u8] = b"phoenix-join";
-/// Longest request or answer, bytes.
-pub(crate) const MAX_JOIN_MESSAGE: usize = 1 << 20;
+/// Longest request, bytes. Whoever sends one is not known yet.
+pub(crate) const MAX_JOIN_REQUEST: usize = 16 << 10;
+/// Longest answer, bytes: it has all members.
+const MAX_JOIN_ANSWER: usize = 1 << 20;
 /// How long joining may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -304,7 +306,7 @@ async fn ask_at(
             let (mut send, mut receive) = connection.open_bi().await.ok()?;
             send.write_all(&encode(request)).await.ok()?;
             send.finish().ok()?;
-            receive.read_to_end(MAX_JOIN_MESSAGE).await.ok()
+            receive.read_to_end(MAX_JOIN_ANSWER).await.ok()
         };
         let Some(answer) = exchange.await else {
             return Err(refusal(token, &connection.closed().await));

@@ -31,7 +31,7 @@ pub(crate) use authority::Admission;
 pub use authority::{Authority, AuthorityError, NotAdmitted};
 pub(crate) use certificate::{AUTHORITY_NAME, node_name};
 pub use files::FileError;
-pub(crate) use join::{JOIN_PROTOCOL, JoinAnswer, JoinRequest, MAX_JOIN_MESSAGE};
+pub(crate) use join::{JOIN_PROTOCOL, JoinAnswer, JoinRequest, MAX_JOIN_REQUEST};
 pub use join::{JoinError, join};
 pub(crate) use token::sha256;
 pub use token::{BadToken, Fingerprint, JoinToken};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use quinn::{Connection, ConnectionError, Incoming};
 use tokio::sync::Semaphore;
 
-use super::Shared;
 use super::admit::admit;
 use super::hello::{Close, Hello, NoHello};
 use super::peer::Established;
-use super::tls;
+use super::{Shared, is_loopback};
+use super::{tls, tuning};
 use crate::identity::JOIN_PROTOCOL;
 
 /// Takes connections until the endpoint closes.
@@ -108,6 +108,7 @@ async fn introduce(shared: &Arc<Shared>, connection: &Connection) -> Result<(), 
         return refused(Close::TooManyPeers);
     };
     shared.check(&hello, &peer).map_err(NoHello::Refused)?;
+    tuning::trust(connection, is_loopback(connection.remote_address()));
     let undecided = if own < hello.node {
         shared.hello().send(&mut send).await?;
         Some(send)

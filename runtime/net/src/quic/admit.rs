@@ -9,7 +9,7 @@ use quinn::Connection;
 use super::Shared;
 use super::hello::Close;
 use crate::identity::{
-    Admission, Authority, JoinAnswer, JoinRequest, MAX_JOIN_MESSAGE, NotAdmitted,
+    Admission, Authority, JoinAnswer, JoinRequest, MAX_JOIN_REQUEST, NotAdmitted,
 };
 use crate::wire::VERSION;
 
@@ -23,7 +23,7 @@ pub(super) async fn admit(shared: &Arc<Shared>, connection: Connection) {
     let Ok((mut send, mut receive)) = connection.accept_bi().await else {
         return;
     };
-    let Ok(request) = receive.read_to_end(MAX_JOIN_MESSAGE).await else {
+    let Ok(request) = receive.read_to_end(MAX_JOIN_REQUEST).await else {
         return;
     };
     let ip = address.ip();

@@ -123,28 +123,32 @@ struct Configs {
 impl Configs {
     fn new(identity: &Identity, limits: &QuicLimits) -> Result<Self, TlsError> {
         let (client, server) = (tls::client(identity)?, tls::server(identity)?);
-        let places = [true, false].map(|loopback| tuning::transport(limits, loopback));
+        let places = [true, false];
         Ok(Self {
-            client: places.clone().map(|transport| {
+            client: places.map(|loopback| {
                 let mut config = quinn::ClientConfig::new(client.clone());
-                config.transport_config(transport);
+                config.transport_config(Arc::new(tuning::transport(limits, loopback)));
                 config
             }),
-            server: places.map(|transport| {
+            server: places.map(|loopback| {
                 let mut config = quinn::ServerConfig::with_crypto(server.clone());
-                config.transport_config(transport);
+                config.transport_config(Arc::new(tuning::for_strangers(limits, loopback)));
                 Arc::new(config)
             }),
         })
     }
 
     fn pick<T>([loopback, elsewhere]: &[T; 2], address: SocketAddr) -> &T {
-        if address.ip().to_canonical().is_loopback() {
+        if is_loopback(address) {
             loopback
         } else {
             elsewhere
         }
     }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// For [`crate::identity::join`]: how to connect to the authority with this fingerprint.
@@ -153,7 +157,7 @@ pub(crate) fn joiner_config(
     found: Arc<Mutex<Option<Stranger>>>,
 ) -> Result<quinn::ClientConfig, TlsError> {
     let mut config = quinn::ClientConfig::new(tls::joiner(expected, found)?);
-    config.transport_config(tuning::transport(&QuicLimits::default(), false));
+    config.transport_config(Arc::new(tuning::transport(&QuicLimits::default(), false)));
     Ok(config)
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
 use quinn::{
-    ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
-    TransportConfig, VarInt,
+    Connection, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout,
+    MtuDiscoveryConfig, TransportConfig, VarInt,
 };
 
 use super::config::QuicLimits;
@@ -47,6 +47,10 @@ const fn stream_window(loopback: bool) -> u32 {
     }
 }
 
+/// Bytes under way from somebody who has not said who it is: a hello, or a
+/// request to join, and more than is read of either.
+const STRANGER_WINDOW: u32 = 32 << 10;
+
 /// Bytes sent before the first acknowledgement. More than the internet's ten
 /// packets, as nodes of a cluster are close; less than a socket's buffer, so
 /// that a burst is not lost in it.
@@ -68,8 +72,8 @@ pub(super) const MOST_MTU: u16 = 8_952;
 /// Bytes of the socket's buffers; the system may give less.
 pub(super) const SOCKET_BUFFER: usize = 4 << 20;
 
-/// A path's transport parameters.
-pub(super) fn transport(limits: &QuicLimits, loopback: bool) -> Arc<TransportConfig> {
+/// A path's transport parameters, for peers that are known once TLS is done.
+pub(super) fn transport(limits: &QuicLimits, loopback: bool) -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut congestion = CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW);
@@ -92,7 +96,23 @@ pub(super) fn transport(limits: &QuicLimits, loopback: bool) -> Arc<TransportCon
     if loopback {
         config.initial_mtu(LOOPBACK_MTU);
     }
-    Arc::new(config)
+    config
+}
+
+/// The same for whoever connects to us, who may be anybody at first: no streams
+/// but the one for the hello, and little room in it.
+pub(super) fn for_strangers(limits: &QuicLimits, loopback: bool) -> TransportConfig {
+    let mut config = transport(limits, loopback);
+    config
+        .receive_window(STRANGER_WINDOW.into())
+        .max_concurrent_uni_streams(VarInt::from_u32(0));
+    config
+}
+
+/// It is a peer: from now on it has what [`transport`] gives.
+pub(super) fn trust(connection: &Connection, loopback: bool) {
+    connection.set_receive_window(connection_window(loopback).into());
+    connection.set_max_concurrent_uni_streams(STREAMS.into());
 }
 
 /// The endpoint's parameters. Reset tokens come from the node's key: after a

@@ -263,6 +263,35 @@ fn a_peer_whose_links_break_at_once_is_not_dialled_without_rest() {
 }
 
 #[test]
+fn who_has_not_said_hello_is_given_little() {
+    let scene = Scene::with(QuicLimits {
+        handshake_timeout: Duration::from_secs(1),
+        ..quick()
+    });
+    scene.runtime.block_on(async {
+        let connection = scene.connect(true).await;
+        let (mut send, _receive) = connection.open_bi().await.unwrap();
+        let written = async {
+            let mut written = 0;
+            let mut next: &[u8] = b"PHX";
+            while let Ok(more) = send.write(next).await {
+                written += more;
+                next = &[b'X'; 1 << 10];
+            }
+            written
+        };
+        let opened = async {
+            let opened = connection.open_uni().await.is_ok();
+            connection.closed().await;
+            opened
+        };
+        let (written, opened) = tokio::join!(written, opened);
+        assert!(written <= 64 << 10, "{written} bytes");
+        assert!(!opened, "a stream before the hello");
+    });
+}
+
+#[test]
 fn a_malformed_frame_ends_its_connection_and_no_other() {
     let scene = Scene::new();
     let three = start(&scene.world, 3, 1);
