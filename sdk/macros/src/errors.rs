@@ -2,7 +2,6 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
-use syn::spanned::Spanned;
 use syn::{Attribute, Data, DeriveInput, Field, Fields, LitStr, Token};
 
 use crate::model::Errors;
@@ -220,8 +219,8 @@ impl Message {
         if arguments.to_string() == "transparent" {
             return match fields {
                 Fields::Unnamed(fields) if fields.unnamed.len() == 1 => Ok(Self::Transparent),
-                _ => Err(syn::Error::new(
-                    attribute.span(),
+                _ => Err(syn::Error::new_spanned(
+                    attribute,
                     "`transparent` passes on the one unnamed field: write `Variant(Inner)`",
                 )),
             };

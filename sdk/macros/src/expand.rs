@@ -1,13 +1,12 @@
 //! What `#[agent]` writes.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ItemImpl;
-use syn::spanned::Spanned;
 
 use crate::model::{Access, Agent, Argument, By, Handler, Init, Parameter, argument_name};
 use crate::requests;
-use crate::types::{at, plain, without_self};
+use crate::types::{Place, plain, without_self};
 
 /// Expands the attribute. The author's functions stay in place even where there
 /// are errors, so that one mistake does not bring a dozen others.
@@ -22,8 +21,8 @@ pub(crate) fn agent(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let mut block: ItemImpl = match syn::parse2(item.clone()) {
         Ok(block) => block,
         Err(_) => {
-            let error = syn::Error::new(
-                item.span(),
+            let error = syn::Error::new_spanned(
+                &item,
                 "`#[agent]` goes above the `impl` block whose methods are the handlers",
             )
             .into_compile_error();
@@ -107,7 +106,7 @@ fn init(agent: &Agent) -> TokenStream {
         None => {
             // At the type's span, where a missing `Default` is to be mended.
             let default =
-                quote_spanned!(at(ty.span())=> <#ty as ::std::default::Default>::default());
+                quote_spanned!(Place::of(ty).start()=> <#ty as ::std::default::Default>::default());
             quote! {
                 start.no_config("default()")?;
                 ::std::result::Result::Ok(#default)
@@ -135,7 +134,7 @@ fn init_by_author(agent: &Agent, init: &Init) -> TokenStream {
             Parameter::Context => passed.push(quote!(start.context())),
             Parameter::Argument(argument) => {
                 let owned = owned_type(argument);
-                read = quote_spanned!(at(argument.ty.span())=>
+                read = quote_spanned!(Place::of(&argument.ty).start()=>
                     let #config = start.config::<#owned>(#signature)?;
                 );
                 passed.push(lend(argument, &config));
@@ -171,7 +170,7 @@ fn arm(agent: &Agent, handler: &Handler) -> TokenStream {
 
 fn immediate(agent: &Agent, handler: &Handler) -> TokenStream {
     let this = format_ident!("this", span = Span::mixed_site());
-    let value = value_of(handler);
+    let (made, value) = value_of(handler);
     let (take, lent) = match handler.access {
         Access::Write => (
             quote!(let Some(mut #this) = call.write(HANDLER)),
@@ -183,14 +182,13 @@ fn immediate(agent: &Agent, handler: &Handler) -> TokenStream {
     };
     let read = arguments(agent, handler, Lifetime::Frame);
     let call = invoke(agent, handler, &lent, &quote!(call.context()));
-    let end =
-        quote_spanned!(at(result_span(handler))=> (&#value).ending().call(call, HANDLER, #value));
+    let end = quote_spanned!(result_place(handler).start()=> (&#value).ending().call(call, HANDLER, #value));
     quote! {
         #take else {
             return ::phoenix_sdk::__private::Done::Deferred;
         };
         #read
-        let #value = #call;
+        let #made = (#call,);
         #end
     }
 }
@@ -198,7 +196,7 @@ fn immediate(agent: &Agent, handler: &Handler) -> TokenStream {
 fn waiting(agent: &Agent, handler: &Handler) -> TokenStream {
     let ty = &agent.ty;
     let this = format_ident!("this", span = Span::mixed_site());
-    let value = value_of(handler);
+    let (made, value) = value_of(handler);
     let context = format_ident!("context", span = Span::mixed_site());
     let state = format_ident!("state", span = Span::mixed_site());
     let ending = format_ident!("ending", span = Span::mixed_site());
@@ -212,7 +210,8 @@ fn waiting(agent: &Agent, handler: &Handler) -> TokenStream {
     };
     let read = arguments(agent, handler, Lifetime::Owned);
     let call = invoke(agent, handler, &lent, &quote!(&mut #context));
-    let end = quote_spanned!(at(result_span(handler))=> (&#value).ending().finish(#ending, #value));
+    let end =
+        quote_spanned!(result_place(handler).start()=> (&#value).ending().finish(#ending, #value));
     quote! {
         if !call.may_begin(HANDLER) {
             return ::phoenix_sdk::__private::Done::Deferred;
@@ -227,7 +226,7 @@ fn waiting(agent: &Agent, handler: &Handler) -> TokenStream {
                 #ending: ::phoenix_sdk::__private::Ending,
             | ::std::boxed::Box::pin(async move {
                 #hold
-                let #value = #call.await;
+                let #made = (#call.await,);
                 #end
             }),
         )
@@ -235,18 +234,23 @@ fn waiting(agent: &Agent, handler: &Handler) -> TokenStream {
 }
 
 /// Where an error about the answer's type belongs.
-fn result_span(handler: &Handler) -> Span {
+fn result_place(handler: &Handler) -> Place {
     match &handler.output {
-        syn::ReturnType::Default => handler.ident.span(),
-        syn::ReturnType::Type(_, ty) => ty.span(),
+        syn::ReturnType::Default => Place::of(&handler.ident),
+        syn::ReturnType::Type(_, ty) => Place::of(ty),
     }
 }
 
-/// The variable for what a handler returned. It stands where the type does, so that
-/// an error about the one points at the other.
-fn value_of(handler: &Handler) -> Ident {
-    let span = Span::mixed_site().located_at(result_span(handler));
-    Ident::new("value", span)
+/// What a handler returned: a variable, a tuple of one, and its field. The field
+/// begins and ends where the type does, so that an error about the one points at
+/// the whole of the other.
+fn value_of(handler: &Handler) -> (Ident, TokenStream) {
+    let place = result_place(handler);
+    let made = Ident::new("made", place.start_mixed());
+    let mut field = Literal::u8_unsuffixed(0);
+    field.set_span(place.end_mixed());
+    let value = quote_spanned!(place.start_mixed()=> #made.#field);
+    (made, value)
 }
 
 fn invoke(
@@ -280,7 +284,7 @@ fn lend(argument: &Argument, local: &Ident) -> TokenStream {
 
 fn owned_type(argument: &Argument) -> TokenStream {
     match argument.by {
-        By::Text => quote_spanned!(at(argument.ty.span())=> ::std::string::String),
+        By::Text => quote_spanned!(Place::of(&argument.ty).start()=> ::std::string::String),
         By::Value | By::Reference => argument.ty.to_token_stream(),
     }
 }
@@ -317,12 +321,12 @@ fn arguments(agent: &Agent, handler: &Handler, lifetime: Lifetime) -> TokenStrea
 
 fn one(argument: &Argument, lifetime: Lifetime) -> TokenStream {
     let name = argument_name(&argument.name);
-    let span = argument.ty.span();
+    let span = Place::of(&argument.ty).start();
     if argument.by == By::Text && lifetime == Lifetime::Frame {
-        return quote_spanned!(at(span)=> call.text(HANDLER, #name));
+        return quote_spanned!(span=> call.text(HANDLER, #name));
     }
     let ty = owned_type(argument);
-    quote_spanned!(at(span)=> call.argument::<#ty>(HANDLER, #name))
+    quote_spanned!(span=> call.argument::<#ty>(HANDLER, #name))
 }
 
 /// Several arguments are a struct of their own, which serde reads from a list and

@@ -1,10 +1,9 @@
 //! What `#[agent]` understands of an `impl` block, and what it refuses.
 
-use proc_macro2::{Ident, Span};
+use proc_macro2::Ident;
 use quote::ToTokens;
-use syn::spanned::Spanned;
 use syn::{
-    Attribute, FnArg, ImplItem, ImplItemFn, ItemImpl, Pat, PatType, PathArguments, Receiver,
+    Attribute, FnArg, ImplItem, ImplItemFn, ItemImpl, Pat, PatType, Path, PathArguments, Receiver,
     ReceiverKind, ReturnType, Signature, Type,
 };
 
@@ -94,8 +93,8 @@ impl Agent {
             }
         }
         if errors.is_empty() && agent.handlers.is_empty() {
-            errors.push(syn::Error::new(
-                block.self_ty.span(),
+            errors.push(syn::Error::new_spanned(
+                &block.self_ty,
                 "this agent has no handlers: write methods with `&self` or `&mut self` in this block",
             ));
         }
@@ -119,9 +118,9 @@ impl Agent {
         }
         let is_handler = signature.receiver().is_some() || first_is_state(signature);
         if !is_handler {
-            if let Some(span) = marks.interleave {
-                return Err(syn::Error::new(
-                    span,
+            if let Some(path) = marks.interleave {
+                return Err(syn::Error::new_spanned(
+                    path,
                     "`#[interleave]` is for handlers, and this function has no `self`",
                 ));
             }
@@ -159,7 +158,7 @@ fn agent_name(block: &ItemImpl) -> syn::Result<Ident> {
 struct Marks {
     skip: bool,
     init: bool,
-    interleave: Option<Span>,
+    interleave: Option<Path>,
 }
 
 impl Marks {
@@ -178,7 +177,7 @@ impl Marks {
             match name {
                 "skip" => marks.skip = true,
                 "init" => marks.init = true,
-                _ => marks.interleave = Some(path.span()),
+                _ => marks.interleave = Some(path.clone()),
             }
             false
         });
@@ -243,11 +242,11 @@ impl Handler {
                 "`State<Self>` is for `async` handlers; one that does not wait takes `&self` or `&mut self`",
             ));
         }
-        if let Some(span) = marks.interleave
+        if let Some(path) = &marks.interleave
             && waits
             && access != Access::State
         {
-            return Err(syn::Error::new(span, INTERLEAVE_HOLDS));
+            return Err(syn::Error::new_spanned(path, INTERLEAVE_HOLDS));
         }
         let parameters = parameters(signature.inputs.iter().skip(1))?;
         let by_name = |name: &str| {

@@ -142,7 +142,35 @@ pub(crate) fn plain(ident: &Ident) -> String {
     text.strip_prefix("r#").unwrap_or(&text).to_owned()
 }
 
-/// Names resolve as the macro's own; errors point at `span`.
-pub(crate) fn at(span: Span) -> Span {
-    Span::call_site().located_at(span)
+/// Where code stands that was written elsewhere: its first token and its last. Their
+/// spans cannot be joined on stable Rust; the compiler joins them itself where an
+/// expression begins at the one and ends at the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    first: Span,
+    last: Span,
+}
+
+impl Place {
+    pub(crate) fn of(code: &impl ToTokens) -> Self {
+        let mut tokens = code.to_token_stream().into_iter();
+        let first = tokens.next().map_or_else(Span::call_site, |it| it.span());
+        let last = tokens.last().map_or(first, |it| it.span());
+        Self { first, last }
+    }
+
+    /// Names resolve as the macro's own; errors point here.
+    pub(crate) fn start(self) -> Span {
+        Span::call_site().located_at(self.first)
+    }
+
+    /// As [`start`](Self::start), for names that are nobody else's.
+    pub(crate) fn start_mixed(self) -> Span {
+        Span::mixed_site().located_at(self.first)
+    }
+
+    /// Where what begins at [`start_mixed`](Self::start_mixed) ends.
+    pub(crate) fn end_mixed(self) -> Span {
+        Span::mixed_site().located_at(self.last)
+    }
 }
