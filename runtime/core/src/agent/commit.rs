@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hashbrown::HashSet;
 use phoenix_wit::{AnswerReader, Effect, FrameError, Outcome};
 
@@ -100,13 +100,44 @@ struct Commit<'a> {
     sender: Sender,
     /// Bytes of log the turn may still write.
     log_left: usize,
+    /// Where small payloads are copied to, many in one allocation.
+    small: BytesMut,
 }
 
 /// Numbers that effects of one batch have used already.
 #[derive(Default)]
 struct Seen {
-    asks: HashSet<u64>,
-    answered: HashSet<u64>,
+    asks: Numbers,
+    answered: Numbers,
+}
+
+/// Numbers up to which looking at each is quicker than hashing.
+const FEW: usize = 8;
+
+/// A set of numbers, most often of one or two.
+#[derive(Default)]
+struct Numbers {
+    few: [u64; FEW],
+    len: usize,
+    rest: HashSet<u64>,
+}
+
+impl Numbers {
+    /// Whether it was not there before.
+    fn insert(&mut self, number: u64) -> bool {
+        if self.few.iter().take(self.len).any(|known| *known == number) {
+            return false;
+        }
+        let is_new = match self.few.get_mut(self.len) {
+            Some(place) => {
+                *place = number;
+                true
+            }
+            None => self.rest.insert(number),
+        };
+        self.len += usize::from(is_new);
+        is_new
+    }
 }
 
 /// A turn's answer, checked, not yet applied.
@@ -128,7 +159,8 @@ impl Agent {
         room: &mut BatchRoom,
         out: &mut Actions,
     ) -> Result<(), Box<(Batch, BadAnswer)>> {
-        let mut effects = Vec::new();
+        // Most effects take a few dozen bytes: room for those of most answers at once.
+        let mut effects = Vec::with_capacity((answer.len() / 32).min(1_024));
         let turns = match self.check(&batch, answer, policy, &mut effects) {
             Ok(turns) => turns,
             Err(bad) => return Err(Box::new((batch, bad))),
@@ -140,6 +172,7 @@ impl Agent {
             now: batch.now.millis(),
             sender: self.sender(),
             log_left: 0,
+            small: BytesMut::new(),
         };
         let now = batch.now;
         self.isolate = self.isolate.saturating_sub(batch.turns());
@@ -284,7 +317,7 @@ impl Agent {
                 ask, to, payload, ..
             } => {
                 self.check_receiver(to)?;
-                let open = (self.asks.len() + seen.asks.len() + 1) as u64;
+                let open = (self.asks.len() + seen.asks.len + 1) as u64;
                 bound("open asks", "agent", open, policy.open_asks.into())?;
                 if self.asks.contains_key(&ask) || !seen.asks.insert(ask) {
                     return Err(BadAnswer::AskInUse(ask));
@@ -641,16 +674,24 @@ impl Batch {
 impl Commit<'_> {
     /// The payload as a slice of the answer it came in, if it keeps no more of
     /// that alive than [`PINNED`] times what it counts for, else a copy.
-    fn payload(&self, payload: phoenix_wit::Payload<'_>) -> Payload {
-        let counted = payload.bytes.len() + Envelope::OVERHEAD;
+    fn payload(&mut self, payload: phoenix_wit::Payload<'_>) -> Payload {
+        /// What any payload may keep alive, and so what small ones may share.
+        const SHARED: usize = PINNED * Envelope::OVERHEAD;
+        let size = payload.bytes.len();
         Payload {
             content_type: payload.content_type,
-            bytes: if payload.bytes.is_empty() {
+            bytes: if size == 0 {
                 Bytes::new()
-            } else if self.answer.len() <= PINNED * counted {
+            } else if self.answer.len() <= PINNED * (size + Envelope::OVERHEAD) {
                 self.answer.slice_ref(payload.bytes)
-            } else {
+            } else if size > SHARED / 4 {
                 Bytes::copy_from_slice(payload.bytes)
+            } else {
+                if self.small.capacity() - self.small.len() < size {
+                    self.small = BytesMut::with_capacity(SHARED);
+                }
+                self.small.extend_from_slice(payload.bytes);
+                self.small.split().freeze()
             },
         }
     }

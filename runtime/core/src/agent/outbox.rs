@@ -62,6 +62,8 @@ pub(crate) struct Outbox {
     streams: Vec<Option<OutStream>>,
     /// Places in `streams` that hold none.
     free: Vec<u32>,
+    /// The stream that was pushed to last: agents say many things to one receiver.
+    last: u32,
     /// Streams that may have run dry, the longest ago first, each once.
     idle: VecDeque<u32>,
     /// Streams with messages.
@@ -159,9 +161,20 @@ impl Outbox {
 
     /// The id of a receiver this agent has spoken to before, so that it need not be made again.
     pub(crate) fn known(&self, to: &str, lane: Lane) -> Option<&AgentId> {
-        let at = *self.index.get(&KeyRef { to, lane })?;
+        let at = self.find(to, lane)?;
         let stream = self.streams.get(at as usize)?.as_ref()?;
         Some(&stream.to)
+    }
+
+    fn find(&self, to: &str, lane: Lane) -> Option<u32> {
+        let last = self
+            .streams
+            .get(self.last as usize)
+            .and_then(Option::as_ref);
+        if last.is_some_and(|stream| stream.lane == lane && stream.to.as_str() == to) {
+            return Some(self.last);
+        }
+        self.index.get(&KeyRef { to, lane }).copied()
     }
 
     /// Puts a stream back as a snapshot has it; all of it is sent again.
@@ -367,17 +380,13 @@ impl Outbox {
     }
 
     fn at(&self, to: &AgentId, lane: Lane) -> Option<u32> {
-        let to = to.as_str();
-        self.index.get(&KeyRef { to, lane }).copied()
+        self.find(to.as_str(), lane)
     }
 
     fn stream(&mut self, to: &AgentId, lane: Lane) -> u32 {
-        let key = KeyRef {
-            to: to.as_str(),
-            lane,
-        };
-        if let Some(at) = self.index.get(&key) {
-            return *at;
+        if let Some(at) = self.find(to.as_str(), lane) {
+            self.last = at;
+            return at;
         }
         let at = self.free.pop().unwrap_or_else(|| {
             self.streams.push(None);

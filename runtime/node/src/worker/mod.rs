@@ -137,6 +137,8 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     now: Nanos,
     table: HashMap<AgentId, u32>,
+    /// The agent that was delivered to last and its slot: messages come in runs.
+    recent: Option<(AgentId, u32)>,
     slots: Slab<Slot>,
     tenants: u64,
     ready: VecDeque<u32>,
@@ -216,6 +218,7 @@ impl Worker {
             shared,
             now: clock::now(),
             table: HashMap::new(),
+            recent: None,
             slots: Slab::new(),
             tenants: 0,
             ready: VecDeque::new(),

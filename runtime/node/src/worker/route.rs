@@ -110,8 +110,7 @@ impl Worker {
         {
             self.routes.hint(&envelope.from, from);
         }
-        if let Some(slot) = self.table.get(&envelope.to) {
-            let slot = *slot;
+        if let Some(slot) = self.slot_of(&envelope.to) {
             self.offer(slot, envelope);
             return;
         }
@@ -123,6 +122,17 @@ impl Worker {
             return;
         }
         self.route(envelope, from);
+    }
+
+    fn slot_of(&mut self, agent: &AgentId) -> Option<u32> {
+        if let Some((recent, slot)) = &self.recent
+            && recent == agent
+        {
+            return Some(*slot);
+        }
+        let slot = *self.table.get(agent)?;
+        self.recent = Some((agent.clone(), slot));
+        Some(slot)
     }
 
     /// Gives a message to an agent of this worker.

@@ -60,6 +60,7 @@ impl Worker {
     pub(super) fn insert_awake(&mut self, awake: Box<Awake>) -> u32 {
         let id = awake.agent.id().clone();
         let slot = u32::try_from(self.slots.insert(Slot::Awake(awake))).unwrap_or(u32::MAX);
+        self.recent = None;
         self.table.insert(id, slot);
         self.count_resident(1);
         self.queue(slot);
@@ -94,6 +95,7 @@ impl Worker {
             unmovable: None,
             moving: None,
             arrived_by: None,
+            frame_room: 0,
             frozen: false,
             frozen_since: Millis(0),
             freeze_wanted: false,
@@ -399,6 +401,7 @@ impl Worker {
 
     /// Frees an agent's slot.
     pub(super) fn remove(&mut self, slot: u32, id: &AgentId) {
+        self.recent = None;
         self.table.remove(id);
         if let Some(gone) = self.slots.try_remove(slot as usize) {
             match gone {

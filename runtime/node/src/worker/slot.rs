@@ -37,6 +37,8 @@ pub(crate) struct Awake {
     pub(crate) generation: u64,
     pub(crate) seating: Seating,
     pub(crate) rollback: Rollback,
+    /// Bytes its last frame took, to make room for the next one once.
+    pub(crate) frame_room: usize,
     /// Whether it stands in the queue of ready agents.
     pub(crate) queued: bool,
     /// Whether a job of it is under way.

@@ -15,6 +15,8 @@ use crate::worker::slot::Slot;
 
 /// How long an agent waits for room for its memory before it tries again.
 const NO_ROOM_RETRY: Millis = Millis(5);
+/// Room a frame is given at least, bytes.
+const LEAST_ROOM: usize = 512;
 /// Longest text of a fault that is kept.
 const MAX_FAULT: usize = 8_192;
 
@@ -29,7 +31,7 @@ impl Worker {
         if !awake.runnable(now.millis()) {
             return None;
         }
-        let room = Vec::with_capacity(512);
+        let room = Vec::with_capacity(awake.frame_room.max(LEAST_ROOM));
         let kind = awake.kind.clone();
         let batch = awake
             .agent
@@ -42,6 +44,7 @@ impl Worker {
         }
         let awake = self.awake_mut(slot)?;
         awake.running = true;
+        awake.frame_room = batch.frame.len();
         Some(Job {
             slot,
             tenant: awake.tenant,
