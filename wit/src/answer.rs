@@ -1,7 +1,7 @@
 //! Answer frames: what a guest gives back.
 
 use crate::wire::{self, Bytes, FrameError};
-use crate::{Delivery, FRAME_VERSION, Failure, Level, Payload};
+use crate::{ContentType, Delivery, FRAME_VERSION, Failure, Level, Payload, short};
 
 const SEND: u8 = 0;
 const ASK: u8 = 1;
@@ -130,6 +130,9 @@ pub struct AnswerWriter {
 /// Bytes of a turn's header, its length field included.
 const TURN_HEAD: usize = 16;
 
+/// Bytes of an effect's kind and length.
+const EFFECT_HEAD: usize = 5;
+
 impl AnswerWriter {
     /// Starts a frame in `buf`, whose old content is dropped and whose room is reused.
     pub fn new(mut buf: Vec<u8>) -> Self {
@@ -146,19 +149,71 @@ impl AnswerWriter {
     }
 
     /// Adds an effect to the current turn.
+    #[inline]
     pub fn effect(&mut self, effect: &Effect<'_>) {
-        self.effects += 1;
+        self.write_effect(effect);
+    }
+
+    /// Adds an effect whose payload `write` appends to what it is given; the payload
+    /// in `effect` is to be none. Nothing is added if it fails.
+    #[inline(always)]
+    pub fn effect_with<E>(
+        &mut self,
+        effect: &Effect<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<ContentType, E>,
+    ) -> Result<(), E> {
         let at = self.buf.len();
+        let content_type_at = self.write_effect(effect);
+        match write(&mut self.buf) {
+            Ok(content_type) => {
+                let len = self.buf.len() - at - EFFECT_HEAD;
+                wire::patch_u32(&mut self.buf, at + 1, len);
+                if let Some(byte) = self.buf.get_mut(content_type_at) {
+                    *byte = content_type as u8;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.buf.truncate(at);
+                self.effects -= 1;
+                Err(error)
+            }
+        }
+    }
+
+    /// Adds the effects of another writer's current turn.
+    pub fn append(&mut self, other: &Self) {
+        let effects = other.buf.get(other.turn_at + TURN_HEAD..).unwrap_or(&[]);
+        self.buf.extend_from_slice(effects);
+        self.effects += other.effects;
+    }
+
+    /// Writes an effect and says where the content type of its payload stands.
+    #[inline(always)]
+    fn write_effect(&mut self, effect: &Effect<'_>) -> usize {
+        if let Effect::Send {
+            to,
+            method,
+            payload,
+            delivery,
+        } = *effect
+        {
+            self.record(SEND, [delivery as u8], [to, method], payload)
+        } else {
+            self.rarer_effect(effect)
+        }
+    }
+
+    /// Everything but sending, which callers need not carry with them.
+    #[inline(never)]
+    fn rarer_effect(&mut self, effect: &Effect<'_>) -> usize {
         match *effect {
             Effect::Send {
                 to,
                 method,
                 payload,
                 delivery,
-            } => {
-                self.head(SEND, &[&[delivery as u8]], payload);
-                self.texts([to, method], payload);
-            }
+            } => self.record(SEND, [delivery as u8], [to, method], payload),
             Effect::Ask {
                 ask,
                 to,
@@ -166,27 +221,24 @@ impl AnswerWriter {
                 payload,
                 deadline_ms,
             } => {
-                self.head(
-                    ASK,
-                    &[&ask.to_le_bytes(), &deadline_ms.to_le_bytes()],
-                    payload,
-                );
-                self.texts([to, method], payload);
+                let mut numbers = [0; 12];
+                numbers[..8].copy_from_slice(&ask.to_le_bytes());
+                numbers[8..].copy_from_slice(&deadline_ms.to_le_bytes());
+                self.record(ASK, numbers, [to, method], payload)
             }
             Effect::Reply { request, answer } => {
                 let (status, code, message, payload) = match answer {
                     Ok(payload) => (0, "", "", payload),
                     Err(f) => (1, f.code, f.message, f.details),
                 };
-                self.head(REPLY, &[&request.to_le_bytes(), &[status]], payload);
-                self.texts([code, message], payload);
+                let mut numbers = [0; 9];
+                numbers[..8].copy_from_slice(&request.to_le_bytes());
+                numbers[8] = status;
+                self.record(REPLY, numbers, [code, message], payload)
             }
-            Effect::Publish { topic, payload } => {
-                self.head(PUBLISH, &[], payload);
-                self.texts([topic], payload);
-            }
-            Effect::Subscribe { pattern } => self.plain(SUBSCRIBE, &[], [pattern]),
-            Effect::Unsubscribe { pattern } => self.plain(UNSUBSCRIBE, &[], [pattern]),
+            Effect::Publish { topic, payload } => self.record(PUBLISH, [], [topic], payload),
+            Effect::Subscribe { pattern } => self.plain(SUBSCRIBE, [], [pattern]),
+            Effect::Unsubscribe { pattern } => self.plain(UNSUBSCRIBE, [], [pattern]),
             Effect::SetTimer {
                 id,
                 delay_ms,
@@ -194,61 +246,57 @@ impl AnswerWriter {
                 method,
                 payload,
             } => {
-                self.head(
-                    SET_TIMER,
-                    &[
-                        &id.to_le_bytes(),
-                        &delay_ms.to_le_bytes(),
-                        &period_ms.to_le_bytes(),
-                    ],
-                    payload,
-                );
-                self.texts([method], payload);
+                let mut numbers = [0; 24];
+                numbers[..8].copy_from_slice(&id.to_le_bytes());
+                numbers[8..16].copy_from_slice(&delay_ms.to_le_bytes());
+                numbers[16..].copy_from_slice(&period_ms.to_le_bytes());
+                self.record(SET_TIMER, numbers, [method], payload)
             }
-            Effect::CancelTimer { id } => self.plain(CANCEL_TIMER, &[&id.to_le_bytes()], []),
-            Effect::Spawn { agent, config } => {
-                self.head(SPAWN, &[], config);
-                self.texts([agent], config);
-            }
-            Effect::Stop { reason } => self.plain(STOP, &[], [reason]),
-            Effect::Log { level, text } => self.plain(LOG, &[&[level as u8]], [text]),
+            Effect::CancelTimer { id } => self.plain(CANCEL_TIMER, id.to_le_bytes(), []),
+            Effect::Spawn { agent, config } => self.record(SPAWN, [], [agent], config),
+            Effect::Stop { reason } => self.plain(STOP, [], [reason]),
+            Effect::Log { level, text } => self.plain(LOG, [level as u8], [text]),
         }
-        let len = self.buf.len() - at - 5;
-        wire::patch_u32(&mut self.buf, at + 1, len);
     }
 
     /// Ends the current turn with its outcome and the number of handlers pending after it.
+    #[inline]
     pub fn outcome(&mut self, outcome: &Outcome<'_>, pending: u16) {
         let effects_len = self.buf.len() - self.turn_at - TURN_HEAD;
         let (tag, payload) = match outcome {
             Outcome::Ok(payload) => (0, *payload),
-            Outcome::Failed(f) => {
-                let (code, message) = (wire::short(f.code), wire::short(f.message));
-                self.buf.extend_from_slice(&wire::text_len(code));
-                self.buf.extend_from_slice(&wire::text_len(message));
-                self.buf.extend_from_slice(code.as_bytes());
-                self.buf.extend_from_slice(message.as_bytes());
-                (1, f.details)
-            }
+            Outcome::Failed(failure) => (1, self.failure(failure)),
             Outcome::Pending => (2, Payload::NONE),
             Outcome::Deferred => (3, Payload::NONE),
         };
-        self.buf.extend_from_slice(payload.bytes);
+        short::push(&mut self.buf, payload.bytes);
         let len = self.buf.len() - self.turn_at - 4;
-        wire::patch_u32(&mut self.buf, self.turn_at, len);
-        wire::patch_u32(&mut self.buf, self.turn_at + 4, effects_len);
-        wire::patch_u32(&mut self.buf, self.turn_at + 8, self.effects as usize);
-        let pending = pending.to_le_bytes();
-        let tail = [pending[0], pending[1], tag, payload.content_type as u8];
-        wire::patch_u32(
-            &mut self.buf,
-            self.turn_at + 12,
-            u32::from_le_bytes(tail) as usize,
-        );
+        let written = self.buf.get_mut(self.turn_at..);
+        if let Some(head) = written.and_then(<[u8]>::first_chunk_mut::<TURN_HEAD>) {
+            head[..4].copy_from_slice(&wire::u32_of(len));
+            head[4..8].copy_from_slice(&wire::u32_of(effects_len));
+            head[8..12].copy_from_slice(&self.effects.to_le_bytes());
+            head[12..14].copy_from_slice(&pending.to_le_bytes());
+            head[14] = tag;
+            head[15] = payload.content_type as u8;
+        }
         self.count += 1;
         self.effects = 0;
         self.turn_at = self.buf.len();
         self.buf.extend_from_slice(&[0; TURN_HEAD]);
+    }
+
+    /// Writes a failure's texts and gives its payload.
+    #[cold]
+    fn failure<'f>(&mut self, failure: &Failure<'f>) -> Payload<'f> {
+        let texts = [failure.code, failure.message].map(wire::short);
+        for text in texts {
+            self.buf.extend_from_slice(&wire::text_len(text));
+        }
+        for text in texts {
+            self.buf.extend_from_slice(text.as_bytes());
+        }
+        failure.details
     }
 
     /// The frame. Effects of a turn without an outcome are dropped.
@@ -258,28 +306,41 @@ impl AnswerWriter {
         self.buf
     }
 
-    fn head(&mut self, kind: u8, numbers: &[&[u8]], payload: Payload<'_>) {
-        self.buf.extend_from_slice(&[kind, 0, 0, 0, 0]);
-        for number in numbers {
-            self.buf.extend_from_slice(number);
-        }
-        self.buf.push(payload.content_type as u8);
-    }
-
-    fn texts<const N: usize>(&mut self, texts: [&str; N], payload: Payload<'_>) {
+    /// Writes one effect and says where the content type of its payload stands.
+    #[inline(always)]
+    fn record<const N: usize, const T: usize>(
+        &mut self,
+        kind: u8,
+        numbers: [u8; N],
+        texts: [&str; T],
+        payload: Payload<'_>,
+    ) -> usize {
+        self.effects += 1;
         let texts = texts.map(wire::short);
+        let text_bytes: usize = texts.iter().map(|text| text.len()).sum();
+        let len = N + 1 + 2 * T + text_bytes + payload.bytes.len();
+        let content_type_at = self.buf.len() + EFFECT_HEAD + N;
+        let [a, b, c, d] = wire::u32_of(len);
+        self.buf.extend_from_slice(&[kind, a, b, c, d]);
+        self.buf.extend_from_slice(&numbers);
+        self.buf.push(payload.content_type as u8);
         for text in texts {
             self.buf.extend_from_slice(&wire::text_len(text));
         }
         for text in texts {
-            self.buf.extend_from_slice(text.as_bytes());
+            short::push(&mut self.buf, text.as_bytes());
         }
-        self.buf.extend_from_slice(payload.bytes);
+        short::push(&mut self.buf, payload.bytes);
+        content_type_at
     }
 
-    fn plain<const N: usize>(&mut self, kind: u8, numbers: &[&[u8]], texts: [&str; N]) {
-        self.head(kind, numbers, Payload::NONE);
-        self.texts(texts, Payload::NONE);
+    fn plain<const N: usize, const T: usize>(
+        &mut self,
+        kind: u8,
+        numbers: [u8; N],
+        texts: [&str; T],
+    ) -> usize {
+        self.record(kind, numbers, texts, Payload::NONE)
     }
 }
 

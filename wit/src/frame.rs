@@ -1,13 +1,16 @@
 //! Input frames: what the host gives a guest.
 
 use crate::wire::{self, Bytes, FrameError};
-use crate::{ContentType, FRAME_VERSION, Failure, Payload, Reply};
+use crate::{ContentType, FRAME_VERSION, Failure, Payload, Reply, short};
 
 const INIT: u8 = 0;
 const MESSAGE: u8 = 1;
 const REPLY: u8 = 2;
 const TIMER: u8 = 3;
 const DESCRIBE: u8 = 4;
+
+/// Bytes of a turn's record before its texts, its length field not included.
+const TURN_HEAD: usize = 32;
 
 /// One turn as it is put to a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +160,10 @@ pub struct FrameReader<'a> {
     seed: u64,
     left: u32,
     bytes: Bytes<'a>,
+    /// The last turn's texts: those of the next are mostly the same, and then need
+    /// not be looked over again.
+    source: &'a str,
+    method: &'a str,
 }
 
 impl<'a> FrameReader<'a> {
@@ -180,6 +187,8 @@ impl<'a> FrameReader<'a> {
             seed,
             left,
             bytes,
+            source: "",
+            method: "",
         })
     }
 
@@ -199,6 +208,7 @@ impl<'a> FrameReader<'a> {
     }
 
     /// The next turn, or `None` at the frame's end.
+    #[inline(always)]
     pub fn next_turn(&mut self) -> Result<Option<Turn<'a>>, FrameError> {
         if self.left == 0 {
             self.bytes.end("the last turn")?;
@@ -207,32 +217,52 @@ impl<'a> FrameReader<'a> {
         self.left -= 1;
         let len = self.bytes.u32("turn length")? as usize;
         let mut r = Bytes::new(self.bytes.take(len, "turn")?);
-        let kind = r.u8("turn kind")?;
-        let content_type = wire::content_type(r.u8("content type")?)?;
-        let status = r.u8("status")?;
-        let flag = r.u8("flag")?;
-        let number = r.u64("turn number")?;
-        let now = r.u64("now")?;
-        let id = r.u64("id")?;
-        let (a, b) = (r.u16("text length")?, r.u16("text length")?);
-        let a = r.text(a, "source")?;
-        let b = r.text(b, "method")?;
-        let payload = Payload {
-            content_type,
-            bytes: r.rest(),
+        // All at once, so that its fields need no looking at what is left.
+        let mut head = Bytes::new(r.take(TURN_HEAD, "turn head")?);
+        let kind = head.u8("turn kind")?;
+        let content_type = wire::content_type(head.u8("content type")?)?;
+        let status = head.u8("status")?;
+        let flag = head.u8("flag")?;
+        let number = head.u64("turn number")?;
+        let now = head.u64("now")?;
+        let id = head.u64("id")?;
+        let (a, b) = (head.u16("text length")?, head.u16("text length")?);
+        let a = r.take(usize::from(a), "source")?;
+        let b = r.take(usize::from(b), "method")?;
+        if !short::same(a, self.source.as_bytes()) {
+            self.source = wire::utf8(a, "source")?;
+        }
+        if !short::same(b, self.method.as_bytes()) {
+            self.method = wire::utf8(b, "method")?;
+        }
+        let (a, b) = (self.source, self.method);
+        let bytes = r.rest();
+        let input = if kind == MESSAGE {
+            Input::Message {
+                source: a,
+                method: b,
+                payload: Payload {
+                    content_type,
+                    bytes,
+                },
+                request: flag == 1,
+            }
+        } else {
+            let payload = Payload {
+                content_type,
+                bytes,
+            };
+            input(kind, status, id, a, b, payload)?
         };
-        Ok(Some(Turn {
-            number,
-            now,
-            input: input(kind, status, flag, id, a, b, payload)?,
-        }))
+        Ok(Some(Turn { number, now, input }))
     }
 }
 
+/// What a turn is about that is no message.
+#[inline(never)]
 fn input<'a>(
     kind: u8,
     status: u8,
-    flag: u8,
     id: u64,
     a: &'a str,
     b: &'a str,
@@ -240,12 +270,6 @@ fn input<'a>(
 ) -> Result<Input<'a>, FrameError> {
     Ok(match kind {
         INIT => Input::Init { config: payload },
-        MESSAGE => Input::Message {
-            source: a,
-            method: b,
-            payload,
-            request: flag == 1,
-        },
         TIMER => Input::Timer {
             id,
             method: b,

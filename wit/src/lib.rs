@@ -11,6 +11,7 @@
 
 mod answer;
 mod frame;
+pub mod short;
 mod wire;
 
 pub use answer::{Answer, AnswerReader, AnswerWriter, Effect, Effects, Outcome};

@@ -82,7 +82,10 @@ impl<'a> Bytes<'a> {
     }
 
     #[inline]
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], FrameError> {
+    pub(crate) fn array<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[u8; N], FrameError> {
         match self.0.split_first_chunk::<N>() {
             Some((head, tail)) => {
                 self.0 = tail;
@@ -118,13 +121,15 @@ impl<'a> Bytes<'a> {
 
     #[inline]
     pub(crate) fn text(&mut self, n: u16, what: &'static str) -> Result<&'a str, FrameError> {
-        std::str::from_utf8(self.take(usize::from(n), what)?).map_err(|_| FrameError::Text { what })
+        utf8(self.take(usize::from(n), what)?, what)
     }
 
+    #[inline]
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
+    #[inline]
     pub(crate) fn end(&self, what: &'static str) -> Result<(), FrameError> {
         if self.0.is_empty() {
             Ok(())
@@ -137,6 +142,12 @@ impl<'a> Bytes<'a> {
     }
 }
 
+#[inline]
+pub(crate) fn utf8<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a str, FrameError> {
+    std::str::from_utf8(bytes).map_err(|_| FrameError::Text { what })
+}
+
+#[inline]
 pub(crate) fn content_type(found: u8) -> Result<ContentType, FrameError> {
     Ok(match found {
         0 => ContentType::None,
@@ -152,6 +163,7 @@ pub(crate) fn content_type(found: u8) -> Result<ContentType, FrameError> {
     })
 }
 
+#[inline]
 pub(crate) fn delivery(found: u8) -> Result<Delivery, FrameError> {
     Ok(match found {
         0 => Delivery::AtMostOnce,
@@ -182,22 +194,37 @@ pub(crate) fn level(found: u8) -> Result<Level, FrameError> {
 }
 
 /// The part of `text` that fits a two-byte length, cut at a character.
+#[inline]
 pub(crate) fn short(text: &str) -> &str {
+    if text.len() <= crate::MAX_TEXT {
+        return text;
+    }
+    cut(text)
+}
+
+#[cold]
+fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(crate::MAX_TEXT))
         .unwrap_or("")
 }
 
 /// A two-byte length of a text that [`short`] has been over.
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "`short` bounds it")]
 pub(crate) fn text_len(text: &str) -> [u8; 2] {
     debug_assert!(text.len() <= crate::MAX_TEXT);
     (text.len() as u16).to_le_bytes()
 }
 
+/// A four-byte number.
+#[inline]
+pub(crate) fn u32_of(value: usize) -> [u8; 4] {
+    u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes()
+}
+
 /// Writes `value` over the four bytes at `at`, which the writer put there.
 pub(crate) fn patch_u32(buf: &mut [u8], at: usize, value: usize) {
-    let value = u32::try_from(value).unwrap_or(u32::MAX);
     if let Some(slot) = buf.get_mut(at..at + 4) {
-        slot.copy_from_slice(&value.to_le_bytes());
+        slot.copy_from_slice(&u32_of(value));
     }
 }

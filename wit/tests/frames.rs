@@ -193,6 +193,61 @@ fn an_answer_frame_reads_as_it_was_written() {
 }
 
 #[test]
+fn a_payload_can_be_written_in_place() {
+    let with = |payload| {
+        [
+            Effect::Send {
+                to: "a/b",
+                method: "hit",
+                payload,
+                delivery: Delivery::AtMostOnce,
+            },
+            Effect::Ask {
+                ask: 7,
+                to: "a/b",
+                method: "hit",
+                payload,
+                deadline_ms: 9,
+            },
+            Effect::SetTimer {
+                id: 1,
+                delay_ms: 2,
+                period_ms: 3,
+                method: "hit",
+                payload,
+            },
+            Effect::Spawn {
+                agent: "a/b",
+                config: payload,
+            },
+        ]
+    };
+    let mut whole = AnswerWriter::new(Vec::new());
+    for effect in with(payload(b"payload")) {
+        whole.effect(&effect);
+    }
+    whole.outcome(&Outcome::Pending, 1);
+    let mut in_place = AnswerWriter::new(Vec::new());
+    let mut aside = AnswerWriter::new(Vec::new());
+    for (at, effect) in with(Payload::NONE).iter().enumerate() {
+        let writer = if at < 2 { &mut in_place } else { &mut aside };
+        let failed = writer.effect_with(effect, |buf| {
+            buf.extend_from_slice(b"half of it");
+            Err("no")
+        });
+        assert_eq!(failed, Err("no"));
+        let written = writer.effect_with(effect, |buf| {
+            buf.extend_from_slice(b"payload");
+            Ok::<_, &str>(payload(b"").content_type)
+        });
+        assert_eq!(written, Ok(()));
+    }
+    in_place.append(&aside);
+    in_place.outcome(&Outcome::Pending, 1);
+    assert_eq!(in_place.finish(), whole.finish());
+}
+
+#[test]
 fn a_wrong_number_of_turns_or_version_is_an_error() {
     let answer = answer();
     assert!(matches!(
