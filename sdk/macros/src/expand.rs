@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::ItemImpl;
+use syn::{ItemImpl, LitByteStr};
 
 use crate::model::{Access, Agent, Argument, By, Handler, Init, Parameter, argument_name};
 use crate::requests;
@@ -70,12 +70,13 @@ fn generate(agent: &Agent, exports: bool) -> syn::Result<TokenStream> {
 
             #init
 
+            #[inline]
             fn dispatch(
                 call: &mut ::phoenix_sdk::__private::Call<'_, '_, Self>,
             ) -> ::phoenix_sdk::__private::Done {
                 #[allow(unused_imports, reason = "which of the two is used depends on what handlers return")]
                 use ::phoenix_sdk::__private::{EndsInResult as _, EndsInValue as _};
-                match call.method() {
+                match call.method().as_bytes() {
                     #(#arms)*
                     _ => call.unknown_method(<Self as ::phoenix_sdk::__private::Agent>::HANDLERS),
                 }
@@ -153,7 +154,9 @@ fn init_by_author(agent: &Agent, init: &Init) -> TokenStream {
 
 /// The arm that runs one handler.
 fn arm(agent: &Agent, handler: &Handler) -> TokenStream {
-    let (cfgs, name, entry) = (&handler.cfgs, plain(&handler.ident), entry(handler));
+    let (cfgs, entry) = (&handler.cfgs, entry(handler));
+    // A pattern of bytes is compared in place, a text by a call.
+    let name = LitByteStr::new(plain(&handler.ident).as_bytes(), Span::call_site());
     let body = if handler.waits {
         waiting(agent, handler)
     } else {
