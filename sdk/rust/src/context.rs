@@ -4,10 +4,11 @@ use std::fmt::{self, Display, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
-use phoenix_wit::{Delivery, Effect, Level, Payload};
+use phoenix_wit::{Delivery, Effect, Level, Payload, short};
 use serde::Serialize;
 
 use crate::ask::Ask;
+use crate::payload::PayloadError;
 use crate::request::{Answer, Request};
 use crate::rng::{self, Rng};
 use crate::runtime::Shared;
@@ -42,10 +43,13 @@ impl Context {
         }
     }
 
-    /// Takes over the sender, keeping the room of the last one.
+    /// Takes over the sender, keeping the room of the last one. It is mostly the same.
+    #[inline]
     pub(crate) fn set_source(&mut self, source: &str) {
-        self.source.clear();
-        self.source.push_str(source);
+        if !short::same(self.source.as_bytes(), source.as_bytes()) {
+            self.source.clear();
+            self.source.push_str(source);
+        }
     }
 
     pub(crate) fn shared(&self) -> &Rc<Shared> {
@@ -111,16 +115,16 @@ impl Context {
         self.deliver(to.as_ref(), &request, Delivery::AtMostOnce);
     }
 
+    #[inline(always)]
     fn deliver<A: Serialize, R>(&self, to: &str, request: &Request<A, R>, delivery: Delivery) {
         let method = &*request.method;
-        self.record(method, &request.arguments, |payload| {
-            self.shared.effect(&Effect::Send {
-                to,
-                method,
-                payload,
-                delivery,
-            });
-        });
+        let effect = Effect::Send {
+            to,
+            method,
+            payload: Payload::NONE,
+            delivery,
+        };
+        self.record(method, &request.arguments, &effect);
     }
 
     /// Asks another agent and returns the answer's future; it has
@@ -154,24 +158,25 @@ impl Context {
         let deadline_ms = u32::try_from(millis(deadline.min(MAX_DEADLINE))).unwrap_or(u32::MAX);
         let method = &*request.method;
         let to = to.as_ref();
-        self.record(method, &request.arguments, |payload| {
-            self.shared.effect(&Effect::Ask {
-                ask,
-                to,
-                method,
-                payload,
-                deadline_ms: deadline_ms.max(1),
-            });
-        });
+        let effect = Effect::Ask {
+            ask,
+            to,
+            method,
+            payload: Payload::NONE,
+            deadline_ms: deadline_ms.max(1),
+        };
+        self.record(method, &request.arguments, &effect);
         Ask::new(Rc::clone(&self.shared), ask)
     }
 
     /// Publishes `event` on a dotted topic, such as `orders.eu.created`.
     pub fn publish<T: Serialize + ?Sized>(&self, topic: impl AsRef<str>, event: &T) {
         let topic = topic.as_ref();
-        self.record(topic, event, |payload| {
-            self.shared.effect(&Effect::Publish { topic, payload });
-        });
+        let effect = Effect::Publish {
+            topic,
+            payload: Payload::NONE,
+        };
+        self.record(topic, event, &effect);
     }
 
     /// Subscribes this agent to a pattern of topics: `*` is one token, `>` the rest.
@@ -226,15 +231,14 @@ impl Context {
         request: &Request<A, R>,
     ) {
         let method = &*request.method;
-        self.record(method, &request.arguments, |payload| {
-            self.shared.effect(&Effect::SetTimer {
-                id: id.0,
-                delay_ms,
-                period_ms,
-                method,
-                payload,
-            });
-        });
+        let effect = Effect::SetTimer {
+            id: id.0,
+            delay_ms,
+            period_ms,
+            method,
+            payload: Payload::NONE,
+        };
+        self.record(method, &request.arguments, &effect);
     }
 
     /// Cancels a timer. Harmless if there is none of that name.
@@ -246,9 +250,11 @@ impl Context {
     /// Harmless if it lives already.
     pub fn spawn<T: Serialize + ?Sized>(&self, agent: impl AsRef<str>, config: &T) {
         let agent = agent.as_ref();
-        self.record(agent, config, |config| {
-            self.shared.effect(&Effect::Spawn { agent, config });
-        });
+        let effect = Effect::Spawn {
+            agent,
+            config: Payload::NONE,
+        };
+        self.record(agent, config, &effect);
     }
 
     /// Ends this agent after the turn. Its struct is gone; the next message to its
@@ -291,21 +297,23 @@ impl Context {
         self.log(Level::Trace, text);
     }
 
-    /// Encodes `value` for `effect`, which records the effect that carries it.
-    #[expect(
-        clippy::panic,
-        reason = "an argument that cannot be encoded is a mistake in the agent; going on would lose a message silently, so the turn is undone"
-    )]
-    fn record<T: Serialize + ?Sized>(
-        &self,
-        what: &str,
-        value: &T,
-        effect: impl FnOnce(Payload<'_>),
-    ) {
-        if let Err(why) = self.shared.encoded(value, effect) {
-            panic!("cannot encode the payload for `{what}`: {why}");
+    /// Records `effect` with `value` as its payload. `what` it is about is named if
+    /// that fails.
+    #[inline(always)]
+    fn record<T: Serialize + ?Sized>(&self, what: &str, value: &T, effect: &Effect<'_>) {
+        if let Err(why) = self.shared.effect_with(effect, value) {
+            unencodable(what, &why);
         }
     }
+}
+
+#[cold]
+#[expect(
+    clippy::panic,
+    reason = "an argument that cannot be encoded is a mistake in the agent; going on would lose a message silently, so the turn is undone"
+)]
+fn unencodable(what: &str, why: &PayloadError) -> ! {
+    panic!("cannot encode the payload for `{what}`: {why}");
 }
 
 impl fmt::Debug for Context {

@@ -92,14 +92,20 @@ impl Failure {
 
     /// The same failure with its details in the caller's format.
     pub(crate) fn in_format(mut self, format: Format) -> Self {
-        if format == Format::Json && self.details.content_type() == ContentType::MessagePack {
-            match crate::transcode::to_json(self.details.bytes()) {
-                Ok(json) => self.details = Payload::new(ContentType::Json, json),
-                // What JSON cannot hold, a caller may still read as MessagePack.
-                Err(_) => return self,
-            }
-        }
+        self.put_in_format(format);
         self
+    }
+
+    /// Puts its details into the caller's format. What JSON cannot hold, a caller may
+    /// still read as MessagePack.
+    #[cold]
+    pub(crate) fn put_in_format(&mut self, format: Format) {
+        if format == Format::Json
+            && self.details.content_type() == ContentType::MessagePack
+            && let Ok(json) = crate::transcode::to_json(self.details.bytes())
+        {
+            self.details = Payload::new(ContentType::Json, json);
+        }
     }
 }
 

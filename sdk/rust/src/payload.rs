@@ -1,8 +1,8 @@
 //! Payloads: bytes, how to read them, and the two serde formats.
 
-use std::fmt;
+use std::{fmt, io};
 
-use phoenix_wit::ContentType;
+use phoenix_wit::{ContentType, short};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -145,6 +145,7 @@ impl fmt::Display for PayloadError {
 impl std::error::Error for PayloadError {}
 
 impl PayloadError {
+    #[cold]
     pub(crate) fn new(why: impl fmt::Display) -> Self {
         Self(why.to_string())
     }
@@ -162,6 +163,7 @@ impl Format {
 
 /// Appends `value` to `buf` and says what it has become: `nil` is left out, since
 /// no payload reads the same.
+#[inline]
 pub(crate) fn encode<T: Serialize + ?Sized>(
     format: Format,
     value: &T,
@@ -172,11 +174,11 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
             let start = buf.len();
             // Maps rather than arrays for structs: fields may be added, skipped and
             // reordered, and other languages can read them.
-            let mut serializer = rmp_serde::Serializer::new(&mut *buf).with_struct_map();
+            let mut serializer = rmp_serde::Serializer::new(Appended(buf)).with_struct_map();
             value
                 .serialize(&mut serializer)
                 .map_err(PayloadError::new)?;
-            if buf.get(start..) == Some(&[NIL]) {
+            if let Some([NIL]) = buf.get(start..) {
                 buf.truncate(start);
                 return Ok(ContentType::None);
             }
@@ -189,7 +191,29 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     }
 }
 
+/// MessagePack is written a byte or a few at a time.
+struct Appended<'b>(&'b mut Vec<u8>);
+
+impl io::Write for Appended<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        short::push(self.0, bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Reads a value, borrowing from the payload where the type allows it.
+#[inline]
 pub(crate) fn decode<'a, T: Deserialize<'a>>(
     payload: phoenix_wit::Payload<'a>,
 ) -> Result<T, PayloadError> {

@@ -36,6 +36,7 @@ pub struct Request<A, R = Payload> {
 impl<A> Request<A> {
     /// A request by name. Its answer is an untyped [`Payload`] unless
     /// [`returns`](Self::returns) says more.
+    #[inline]
     pub fn new(method: impl Into<Cow<'static, str>>, arguments: A) -> Self {
         Self {
             method: method.into(),
@@ -47,6 +48,7 @@ impl<A> Request<A> {
 
 impl<A, R> Request<A, R> {
     /// Says what the answer is.
+    #[inline]
     pub fn returns<T>(self) -> Request<A, T> {
         Request {
             method: self.method,

@@ -73,10 +73,12 @@ impl<A> State<A> {
         self.0.borrow_mut()
     }
 
+    #[inline]
     pub(crate) fn try_read(&self) -> Option<Ref<'_, A>> {
         self.0.try_borrow().ok()
     }
 
+    #[inline]
     pub(crate) fn try_write(&self) -> Option<RefMut<'_, A>> {
         self.0.try_borrow_mut().ok()
     }

@@ -306,3 +306,37 @@ fn arguments_that_cannot_be_encoded_undo_the_turn() {
     let mut test = TestContext::<Sender>::new("sender/a");
     let _ = test.call(SenderRequests::go());
 }
+
+#[test]
+fn what_encoding_an_argument_sends_follows_its_message() {
+    /// Sends while it is encoded, and so does what it sends.
+    struct Chatty<'c>(&'c Context, u8);
+    impl serde::Serialize for Chatty<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if self.1 > 0 {
+                let inner = Chatty(self.0, self.1 - 1);
+                self.0.send("a/b", Request::new("inner", inner));
+                self.0.info(self.1);
+            }
+            serializer.serialize_u8(self.1)
+        }
+    }
+    #[derive(Default)]
+    struct Sender;
+    #[agent]
+    impl Sender {
+        fn go(&self, ctx: &mut Context) {
+            ctx.send("a/b", Request::new("outer", Chatty(ctx, 2)));
+            ctx.send("a/b", Request::new("last", 9_u8));
+        }
+    }
+    let mut test = TestContext::<Sender>::new("sender/a");
+    test.call(SenderRequests::go()).unwrap();
+    let sent = test.take_sent();
+    let carried =
+        |at: usize, method: &str, n: u8| sent[at].is("a/b", &Request::new(method.to_owned(), n));
+    assert_eq!(sent.len(), 4);
+    assert!(carried(0, "outer", 2) && carried(3, "last", 9));
+    assert!((1..3).any(|at| carried(at, "inner", 1)) && (1..3).any(|at| carried(at, "inner", 0)));
+    assert_eq!(test.take_logs().len(), 2);
+}

@@ -12,6 +12,7 @@ use crate::payload::NIL;
 
 /// Whether a payload is what a handler without arguments gets: nothing, `nil`,
 /// or an empty list or map.
+#[inline]
 pub(crate) fn is_empty(payload: Payload<'_>) -> bool {
     match payload.content_type {
         ContentType::None => true,

@@ -43,8 +43,9 @@ pub struct Call<'r, 'f, A> {
 pub enum Done {
     /// The answer is in the call's buffer.
     Ok(ContentType),
-    /// The handler, or reading its arguments, failed.
-    Failed(Failure),
+    /// The handler, or reading its arguments, failed. Boxed, as what hardly ever
+    /// happens: a small value comes back in no time.
+    Failed(Box<Failure>),
     /// Another handler is waiting and this one may not run meanwhile.
     Deferred,
     /// An `async` handler has begun as this task.
@@ -53,10 +54,12 @@ pub enum Done {
 
 impl<'r, 'f, A> Call<'r, 'f, A> {
     /// The handler it names.
+    #[inline]
     pub fn method(&self) -> &'f str {
         self.method
     }
 
+    #[inline]
     fn may_run(&self, handler: &Handler) -> bool {
         handler.interleave || self.tasks.live() == 0
     }
@@ -137,7 +140,7 @@ impl<'r, 'f, A> Call<'r, 'f, A> {
         }
         match encode(self.format(), value, self.answer) {
             Ok(content_type) => Done::Ok(content_type),
-            Err(why) => Done::Failed(bad_answer(handler, &why)),
+            Err(why) => Done::Failed(Box::new(bad_answer(handler, &why))),
         }
     }
 
@@ -175,19 +178,20 @@ impl<'r, 'f, A> Call<'r, 'f, A> {
             }
             known.push_str(handler.signature);
         }
-        Done::Failed(Failure::new(
+        Done::Failed(Box::new(Failure::new(
             "unknown-method",
             format!("there is no handler `{}`; there are: {known}", self.method),
-        ))
+        )))
     }
 
+    #[inline]
     pub(crate) fn format(&self) -> Format {
         Format::answering(self.payload.content_type)
     }
 
     #[cold]
     fn bad_payload(&self, handler: &Handler, why: &dyn fmt::Display) -> Done {
-        Done::Failed(bad_payload(handler.signature, self.payload, why))
+        Done::Failed(Box::new(bad_payload(handler.signature, self.payload, why)))
     }
 }
 

@@ -50,7 +50,7 @@ impl ResultEnd {
     ) -> Done {
         match result {
             Ok(value) => call.answer(handler, &value),
-            Err(error) => Done::Failed(error.into_failure()),
+            Err(error) => Done::Failed(Box::new(error.into_failure())),
         }
     }
 

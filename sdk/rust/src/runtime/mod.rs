@@ -8,7 +8,12 @@
 //! ```
 //!
 //! Nothing here knows WebAssembly: the same code runs in a component and under
-//! a native test.
+//! a native test. But it is written for what a component is slow at. A function
+//! with more than four arguments, and a struct of 32-bit fields that is moved in
+//! halves of 64 bits right after it was written, make the processor wait for its
+//! own stores, longer than a small handler runs. So what a message passes through
+//! is inlined by hand, little is moved, and arguments are encoded where they
+//! leave from.
 
 mod arguments;
 mod asks;
@@ -67,6 +72,16 @@ pub struct Runtime<A> {
     answer: Vec<u8>,
     /// Bytes of the last frame's answers by turn, to make room once.
     per_turn: usize,
+}
+
+/// What a handler is called with. One thing, because a component passes a function's
+/// first four arguments in registers and stumbles over the rest.
+struct Message<'f> {
+    source: &'f str,
+    method: &'f str,
+    payload: phoenix_wit::Payload<'f>,
+    /// The turn's number if the sender waits.
+    request: Option<u64>,
 }
 
 enum Life<A> {
@@ -129,26 +144,34 @@ impl<A: Agent> Runtime<A> {
         }
     }
 
+    #[inline(always)]
     fn turn(&mut self, turn: &Turn<'_>) {
         self.shared.turn.set(turn.number);
         self.shared.now.set(turn.now);
         self.shared.draws.set(0);
         self.answer.clear();
-        let done = match turn.input {
+        let mut done = match turn.input {
             Input::Message {
                 source,
                 method,
                 payload,
                 request,
-            } => {
-                let request = request.then_some(turn.number);
-                self.message(source, method, payload, request)
-            }
+            } => self.message(&Message {
+                source,
+                method,
+                payload,
+                request: request.then_some(turn.number),
+            }),
             Input::Timer {
                 method, payload, ..
             } => {
                 let shared = Rc::clone(&self.shared);
-                self.message(shared.id(), method, payload, None)
+                self.message(&Message {
+                    source: shared.id(),
+                    method,
+                    payload,
+                    request: None,
+                })
             }
             Input::Reply { ask, reply } => {
                 let is_abandoned = reply == Reply::Abandoned;
@@ -166,49 +189,42 @@ impl<A: Agent> Runtime<A> {
                 Done::Ok(ContentType::MessagePack)
             }
         };
-        let done = if self.tasks.live() == 0 {
-            done
-        } else {
-            self.run_tasks(done)
-        };
+        if self.tasks.live() > 0 {
+            self.run_tasks(&mut done);
+        }
         self.write(&done);
         if self.answer.capacity() > KEPT_ANSWER {
             self.answer = Vec::new();
         }
     }
 
-    #[inline]
-    fn message(
-        &mut self,
-        source: &str,
-        method: &str,
-        payload: phoenix_wit::Payload<'_>,
-        request: Option<u64>,
-    ) -> Done {
+    #[inline(always)]
+    fn message(&mut self, message: &Message<'_>) -> Done {
         if let Life::Unborn = self.life {
             // A host that creates agents on their first message has nothing to give them.
             self.init(phoenix_wit::Payload::NONE);
         }
         let state = match &self.life {
             Life::Born(state) => state,
-            Life::Stillborn(failure) => return Done::Failed(failure.clone()),
+            Life::Stillborn(failure) => return Done::Failed(Box::new(failure.clone())),
             Life::Unborn => return Done::Deferred,
         };
         let mut call = Call {
-            method,
-            source,
-            payload,
-            request,
+            method: message.method,
+            source: message.source,
+            payload: message.payload,
+            request: message.request,
             state,
             context: &mut self.context,
             tasks: &mut self.tasks,
             answer: &mut self.answer,
         };
         let format = call.format();
-        match A::dispatch(&mut call) {
-            Done::Failed(failure) => Done::Failed(failure.in_format(format)),
-            done => done,
+        let mut done = A::dispatch(&mut call);
+        if let Done::Failed(failure) = &mut done {
+            failure.put_in_format(format);
         }
+        done
     }
 
     #[cold]
@@ -233,7 +249,7 @@ impl<A: Agent> Runtime<A> {
                     "not-initialized",
                     format!("the agent's `init` failed: {failure}"),
                 ));
-                Done::Failed(failure)
+                Done::Failed(Box::new(failure))
             }
         }
     }
@@ -252,19 +268,18 @@ impl<A: Agent> Runtime<A> {
 
     /// Lets waiting handlers go on and hands out what they end with.
     #[cold]
-    fn run_tasks(&mut self, mut done: Done) -> Done {
+    fn run_tasks(&mut self, done: &mut Done) {
         if matches!(done, Done::Deferred) {
-            return done;
+            return;
         }
         let (shared, answer) = (&self.shared, &mut self.answer);
-        let mut settle = |ended: Ended| settle(shared, answer, &mut done, ended);
+        let mut settle = |ended: Ended| settle(shared, answer, done, ended);
         self.tasks.run(&mut settle);
         let may_be_woken = self.shared.asks.borrow().unanswered() > 0
             || A::HANDLERS.iter().any(|handler| handler.interleave);
         if self.tasks.live() > 0 && !may_be_woken {
             self.tasks.fail_all(never_wakes, &mut settle);
         }
-        done
     }
 
     #[inline]
@@ -296,7 +311,7 @@ fn settle(shared: &Shared, answer: &mut Vec<u8>, done: &mut Done, ended: Ended) 
                 answer.extend_from_slice(payload.bytes());
                 Done::Ok(payload.content_type())
             }
-            Err(failure) => Done::Failed(failure),
+            Err(failure) => Done::Failed(Box::new(failure)),
         };
         return;
     }
@@ -309,7 +324,7 @@ fn settle(shared: &Shared, answer: &mut Vec<u8>, done: &mut Done, ended: Ended) 
             },
         }),
         (None, Err(failure)) if matches!(done, Done::Ok(ContentType::None)) => {
-            *done = Done::Failed(failure);
+            *done = Done::Failed(Box::new(failure));
         }
         (None, _) => {}
     }

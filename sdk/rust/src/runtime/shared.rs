@@ -21,12 +21,9 @@ pub(crate) struct Shared {
     pub(crate) asks: RefCell<Asks>,
     /// The answer frame, between the beginning and the end of a call.
     writer: RefCell<Option<AnswerWriter>>,
-    /// Where effects' payloads are encoded; kept so that sending allocates nothing.
-    scratch: RefCell<Vec<u8>>,
+    /// Effects recorded while another one's payload was being written into the answer.
+    nested: RefCell<Vec<AnswerWriter>>,
 }
-
-/// Largest encoding buffer that is kept from one effect to the next, in bytes.
-const KEPT_SCRATCH: usize = 4 << 10;
 
 impl Shared {
     /// Begins an answer frame with room for `capacity` bytes.
@@ -50,8 +47,54 @@ impl Shared {
     /// Records an effect of the current turn.
     #[inline]
     pub(crate) fn effect(&self, effect: &Effect<'_>) {
-        if let Some(writer) = &mut *self.writer.borrow_mut() {
-            writer.effect(effect);
+        if let Ok(mut writer) = self.writer.try_borrow_mut() {
+            if let Some(writer) = &mut *writer {
+                writer.effect(effect);
+            }
+        } else {
+            let mut nested = AnswerWriter::new(Vec::new());
+            nested.effect(effect);
+            self.nested.borrow_mut().push(nested);
+        }
+    }
+
+    /// Records an effect with `value` as its payload, encoded where it will leave from.
+    #[inline(always)]
+    pub(crate) fn effect_with<T: Serialize + ?Sized>(
+        &self,
+        effect: &Effect<'_>,
+        value: &T,
+    ) -> Result<(), PayloadError> {
+        let Ok(mut writer) = self.writer.try_borrow_mut() else {
+            return self.nested_effect_with(effect, value);
+        };
+        let Some(writer) = &mut *writer else {
+            return Ok(());
+        };
+        writer.effect_with(effect, |buf| encode(Format::MessagePack, value, buf))?;
+        if !self.nested.borrow().is_empty() {
+            self.append_nested(writer);
+        }
+        Ok(())
+    }
+
+    /// An effect out of the `Serialize` of another one's payload: it follows that one.
+    #[cold]
+    fn nested_effect_with<T: Serialize + ?Sized>(
+        &self,
+        effect: &Effect<'_>,
+        value: &T,
+    ) -> Result<(), PayloadError> {
+        let mut nested = AnswerWriter::new(Vec::new());
+        nested.effect_with(effect, |buf| encode(Format::MessagePack, value, buf))?;
+        self.nested.borrow_mut().push(nested);
+        Ok(())
+    }
+
+    #[cold]
+    fn append_nested(&self, writer: &mut AnswerWriter) {
+        for nested in self.nested.take() {
+            writer.append(&nested);
         }
     }
 
@@ -62,25 +105,9 @@ impl Shared {
             writer.outcome(outcome, pending);
         }
     }
-
-    /// Encodes `value` and lends it to `record`, which records the effect that carries it.
-    pub(crate) fn encoded<T: Serialize + ?Sized>(
-        &self,
-        value: &T,
-        record: impl FnOnce(Payload<'_>),
-    ) -> Result<(), PayloadError> {
-        // Taken rather than borrowed: a `Serialize` that sends would find it borrowed.
-        let mut bytes = self.scratch.take();
-        bytes.clear();
-        let content_type = encode(Format::MessagePack, value, &mut bytes)?;
-        record(payload(content_type, &bytes));
-        if bytes.capacity() <= KEPT_SCRATCH {
-            self.scratch.replace(bytes);
-        }
-        Ok(())
-    }
 }
 
+#[inline]
 pub(crate) fn payload(content_type: ContentType, bytes: &[u8]) -> Payload<'_> {
     Payload {
         content_type,
