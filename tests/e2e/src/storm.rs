@@ -226,10 +226,9 @@ impl Weather {
                 println!("{victim} was killed and is back");
             }
             let (moves, sleeps) = (self.restless.moves(), self.slept.load(Ordering::Relaxed));
-            if sent == turns && moves >= self.storm.moves && sleeps >= self.storm.sleeps {
-                if saboteur.deaths() == kills {
-                    break;
-                }
+            let stirred = moves >= self.storm.moves && sleeps >= self.storm.sleeps;
+            if sent == turns && stirred && saboteur.deaths() == kills {
+                break;
             }
             let moves = moves.min(self.storm.moves);
             let sleeps = sleeps.min(self.storm.sleeps);
@@ -243,6 +242,11 @@ impl Weather {
             self.slept.load(Ordering::Relaxed),
             sent = self.sent.load(Ordering::Relaxed)
         );
+        self.await_verdicts(cluster);
+    }
+
+    /// Waits until no sender keeps a message any more.
+    fn await_verdicts(&self, cluster: &Cluster) {
         let client = cluster.client(1);
         let mut progress = Progress::towards("a verdict for every message");
         loop {
