@@ -27,6 +27,16 @@ pub(crate) struct Row {
 pub(crate) trait Side {
     /// Measures once, in the row's unit.
     fn sample(&mut self) -> anyhow::Result<f64>;
+
+    /// What all samples come to, where that is not their median.
+    fn outcome(&self) -> Option<f64> {
+        None
+    }
+
+    /// Lines for people about what the samples consist of.
+    fn details(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl<F: FnMut() -> anyhow::Result<f64>> Side for F {
@@ -52,6 +62,8 @@ pub(crate) struct Measured {
     pub(crate) peer: Result<f64, String>,
     /// How busy the machine was.
     pub(crate) load: Load,
+    /// What ours consists of, for people.
+    pub(crate) details: Vec<String>,
 }
 
 impl Measured {
@@ -83,15 +95,18 @@ pub(crate) fn measure(row: &Row, rounds: u32) -> anyhow::Result<Measured> {
         }
     }
     let load = watch.stop();
+    let outcome =
+        |side: &dyn Side, samples: &mut [f64]| side.outcome().unwrap_or_else(|| median(samples));
     Ok(Measured {
-        ours: median(&mut ours),
-        peer: pair.peer.map(|_| median(&mut peers)),
+        ours: outcome(&*pair.ours, &mut ours),
+        peer: pair.peer.map(|peer| outcome(&*peer, &mut peers)),
         load,
+        details: pair.ours.details(),
     })
 }
 
 /// The middle value, the mean of the two middle ones of an even number; 0 of none.
-fn median(samples: &mut [f64]) -> f64 {
+pub(crate) fn median(samples: &mut [f64]) -> f64 {
     samples.sort_unstable_by(f64::total_cmp);
     let upper = samples.get(samples.len() / 2).copied().unwrap_or(0.0);
     if samples.len() % 2 == 1 {

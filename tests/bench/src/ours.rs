@@ -1,7 +1,8 @@
 //! Our side: nodes in this process, spoken to through their control port.
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -18,6 +19,28 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Requests under way at a time.
 const WINDOW: usize = 256;
+
+/// Requests that do not cease.
+pub(crate) struct Pest {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u32>>,
+}
+
+impl Pest {
+    /// Ends them once the one under way has ended; how many there were.
+    pub(crate) fn end(mut self) -> anyhow::Result<u32> {
+        self.over.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("it has ended")?;
+        let times = thread.join();
+        times.map_err(|_| anyhow::anyhow!("the thread that pestered the node has panicked"))
+    }
+}
+
+impl Drop for Pest {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A node and its data directory.
 pub(crate) struct Ours {
@@ -147,12 +170,55 @@ impl Ours {
             idle_after: Millis(u64::try_from(idle_after.as_millis())?),
             ..KindPolicy::default()
         };
+        self.deploy_under(kind, component, policy)
+    }
+
+    /// Makes `component` a kind under a policy of the row's own.
+    pub(crate) fn deploy_under(
+        &self,
+        kind: &str,
+        component: &[u8],
+        policy: KindPolicy,
+    ) -> anyhow::Result<()> {
         self.request(Request::Deploy {
             kind: KindName::new(kind)?,
-            component: component.into(),
+            component: component.to_vec().into(),
             policy: Box::new(policy),
         })?;
         Ok(())
+    }
+
+    /// Carries out requests one after the other, so long after the end of the one
+    /// before, whatever comes of them, on a thread of its own until what is
+    /// returned is dropped.
+    pub(crate) fn pester(
+        &self,
+        pause: Duration,
+        mut next: impl FnMut() -> Request + Send + 'static,
+    ) -> Pest {
+        let control = self.control.clone();
+        let over = Arc::new(AtomicBool::new(false));
+        let done = over.clone();
+        let thread = std::thread::spawn(move || {
+            let mut times = 0;
+            while !done.load(Ordering::Relaxed) {
+                let (send, receive) = mpsc::channel();
+                // Nobody listens any more if the bench has given up.
+                control.submit(next(), Box::new(move |end| drop(send.send(end))));
+                if receive.recv_timeout(PATIENCE).is_err() {
+                    break;
+                }
+                times += 1;
+                if !pause.is_zero() {
+                    std::thread::sleep(pause);
+                }
+            }
+            times
+        });
+        Pest {
+            over,
+            thread: Some(thread),
+        }
     }
 
     /// The request that asks an agent for `method`.

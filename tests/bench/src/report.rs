@@ -90,6 +90,9 @@ pub(crate) fn line(row: &Row, measured: &Measured) -> anyhow::Result<()> {
     if let Err(why) = &measured.peer {
         writeln!(out, "{:<20} peer skipped: {why}", "")?;
     }
+    for detail in &measured.details {
+        writeln!(out, "{:<20} {detail}", "")?;
+    }
     Ok(())
 }
 
@@ -104,7 +107,7 @@ fn verdict(ratio: f64, row: &Row) -> &'static str {
 }
 
 /// Three significant digits, and all digits before the point.
-fn significant(value: f64) -> String {
+pub(crate) fn significant(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,
         v if v >= 10.0 => 1,

@@ -1,5 +1,6 @@
 //! The rows, in the order they are printed.
 
+mod hostile_neighbour;
 pub(crate) mod idle_memory;
 mod migration;
 mod one_way;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Row> {
         migration::row_4k(),
         migration::row_64k(),
         migration::row_4m(),
+        hostile_neighbour::row(),
     ]
 }
 
