@@ -367,6 +367,10 @@ pub struct Answer<'a> {
 pub struct Effects<'a> {
     left: u32,
     bytes: Bytes<'a>,
+    /// The last message's texts: those of the next are mostly the same, and then
+    /// need not be looked over again.
+    to: &'a str,
+    method: &'a str,
 }
 
 impl<'a> AnswerReader<'a> {
@@ -409,6 +413,8 @@ impl<'a> AnswerReader<'a> {
         let effects = Effects {
             left: effect_count,
             bytes: Bytes::new(r.take(effects_len, "effects")?),
+            to: "",
+            method: "",
         };
         let outcome = match tag {
             0 => Outcome::Ok(Payload {
@@ -451,6 +457,7 @@ impl<'a> Effects<'a> {
     }
 
     /// The next effect, or `None` after the last.
+    #[inline]
     pub fn next_effect(&mut self) -> Result<Option<Effect<'a>>, FrameError> {
         if self.left == 0 {
             self.bytes.end("the last effect")?;
@@ -459,81 +466,102 @@ impl<'a> Effects<'a> {
         self.left -= 1;
         let kind = self.bytes.u8("effect kind")?;
         let len = self.bytes.u32("effect length")? as usize;
-        let mut r = Bytes::new(self.bytes.take(len, "effect")?);
-        let effect = match kind {
-            SEND => {
-                let delivery = wire::delivery(r.u8("delivery")?)?;
-                let ([to, method], payload) = texts(&mut r)?;
-                Effect::Send {
-                    to,
-                    method,
-                    payload,
-                    delivery,
-                }
-            }
-            ASK => {
-                let (ask, deadline_ms) = (r.u64("ask")?, r.u32("deadline")?);
-                let ([to, method], payload) = texts(&mut r)?;
-                Effect::Ask {
-                    ask,
-                    to,
-                    method,
-                    payload,
-                    deadline_ms,
-                }
-            }
-            REPLY => reply(&mut r)?,
-            PUBLISH => {
-                let ([topic], payload) = texts(&mut r)?;
-                Effect::Publish { topic, payload }
-            }
-            SUBSCRIBE => Effect::Subscribe {
-                pattern: plain(&mut r)?,
-            },
-            UNSUBSCRIBE => Effect::Unsubscribe {
-                pattern: plain(&mut r)?,
-            },
-            SET_TIMER => {
-                let (id, delay_ms, period_ms) =
-                    (r.u64("timer")?, r.u64("delay")?, r.u64("period")?);
-                let ([method], payload) = texts(&mut r)?;
-                Effect::SetTimer {
-                    id,
-                    delay_ms,
-                    period_ms,
-                    method,
-                    payload,
-                }
-            }
-            CANCEL_TIMER => {
-                let id = r.u64("timer")?;
-                r.u8("content type")?;
-                Effect::CancelTimer { id }
-            }
-            SPAWN => {
-                let ([agent], config) = texts(&mut r)?;
-                Effect::Spawn { agent, config }
-            }
-            STOP => Effect::Stop {
-                reason: plain(&mut r)?,
-            },
-            LOG => {
-                let level = wire::level(r.u8("log level")?)?;
-                Effect::Log {
-                    level,
-                    text: plain(&mut r)?,
-                }
-            }
-            found => {
-                return Err(FrameError::Unknown {
-                    what: "effect",
-                    found,
-                });
-            }
+        let r = Bytes::new(self.bytes.take(len, "effect")?);
+        let effect = if kind == SEND {
+            self.send(r)?
+        } else {
+            rarer_effect(kind, r)?
         };
-        r.end("the effect")?;
         Ok(Some(effect))
     }
+
+    #[inline]
+    fn send(&mut self, mut r: Bytes<'a>) -> Result<Effect<'a>, FrameError> {
+        let delivery = wire::delivery(r.u8("delivery")?)?;
+        let content_type = wire::content_type(r.u8("content type")?)?;
+        let (to, method) = (r.u16("text length")?, r.u16("text length")?);
+        wire::again(r.take(usize::from(to), "text")?, "text", &mut self.to)?;
+        wire::again(
+            r.take(usize::from(method), "text")?,
+            "text",
+            &mut self.method,
+        )?;
+        Ok(Effect::Send {
+            to: self.to,
+            method: self.method,
+            payload: Payload {
+                content_type,
+                bytes: r.rest(),
+            },
+            delivery,
+        })
+    }
+}
+
+/// Everything but sending.
+fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
+    let effect = match kind {
+        ASK => {
+            let (ask, deadline_ms) = (r.u64("ask")?, r.u32("deadline")?);
+            let ([to, method], payload) = texts(&mut r)?;
+            Effect::Ask {
+                ask,
+                to,
+                method,
+                payload,
+                deadline_ms,
+            }
+        }
+        REPLY => reply(&mut r)?,
+        PUBLISH => {
+            let ([topic], payload) = texts(&mut r)?;
+            Effect::Publish { topic, payload }
+        }
+        SUBSCRIBE => Effect::Subscribe {
+            pattern: plain(&mut r)?,
+        },
+        UNSUBSCRIBE => Effect::Unsubscribe {
+            pattern: plain(&mut r)?,
+        },
+        SET_TIMER => {
+            let (id, delay_ms, period_ms) = (r.u64("timer")?, r.u64("delay")?, r.u64("period")?);
+            let ([method], payload) = texts(&mut r)?;
+            Effect::SetTimer {
+                id,
+                delay_ms,
+                period_ms,
+                method,
+                payload,
+            }
+        }
+        CANCEL_TIMER => {
+            let id = r.u64("timer")?;
+            r.u8("content type")?;
+            Effect::CancelTimer { id }
+        }
+        SPAWN => {
+            let ([agent], config) = texts(&mut r)?;
+            Effect::Spawn { agent, config }
+        }
+        STOP => Effect::Stop {
+            reason: plain(&mut r)?,
+        },
+        LOG => {
+            let level = wire::level(r.u8("log level")?)?;
+            Effect::Log {
+                level,
+                text: plain(&mut r)?,
+            }
+        }
+        found => {
+            return Err(FrameError::Unknown {
+                what: "effect",
+                found,
+            });
+        }
+    };
+    r.end("the effect")?;
+    Ok(effect)
 }
 
 fn reply<'a>(r: &mut Bytes<'a>) -> Result<Effect<'a>, FrameError> {

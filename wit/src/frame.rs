@@ -1,7 +1,7 @@
 //! Input frames: what the host gives a guest.
 
 use crate::wire::{self, Bytes, FrameError};
-use crate::{ContentType, FRAME_VERSION, Failure, Payload, Reply, short};
+use crate::{ContentType, FRAME_VERSION, Failure, Payload, Reply};
 
 const INIT: u8 = 0;
 const MESSAGE: u8 = 1;
@@ -229,12 +229,8 @@ impl<'a> FrameReader<'a> {
         let (a, b) = (head.u16("text length")?, head.u16("text length")?);
         let a = r.take(usize::from(a), "source")?;
         let b = r.take(usize::from(b), "method")?;
-        if !short::same(a, self.source.as_bytes()) {
-            self.source = wire::utf8(a, "source")?;
-        }
-        if !short::same(b, self.method.as_bytes()) {
-            self.method = wire::utf8(b, "method")?;
-        }
+        wire::again(a, "source", &mut self.source)?;
+        wire::again(b, "method", &mut self.method)?;
         let (a, b) = (self.source, self.method);
         let bytes = r.rest();
         let input = if kind == MESSAGE {

@@ -1,6 +1,6 @@
 //! Reading and writing the primitives both frames are made of.
 
-use crate::{ContentType, Delivery, Level};
+use crate::{ContentType, Delivery, Level, short};
 
 /// Why a frame could not be read. Nothing of it may be acted on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -145,6 +145,19 @@ impl<'a> Bytes<'a> {
 #[inline]
 pub(crate) fn utf8<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a str, FrameError> {
     std::str::from_utf8(bytes).map_err(|_| FrameError::Text { what })
+}
+
+/// Makes `last` the text in `bytes`, which it mostly is already.
+#[inline(always)]
+pub(crate) fn again<'a>(
+    bytes: &'a [u8],
+    what: &'static str,
+    last: &mut &'a str,
+) -> Result<(), FrameError> {
+    if !short::same(bytes, last.as_bytes()) {
+        *last = utf8(bytes, what)?;
+    }
+    Ok(())
 }
 
 #[inline]
