@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::log::{Counted, Statuses};
 use super::verify::Findings;
 
-/// How long moved agents stood still, microseconds.
+/// How long moved agents stood still, microseconds, as their old node saw it:
+/// one message's way is left until they run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Pauses {
     /// Half of them at most so long.

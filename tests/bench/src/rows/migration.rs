@@ -1,5 +1,7 @@
 //! How long an agent is frozen while it moves between two nodes over QUIC, by
-//! the memory it has changed, which no compression makes smaller.
+//! the memory it has changed, which no compression makes smaller. Measured at the
+//! source, from the freeze until it heard that the target owns the agent: the
+//! target's first turn is one message's way later.
 
 use std::cell::Cell;
 use std::rc::Rc;
