@@ -458,7 +458,11 @@ impl Agent {
             Input::Ended { ask, .. } | Input::Abandoned { ask } => {
                 self.asks.remove(ask);
             }
-            Input::Timer { id, due } => self.timers.fired(*id, *due, commit.now),
+            Input::Timer { id, due } => {
+                if let Some(next) = self.timers.fired(*id, *due, commit.now) {
+                    self.wake_by(next);
+                }
+            }
             Input::Envelope(envelope, at) => {
                 if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
                     self.inbound.commit(*at, sequence.number);

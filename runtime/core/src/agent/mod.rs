@@ -557,7 +557,11 @@ impl Agent {
                         failed = Failed::Stuck;
                     }
                 }
-                Input::Timer { id, due } => self.timers.fired(id, due, due),
+                Input::Timer { id, due } => {
+                    if let Some(next) = self.timers.fired(id, due, due) {
+                        self.wake_by(next);
+                    }
+                }
                 Input::Envelope(envelope, at) => {
                     let reason = DeadReason::Trapped(why.clone());
                     if let Body::Reply { ask, .. } = envelope.body {

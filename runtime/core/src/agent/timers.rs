@@ -71,18 +71,17 @@ impl Timers {
     }
 
     /// The firing is committed: a periodic timer is set for its next due time
-    /// after `now`, any other is gone.
-    pub(crate) fn fired(&mut self, id: u64, due: Millis, now: Millis) {
-        let Some(timer) = self.timers.get_mut(&id).filter(|timer| timer.due == due) else {
-            return;
-        };
+    /// after `now`, which is returned; any other is gone.
+    pub(crate) fn fired(&mut self, id: u64, due: Millis, now: Millis) -> Option<Millis> {
+        let timer = self.timers.get_mut(&id).filter(|timer| timer.due == due)?;
         if timer.period.0 == 0 {
             self.timers.remove(&id);
-            return;
+            return None;
         }
         let missed = (now - due).0 / timer.period.0;
         timer.due = due + Millis(timer.period.0.saturating_mul(missed + 1));
         timer.queued = false;
+        Some(timer.due)
     }
 }
 
@@ -109,8 +108,9 @@ mod tests {
         assert_eq!(timers.pop_due(Millis(10)), Some((2, Millis(5))));
         assert_eq!(timers.pop_due(Millis(10)), Some((1, Millis(10))));
         assert_eq!(timers.pop_due(Millis(10)), None);
-        timers.fired(1, Millis(10), Millis(10));
-        timers.fired(2, Millis(5), Millis(17));
+        assert_eq!(timers.fired(1, Millis(10), Millis(10)), None);
+        let next = timers.fired(2, Millis(5), Millis(17));
+        assert_eq!(next, Some(Millis(20)));
         assert!(!timers.contains(1));
         assert_eq!(timers.next_due(), Millis(20), "missed ones fire once");
     }
@@ -122,7 +122,7 @@ mod tests {
         timers.pop_due(Millis(10)).unwrap();
         timers.set(1, timer(30, 0));
         assert!(timers.get(1, Millis(10)).is_none());
-        timers.fired(1, Millis(10), Millis(11));
+        assert_eq!(timers.fired(1, Millis(10), Millis(11)), None);
         assert!(timers.contains(1));
     }
 }
