@@ -441,6 +441,7 @@ pub struct Unwraps {
 
 #[agent]
 impl Unwraps {
+    #[allow(clippy::unwrap_used, reason = "what becomes of it is the test")]
     async fn fetch(&mut self, ctx: &mut Context) -> u64 {
         self.calls += 1;
         let (to, request) = total("counter/a");
