@@ -81,7 +81,7 @@ fn replies_arrive_while_half_of_the_agents_wait() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "a long run: CONTRIBUTING.md says how"]
 fn two_hundred_thousand_messages_and_a_target_killed_at_each_step() {
     run(Storm {
         kills: Some((Victim::Target, 11)),
@@ -90,7 +90,7 @@ fn two_hundred_thousand_messages_and_a_target_killed_at_each_step() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "a long run: CONTRIBUTING.md says how"]
 fn two_hundred_thousand_messages_and_a_source_killed_at_each_step() {
     run(Storm {
         kills: Some((Victim::Source, 11)),
@@ -99,7 +99,7 @@ fn two_hundred_thousand_messages_and_a_source_killed_at_each_step() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "a long run: CONTRIBUTING.md says how"]
 fn two_hundred_thousand_messages_to_agents_of_which_half_wait() {
     run(Storm {
         waiting: true,

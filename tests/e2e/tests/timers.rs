@@ -62,6 +62,7 @@ fn a_timer_wakes_a_sleeper() {
         });
         assert!(client.counter("wakes") >= round);
     }
+    assert_eq!(total(&client, "typed/b"), 0);
     let waiting = client.begin_call("typed/b", "later", PERIOD);
     // It may have fired already: then it sleeps for nothing.
     client.hibernate("typed/b").unwrap();
