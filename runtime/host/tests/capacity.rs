@@ -9,6 +9,8 @@
 
 mod common;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use common::{admit, policy, start, turn};
 use phoenix_core::KindPolicy;
 use phoenix_host::{HostConfig, InstanceError};
@@ -20,6 +22,12 @@ const AGENTS: usize = 200;
 /// The bound the host reckons with when it computes how many agents fit.
 const MAPPINGS_PER_AGENT: usize = 6;
 
+/// Mappings are counted for the process: tests that make agents take turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn mappings() -> usize {
     std::fs::read_to_string("/proc/self/maps")
         .unwrap()
@@ -29,6 +37,7 @@ fn mappings() -> usize {
 
 #[test]
 fn an_agent_takes_no_more_mappings_than_reckoned() {
+    let _alone = alone();
     let host = start(HostConfig {
         max_resident: Some(256),
         ..HostConfig::default()
@@ -52,6 +61,7 @@ fn an_agent_takes_no_more_mappings_than_reckoned() {
 
 #[test]
 fn nor_does_one_that_writes_to_all_tables_of_its_place() {
+    let _alone = alone();
     let host = start(HostConfig {
         max_resident: Some(256),
         ..HostConfig::default()
@@ -107,6 +117,7 @@ fn large(memories: usize, tables: usize) -> Vec<u8> {
 
 #[test]
 fn those_that_need_more_leave_the_others_their_places() {
+    let _alone = alone();
     const PLACES: u32 = 32;
     let host = start(HostConfig {
         max_resident: Some(PLACES),
@@ -150,6 +161,7 @@ fn those_that_need_more_leave_the_others_their_places() {
 
 #[test]
 fn one_that_needs_more_places_than_there_are_is_refused() {
+    let _alone = alone();
     let host = start(HostConfig {
         max_resident: Some(3),
         ..HostConfig::default()
@@ -165,6 +177,7 @@ fn one_that_needs_more_places_than_there_are_is_refused() {
 
 #[test]
 fn the_computed_number_of_places_is_set_up() {
+    let _alone = alone();
     let host = phoenix_host::Host::start(HostConfig::default()).unwrap();
     assert!(host.max_resident() >= 16);
 }
