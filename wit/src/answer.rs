@@ -397,6 +397,7 @@ impl<'a> AnswerReader<'a> {
     }
 
     /// The next turn's answer, or `None` at the frame's end.
+    #[inline]
     pub fn next_answer(&mut self) -> Result<Option<Answer<'a>>, FrameError> {
         if self.left == 0 {
             self.bytes.end("the last answer")?;

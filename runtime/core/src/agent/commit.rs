@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashSet;
 use phoenix_wit::{AnswerReader, Effect, FrameError, Outcome};
+use smallvec::SmallVec;
 
 use crate::agent::batch::{Batch, BatchRoom, Entry, Skip};
 use crate::agent::outbox::UNANSWERED;
@@ -140,6 +141,9 @@ impl Numbers {
     }
 }
 
+/// The effects of a batch's turns; most batches of one turn have one or none.
+type Effects<'a> = SmallVec<[Effect<'a>; 2]>;
+
 /// A turn's answer, checked, not yet applied.
 struct Checked<'a> {
     outcome: Outcome<'a>,
@@ -159,8 +163,11 @@ impl Agent {
         room: &mut BatchRoom,
         out: &mut Actions,
     ) -> Result<(), Box<(Batch, BadAnswer)>> {
-        // Most effects take a few dozen bytes: room for those of most answers at once.
-        let mut effects = Vec::with_capacity((answer.len() / 32).min(1_024));
+        let mut effects = SmallVec::new();
+        if batch.turns() > 1 {
+            // Most effects take a few dozen bytes: room for those of most answers at once.
+            effects.reserve((answer.len() / 32).min(1_024));
+        }
         let turns = match self.check(&batch, answer, policy, &mut effects) {
             Ok(turns) => turns,
             Err(bad) => return Err(Box::new((batch, bad))),
@@ -244,9 +251,9 @@ impl Agent {
         batch: &Batch,
         answer: &'a [u8],
         policy: &KindPolicy,
-        effects: &mut Vec<Effect<'a>>,
-    ) -> Result<Vec<Checked<'a>>, BadAnswer> {
-        let mut turns = Vec::with_capacity(batch.turns() as usize);
+        effects: &mut Effects<'a>,
+    ) -> Result<SmallVec<[Checked<'a>; 1]>, BadAnswer> {
+        let mut turns = SmallVec::with_capacity(batch.turns() as usize);
         if batch.turns() == 0 {
             return Ok(turns);
         }
@@ -526,6 +533,7 @@ impl Agent {
         }
     }
 
+    #[inline]
     fn apply(&mut self, effect: &Effect<'_>, commit: &mut Commit<'_>, out: &mut Actions) {
         match *effect {
             Effect::Send {
@@ -626,6 +634,7 @@ impl Agent {
         }
     }
 
+    #[inline]
     fn send(
         &mut self,
         to: &str,
@@ -678,6 +687,7 @@ impl Batch {
 impl Commit<'_> {
     /// The payload as a slice of the answer it came in, if it keeps no more of
     /// that alive than [`PINNED`] times what it counts for, else a copy.
+    #[inline]
     fn payload(&mut self, payload: phoenix_wit::Payload<'_>) -> Payload {
         /// What any payload may keep alive, and so what small ones may share.
         const SHARED: usize = PINNED * Envelope::OVERHEAD;

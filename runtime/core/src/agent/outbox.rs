@@ -166,6 +166,7 @@ impl Outbox {
         Some(&stream.to)
     }
 
+    #[inline]
     fn find(&self, to: &str, lane: Lane) -> Option<u32> {
         let last = self
             .streams
@@ -196,6 +197,7 @@ impl Outbox {
     }
 
     /// Gives a message its number and keeps it. Returns it if it may leave now.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         from: Sender,

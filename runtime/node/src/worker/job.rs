@@ -8,7 +8,6 @@ use phoenix_core::agent::Batch;
 use phoenix_core::{Millis, Nanos};
 use phoenix_host::{Answer, Fault, Instance, InstanceError, RestoreError};
 
-use crate::clock;
 use crate::kinds::Kind;
 
 /// A batch and the instance to put it to, or what to make one from.
@@ -22,8 +21,6 @@ pub(crate) struct Job {
     pub(crate) batch: Batch,
     pub(crate) ended: Option<Ended>,
     pub(crate) now: Nanos,
-    /// How long it took, nanoseconds.
-    pub(crate) spent: u64,
 }
 
 /// Where the guest's memory is.
@@ -65,11 +62,6 @@ impl Job {
 
     /// Makes the instance live if it is not, and calls the guest.
     pub(crate) fn run(&mut self) {
-        self.call();
-        self.spent = clock::now().0.saturating_sub(self.now.0);
-    }
-
-    fn call(&mut self) {
         let deadline = Duration::from_millis(self.kind.policy.turn_deadline.0);
         let seating = std::mem::take(&mut self.seating);
         let mut instance = match seating {

@@ -136,6 +136,8 @@ pub(crate) struct Worker {
     index: usize,
     shared: Arc<Shared>,
     now: Nanos,
+    /// Whether `now` was read since the last step began.
+    now_is_fresh: bool,
     table: HashMap<AgentId, u32>,
     /// The agent that was delivered to last and its slot: messages come in runs.
     recent: Option<(AgentId, u32)>,
@@ -217,6 +219,7 @@ impl Worker {
             index,
             shared,
             now: clock::now(),
+            now_is_fresh: false,
             table: HashMap::new(),
             recent: None,
             slots: Slab::new(),
@@ -242,10 +245,15 @@ impl Worker {
 
     /// Takes what was posted.
     pub(crate) fn receive(&mut self, events: &mut Vec<Event>) {
-        self.now = clock::now();
+        self.read_clock();
         for event in events.drain(..) {
             self.handle(event);
         }
+    }
+
+    fn read_clock(&mut self) {
+        self.now = clock::now();
+        self.now_is_fresh = true;
     }
 
     fn handle(&mut self, event: Event) {
@@ -303,7 +311,9 @@ impl Worker {
 
     /// Chooses what to do next.
     pub(crate) fn step(&mut self) -> Step {
-        self.now = clock::now();
+        if !std::mem::take(&mut self.now_is_fresh) {
+            self.now = clock::now();
+        }
         self.fire_wakes();
         self.flush();
         while let Some(slot) = self.ready.pop_front() {

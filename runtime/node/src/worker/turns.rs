@@ -53,7 +53,6 @@ impl Worker {
             batch,
             ended: None,
             now,
-            spent: 0,
         })
     }
 
@@ -66,9 +65,11 @@ impl Worker {
             batch,
             ended,
             kind,
-            spent,
+            now: began,
             ..
         } = job;
+        self.read_clock();
+        let spent = self.now.0.saturating_sub(began.0);
         let now = self.now.millis();
         let Some(awake) = self.awake_mut(slot).filter(|awake| awake.tenant == tenant) else {
             return;
