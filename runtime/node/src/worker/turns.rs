@@ -16,7 +16,7 @@ use crate::worker::slot::Slot;
 /// How long an agent waits for room for its memory before it tries again.
 const NO_ROOM_RETRY: Millis = Millis(5);
 /// Room a frame is given at least, bytes.
-const LEAST_ROOM: usize = 512;
+const LEAST_ROOM: usize = 64;
 /// Longest text of a fault that is kept.
 const MAX_FAULT: usize = 8_192;
 
