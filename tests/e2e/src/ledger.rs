@@ -291,26 +291,40 @@ impl Ledger {
             .filter(|(sender, _)| report.last.contains_key(sender))
             .collect();
         assert_eq!(applied, report.last, "{agent}: acknowledged, and heard");
-        let mut heard = 0;
-        let mut before = 0;
+        let earlier = |sender: &String| {
+            let through = life.earlier.get(&format!("{sender} Normal"));
+            through.copied().unwrap_or(0)
+        };
+        // What an earlier life applied may be heard again, as far as its verdicts
+        // had not arrived when this life began; what is past that is heard whole.
+        let (mut may, mut must, mut all) = (0, 0, 0);
         for (sender, last) in &report.last {
-            let first = report.first[sender];
-            let earlier = life.earlier.get(&format!("{sender} Normal"));
-            let earlier = earlier.copied().unwrap_or(0);
+            let (first, earlier) = (report.first[sender], earlier(sender));
             assert!(
                 first <= earlier + 1,
                 "{agent} hears {sender} from {first} on, and an earlier life up to {earlier}: {:#?}",
                 books.seen.get(agent)
             );
-            heard += last + 1 - first;
-            before += first - 1;
+            may += last + 1 - first;
+            must += last.saturating_sub(earlier.max(first - 1));
+            all += last;
         }
-        assert_eq!(
-            (report.heard, report.missing, report.repeated),
-            (heard, before, 0),
-            "{agent}: {:?}",
+        for (sender, expected, heard) in &report.deviations {
+            let earlier = earlier(sender);
+            assert!(
+                expected < heard && *heard <= earlier + 1,
+                "{agent} hears {heard} of {sender} where {expected} is next, and an earlier life up to {earlier}: {:#?}",
+                books.seen.get(agent)
+            );
+        }
+        assert!(
+            (must..=may).contains(&report.heard) && report.heard + report.missing == all,
+            "{agent} heard {} and missed {} of {all}, of which it must have heard {must}: {:?}",
+            report.heard,
+            report.missing,
             report.deviations
         );
+        assert_eq!(report.repeated, 0, "{agent}: {:?}", report.deviations);
     }
 
     /// Where an agent's memory is, which life it is in, and turns it has committed.
