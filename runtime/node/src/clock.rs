@@ -1,4 +1,4 @@
-//! The node's clock: the only place that asks what time it is.
+//! The node's clock: whatever is decided by time is decided by what this says.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

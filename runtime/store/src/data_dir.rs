@@ -16,7 +16,7 @@ pub enum DataDirError {
     /// Another node uses it.
     #[error(
         "another node, process {holder}, uses the data directory {path}: stop it, or give this \
-         one a directory of its own with --data-dir"
+         one a directory of its own with --data DIR"
     )]
     InUse {
         /// Which directory.
