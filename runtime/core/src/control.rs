@@ -12,6 +12,8 @@ use crate::{
     NodeId, Payload, Reply,
 };
 
+pub use crate::dead_letter::{DeadLetter, LetterFilter, LetterId, Letters, Replayed};
+
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -103,12 +105,33 @@ pub enum Request {
     },
     /// List the nodes.
     Nodes,
-    /// Read the dead letters of a node, oldest first.
+    /// Read dead letters, oldest first.
     DeadLetters {
-        /// Of this node; otherwise of all.
-        node: Option<NodeId>,
+        /// Which.
+        filter: LetterFilter,
         /// At most so many.
         limit: u32,
+    },
+    /// Read one dead letter.
+    DeadLetter {
+        /// Which.
+        letter: LetterId,
+    },
+    /// Send dead letters again, oldest first, each as a message of an operator's
+    /// that its receiver sees as the original sender's. One that is sent again
+    /// twice is applied once.
+    ReplayDeadLetters {
+        /// Which.
+        letters: Letters,
+        /// At most so many on each node.
+        limit: u32,
+        /// How long to wait for what becomes of them.
+        timeout: Millis,
+    },
+    /// Throw dead letters away.
+    PurgeDeadLetters {
+        /// Which.
+        letters: Letters,
     },
     /// A token with which a new node can join.
     JoinToken {
@@ -203,7 +226,21 @@ pub enum Response {
     /// The nodes.
     Nodes(Vec<NodeInfo>),
     /// Dead letters.
-    DeadLetters(Vec<DeadLetter>),
+    DeadLetters {
+        /// Oldest first.
+        letters: Vec<DeadLetter>,
+        /// Whether there are more such.
+        more: bool,
+    },
+    /// One dead letter.
+    DeadLetter(Box<DeadLetter>),
+    /// What became of each dead letter that was sent again.
+    Replayed(Vec<Replayed>),
+    /// Dead letters are gone.
+    Purged {
+        /// How many.
+        letters: u64,
+    },
     /// A join token.
     JoinToken(String),
     /// Name and value, sorted by name.
@@ -337,31 +374,6 @@ pub struct NodeInfo {
     pub hibernated: u64,
     /// How long it has been up.
     pub uptime: Millis,
-}
-
-/// A message that ended without being applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// At which node.
-    pub node: NodeId,
-    /// Counted there.
-    pub number: u64,
-    /// When, since 1970-01-01 UTC.
-    pub at: Millis,
-    /// Who sent it, as agents see it.
-    pub from: Arc<str>,
-    /// Whom it was for.
-    pub to: AgentId,
-    /// For which handler; empty for a reply.
-    pub method: Arc<str>,
-    /// What it carried.
-    pub payload: Payload,
-    /// A stable word for the reason.
-    pub reason: Arc<str>,
-    /// More about it, such as a backtrace.
-    pub detail: Arc<str>,
-    /// How often it was tried.
-    pub attempts: u32,
 }
 
 /// Why a request failed.

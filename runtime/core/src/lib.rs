@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod control;
+mod dead_letter;
 pub mod directory;
 mod id;
 mod limits;

@@ -1,6 +1,7 @@
 //! Messages between agents, and what becomes of them.
 
 use std::borrow::Borrow;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -49,6 +50,17 @@ pub enum Sender {
     Client(ClientId, NodeId),
     /// The host itself.
     System,
+}
+
+/// As agents see it.
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(id, _) => f.write_str(id.as_str()),
+            Self::Client(client, _) => write!(f, "client/{}", client.as_str()),
+            Self::System => f.write_str("sys/node"),
+        }
+    }
 }
 
 /// A sender as the speaker of its streams: two are equal if a message of the one
@@ -122,6 +134,9 @@ impl Sequence {
 pub struct Envelope {
     /// Who sent it.
     pub from: Sender,
+    /// Who sent it first, where `from` sends again what another one sent. The
+    /// receiver sees this one; streams and verdicts are those of `from`.
+    pub original: Option<Arc<Sender>>,
     /// Whom it is for.
     pub to: AgentId,
     /// Its place in its stream; `None` for at-most-once.
@@ -276,7 +291,20 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
-    /// The stable word for it.
+    /// The words for all of them.
+    pub const CODES: [&'static str; 9] = [
+        "trapped",
+        "no-such-kind",
+        "no-such-agent",
+        "stopped",
+        "too-large",
+        "forgotten",
+        "init-failed",
+        "quarantined",
+        "gave-up",
+    ];
+
+    /// The stable word for it, one of [`DeadReason::CODES`].
     pub fn code(&self) -> &'static str {
         match self {
             Self::Trapped(_) => "trapped",
@@ -342,6 +370,11 @@ impl Envelope {
             Body::Spawn { config, .. } => config.bytes.len(),
             Body::Reply { .. } => 0,
         }
+    }
+
+    /// Who the receiver is told it is from.
+    pub fn first_sender(&self) -> &Sender {
+        self.original.as_deref().unwrap_or(&self.from)
     }
 
     /// The stream it belongs to, if it is reliable.

@@ -137,6 +137,7 @@ fn ok(writer: &mut AnswerWriter) {
 fn message(to: &str, number: u64, body: &[u8]) -> Arc<Envelope> {
     Arc::new(Envelope {
         from: Sender::System,
+        original: None,
         to: AgentId::new(to).unwrap(),
         sequence: (number > 0).then_some(Sequence {
             lane: Lane::Normal,
@@ -419,6 +420,7 @@ fn an_ask_is_answered_across_a_sleep() {
 fn stray_reply(id: &str) -> Arc<Envelope> {
     Arc::new(Envelope {
         from: Sender::System,
+        original: None,
         to: AgentId::new(id).unwrap(),
         sequence: None,
         body: Body::Reply {
@@ -531,6 +533,30 @@ fn a_client_that_changes_nodes_stays_on_its_stream() {
     drop(runner.run(2, &mut count));
     assert_eq!(applied, 3);
     assert_eq!(runner.agent.streams(), (1, 0));
+}
+
+/// What one sends again for another is the other's to its receiver, and a message
+/// of the one to streams and verdicts, after a sleep too.
+#[test]
+fn what_is_sent_again_is_its_first_senders() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    let first = Sender::Agent(AgentId::new("test/first").unwrap(), Incarnation::default());
+    let again = Envelope {
+        original: Some(Arc::new(first)),
+        ..Envelope::clone(&client_message(1, 1))
+    };
+    runner.offer(Arc::new(again));
+    runner.through_snapshot();
+    let mut sources = Vec::new();
+    let ran = runner.run(1, &mut |_, input, writer| {
+        if let Input::Message { source, .. } = input {
+            sources.push(source.to_owned());
+        }
+        ok(writer);
+    });
+    assert_eq!(sources, ["test/first"]);
+    let client = client_message(1, 1);
+    assert!(matches!(&ran.acknowledge[..], [one] if one.stream.sender == client.from));
 }
 
 /// An agent whose handler waits for ask 7, with a message behind it.

@@ -2,7 +2,9 @@
 
 use std::io::Cursor;
 
-use phoenix_core::{ContentType, Level, Payload, control};
+use phoenix_core::{
+    Body, ContentType, Incarnation, Lane, Level, Payload, Reply, ReplyTo, Sender, control,
+};
 
 use crate::{api, policy};
 
@@ -54,11 +56,7 @@ pub(crate) fn agent_detail(detail: control::AgentDetail) -> api::AgentDetail {
     api::AgentDetail {
         agent: agent(detail.info),
         component: detail.component.to_string(),
-        incarnation: api::Incarnation {
-            generation: detail.incarnation.generation,
-            boot: detail.incarnation.boot,
-            count: detail.incarnation.count,
-        },
+        incarnation: incarnation(detail.incarnation),
         generation: detail.generation,
         pending: detail.pending,
         open_asks: detail.open_asks,
@@ -119,36 +117,115 @@ pub(crate) fn node(info: control::NodeInfo) -> api::Node {
     }
 }
 
-pub(crate) fn dead_letter(letter: control::DeadLetter) -> api::DeadLetter {
+/// A dead letter whose payload `show` shows.
+pub(crate) fn dead_letter(
+    letter: &control::DeadLetter,
+    show: impl Fn(&Payload) -> api::Payload,
+) -> api::DeadLetter {
+    let envelope = &*letter.envelope;
+    let (body, method, payload, ask) = match &envelope.body {
+        Body::Message {
+            method,
+            payload,
+            ask,
+        } => (
+            api::LetterBody::Message,
+            &**method,
+            show(payload),
+            ask.as_ref(),
+        ),
+        Body::Spawn { config, ask } => {
+            (api::LetterBody::Spawn, "spawn", show(config), ask.as_ref())
+        }
+        Body::Reply { reply, .. } => {
+            let payload = match reply {
+                Reply::Ok(payload) => show(payload),
+                _ => show(&Payload::default()),
+            };
+            (api::LetterBody::Reply, "", payload, None)
+        }
+    };
+    let from = envelope.first_sender();
+    let (agents, through) = match from {
+        Sender::Agent(_, life) => (Some(incarnation(*life)), None),
+        Sender::Client(_, node) => (None, Some(node.to_string())),
+        Sender::System => (None, None),
+    };
     api::DeadLetter {
-        node: letter.node.to_string(),
-        number: letter.number,
+        id: letter.id.to_string(),
+        node: letter.id.node.to_string(),
+        number: letter.id.number,
         at_ms: letter.at.0,
-        from: letter.from.to_string(),
-        to: letter.to.to_string(),
-        method: letter.method.to_string(),
-        payload: payload(&letter.payload),
         reason: letter.reason.to_string(),
         detail: letter.detail.to_string(),
         attempts: letter.attempts,
+        from: from.to_string(),
+        incarnation: agents,
+        through,
+        resent_by: envelope
+            .original
+            .is_some()
+            .then(|| envelope.from.to_string()),
+        to: envelope.to.to_string(),
+        body,
+        method: method.to_owned(),
+        payload,
+        stream: envelope.sequence.map(|sequence| api::StreamPlace {
+            lane: match sequence.lane {
+                Lane::High => api::Lane::High,
+                Lane::Normal => api::Lane::Normal,
+                Lane::Low => api::Lane::Low,
+                Lane::Bulk => api::Lane::Bulk,
+            },
+            number: sequence.number,
+            give_up_ms: sequence.give_up.0,
+        }),
+        ask: ask.map(|ask| api::Asked {
+            id: ask.id,
+            reply_to: match &ask.reply_to {
+                ReplyTo::Agent(agent, _) => agent.to_string(),
+                ReplyTo::Client(node) => format!("a client at {node}"),
+            },
+            deadline_ms: ask.deadline.0,
+        }),
+    }
+}
+
+pub(crate) fn replayed(replayed: control::Replayed) -> api::Replayed {
+    api::Replayed {
+        id: replayed.letter.to_string(),
+        verdict: verdict(replayed.verdict),
+    }
+}
+
+fn incarnation(incarnation: Incarnation) -> api::Incarnation {
+    api::Incarnation {
+        generation: incarnation.generation,
+        boot: incarnation.boot,
+        count: incarnation.count,
+    }
+}
+
+/// A payload, shown as a value where it has a JSON form, and by its beginning
+/// where it is large.
+pub(crate) fn payload(payload: &Payload) -> api::Payload {
+    if payload.bytes.len() <= MAX_SHOWN {
+        return whole_payload(payload);
+    }
+    let beginning = payload.bytes.get(..SHOWN_BEGINNING).unwrap_or_default();
+    api::Payload {
+        content_type: content_type(payload.content_type),
+        bytes: payload.bytes.len() as u64,
+        json: None,
+        base64: Some(data_encoding::BASE64.encode(beginning)),
     }
 }
 
 /// A payload, shown as a value where it has a JSON form.
-pub(crate) fn payload(payload: &Payload) -> api::Payload {
-    let json = if payload.bytes.len() > MAX_SHOWN {
-        None
-    } else {
-        as_json(payload)
-    };
-    let base64 = (json.is_none() && !payload.bytes.is_empty()).then(|| {
-        let shown = if payload.bytes.len() > MAX_SHOWN {
-            payload.bytes.get(..SHOWN_BEGINNING).unwrap_or_default()
-        } else {
-            &payload.bytes
-        };
-        data_encoding::BASE64.encode(shown)
-    });
+pub(crate) fn whole_payload(payload: &Payload) -> api::Payload {
+    let json = as_json(payload);
+    let base64 = (json.is_none() && !payload.bytes.is_empty())
+        .then(|| data_encoding::BASE64.encode(&payload.bytes));
     api::Payload {
         content_type: content_type(payload.content_type),
         bytes: payload.bytes.len() as u64,

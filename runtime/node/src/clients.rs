@@ -146,6 +146,16 @@ impl Clients {
             .insert((sequence, send, at));
     }
 
+    /// A message of a send was not even sent.
+    pub(crate) fn refused(&self, send: u64, at: usize, why: &str) {
+        let verdict = Verdict::Refused {
+            expected: None,
+            reason: why.into(),
+        };
+        let ended = self.inner.lock().settle(send, at, verdict);
+        finish(ended);
+    }
+
     /// Lets an unsequenced message of a send wait; the number is what its ask goes out under.
     pub(crate) fn expect_answer(&self, send: u64, at: usize) -> u64 {
         let id = self.number();

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
 use phoenix_core::control::{
-    AgentInfo, ClientMessage, Control, ControlError, DeadLetter, Done, KindInfo, NodeInfo, Request,
-    Response,
+    AgentInfo, ClientMessage, Control, ControlError, Done, KindInfo, NodeInfo, Request, Response,
 };
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, Digest, Envelope, KindName, KindPolicy, Lane, Millis, NodeId,
@@ -15,6 +13,7 @@ use phoenix_core::{
 
 use crate::clients::MayNotWait;
 use crate::clock;
+use crate::gather::Gather;
 use crate::kinds::{Kind, Known};
 use crate::shared::Shared;
 use crate::worker::Event;
@@ -24,11 +23,11 @@ const MAX_SEND: usize = 100_000;
 /// Most lines, letters or agents one listing may give.
 const MAX_LIST: u32 = 100_000;
 /// Longest time a client may wait.
-const MAX_WAIT: Millis = Millis(3_600_000);
+pub(crate) const MAX_WAIT: Millis = Millis(3_600_000);
 /// How long a spawn may take.
 const SPAWN_WITHIN: Millis = Millis(30_000);
 /// How long a client's sequenced message is worth trying; the client repeats it.
-const CLIENT_GIVE_UP: Millis = Millis(600_000);
+pub(crate) const CLIENT_GIVE_UP: Millis = Millis(600_000);
 
 /// The node's side of [`Control`].
 pub(crate) struct Desk(pub(crate) Arc<Shared>);
@@ -87,6 +86,7 @@ impl Shared {
                 };
                 self.deliver(Envelope {
                     from: Sender::Client(client, self.node),
+                    original: None,
                     to: agent,
                     sequence: None,
                     body,
@@ -109,8 +109,17 @@ impl Shared {
                 limit,
             } => self.read_logs(agent, node, after, limit.min(MAX_LIST), from, done),
             Request::Nodes => done(Ok(Response::Nodes(self.node_infos()))),
-            Request::DeadLetters { node, limit } => {
-                self.read_dead_letters(node, limit.min(MAX_LIST), from, done);
+            Request::DeadLetters { filter, limit } => {
+                self.read_dead_letters(filter, limit.min(MAX_LIST), from, done);
+            }
+            Request::DeadLetter { letter } => self.read_dead_letter(letter, from, done),
+            Request::ReplayDeadLetters {
+                letters,
+                limit,
+                timeout,
+            } => self.replay_dead_letters(letters, limit, timeout, from, done),
+            Request::PurgeDeadLetters { letters } => {
+                self.purge_dead_letters(&letters, from, done);
             }
             Request::JoinToken { valid_for } => done(self.join_token(valid_for)),
             Request::Counters => done(Ok(Response::Counters(self.counters.list()))),
@@ -177,6 +186,7 @@ impl Shared {
         };
         let envelope = Envelope {
             from: Sender::System,
+            original: None,
             to: agent.clone(),
             sequence: None,
             body: Body::Spawn {
@@ -250,6 +260,7 @@ impl Shared {
             let worker = self.worker_of(&agent);
             let envelope = Arc::new(Envelope {
                 from: Sender::Client(client.clone(), self.node),
+                original: None,
                 to: agent,
                 sequence,
                 body: Body::Message {
@@ -340,7 +351,7 @@ impl Shared {
 
     /// The nodes a listing is also asked of: all others, unless it is of one node
     /// or was passed on by one that asks them itself.
-    fn asked_too(&self, node: Option<NodeId>, from: Option<NodeId>) -> Vec<NodeId> {
+    pub(crate) fn asked_too(&self, node: Option<NodeId>, from: Option<NodeId>) -> Vec<NodeId> {
         if node.is_none() && from.is_none() {
             self.connected()
         } else {
@@ -386,7 +397,7 @@ impl Shared {
             all.truncate(limit as usize);
             Response::Agents(all)
         };
-        let gather = Gather::new(self.seats.len() + others.len(), merge, done);
+        let gather = Gather::lenient(self.seats.len() + others.len(), merge, done);
         for seat in &self.seats {
             seat.post_from_outside(Event::Request {
                 request: request(Some(self.node)),
@@ -448,46 +459,6 @@ impl Shared {
         Response::Logs(lines)
     }
 
-    fn read_dead_letters(
-        self: &Arc<Self>,
-        node: Option<NodeId>,
-        limit: u32,
-        from: Option<NodeId>,
-        done: Done,
-    ) {
-        if let Some(node) = node.filter(|node| *node != self.node && from.is_none()) {
-            let request = Request::DeadLetters {
-                node: Some(node),
-                limit,
-            };
-            self.control_at(node, request, done);
-            return;
-        }
-        let others = self.asked_too(node, from);
-        let merge = move |lists: Vec<Response>| {
-            let mut all: Vec<DeadLetter> = lists
-                .into_iter()
-                .flat_map(|list| match list {
-                    Response::DeadLetters(letters) => letters,
-                    _ => Vec::new(),
-                })
-                .collect();
-            all.sort_by_key(|letter| (letter.at, letter.node, letter.number));
-            all.truncate(limit as usize);
-            Response::DeadLetters(all)
-        };
-        let gather = Gather::new(1 + others.len(), merge, done);
-        let here = self.dead.lock().list(limit as usize);
-        gather.part()(Ok(Response::DeadLetters(here)));
-        for other in others {
-            let request = Request::DeadLetters {
-                node: Some(other),
-                limit,
-            };
-            self.control_at(other, request, gather.part());
-        }
-    }
-
     fn node_infos(&self) -> Vec<NodeInfo> {
         let own = NodeInfo {
             node: self.node,
@@ -521,58 +492,10 @@ impl Shared {
     }
 }
 
-fn may_not_wait((why, done): (MayNotWait, Done)) {
+pub(crate) fn may_not_wait((why, done): (MayNotWait, Done)) {
     let text = match why {
         MayNotWait::Crowded => "too many clients wait for answers: try again",
         MayNotWait::Stopping => "the node is stopping: ask another one",
     };
     done(Err(ControlError::Unavailable(text.to_owned())));
-}
-
-/// Puts the answers of several places together.
-struct Gather {
-    inner: Mutex<Gathering>,
-}
-
-struct Gathering {
-    left: usize,
-    parts: Vec<Response>,
-    end: Option<(Merge, Done)>,
-}
-
-type Merge = Box<dyn FnOnce(Vec<Response>) -> Response + Send>;
-
-impl Gather {
-    fn new(
-        parts: usize,
-        merge: impl FnOnce(Vec<Response>) -> Response + Send + 'static,
-        done: Done,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            inner: Mutex::new(Gathering {
-                left: parts,
-                parts: Vec::with_capacity(parts),
-                end: Some((Box::new(merge), done)),
-            }),
-        })
-    }
-
-    /// Where one place puts its answer. One that fails is left out.
-    fn part(self: &Arc<Self>) -> Done {
-        let gather = self.clone();
-        Box::new(move |part| {
-            let mut inner = gather.inner.lock();
-            inner.left = inner.left.saturating_sub(1);
-            inner.parts.extend(part);
-            if inner.left > 0 {
-                return;
-            }
-            let parts = std::mem::take(&mut inner.parts);
-            let end = inner.end.take();
-            drop(inner);
-            if let Some((merge, done)) = end {
-                done(Ok(merge(parts)));
-            }
-        })
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use phoenix_core::control::ControlError;
 use phoenix_core::{
-    Acknowledgement, Envelope, Level, NodeId, PeerMessage, Sender, TransportEvents,
+    Acknowledgement, Envelope, Level, NodeId, PeerMessage, SendRefused, Sender, TransportEvents,
 };
 
 use crate::numbers::Numbers;
@@ -144,7 +144,17 @@ impl Shared {
                         response: Box::new(response),
                     };
                     // The asker's own deadline covers an answer that is lost.
-                    let _ = shared.send(from, answer);
+                    if shared.send(from, answer) == Err(SendRefused::TooLarge) {
+                        let text = format!(
+                            "the answer is too large for the way between nodes: ask {} itself",
+                            shared.node
+                        );
+                        let answer = PeerMessage::ControlAnswer {
+                            id,
+                            response: Box::new(Err(ControlError::Conflict(text))),
+                        };
+                        let _ = shared.send(from, answer);
+                    }
                 });
                 self.carry_out(request, Some(from), done);
             }

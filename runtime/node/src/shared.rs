@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
-use phoenix_core::control::{ControlError, DeadLetter, LogLine, Response};
+use phoenix_core::control::{ControlError, DeadLetter, LetterId, LogLine, Response};
 use phoenix_core::{
-    AgentId, Body, DeadReason, Digest, Envelope, Epoch, Incarnation, Level, Member, Millis, NodeId,
-    PeerMessage, SendRefused, Sender, Transport,
+    AgentId, DeadReason, Digest, Envelope, Epoch, Incarnation, Level, Member, Millis, NodeId,
+    PeerMessage, SendRefused, Transport,
 };
 use phoenix_host::Host;
 use phoenix_store::{DeadLetters, KindStore, LogRing};
@@ -116,7 +116,7 @@ impl Shared {
             keeper: RwLock::new(None),
             shutdown_wanted: AtomicBool::new(false),
             logs: Mutex::new(LogRing::new(config.log_lines)),
-            dead: Mutex::new(DeadLetters::new(config.dead_letters)),
+            dead: Mutex::new(DeadLetters::new(node, boot, config.dead_letters)),
             counters: Counters::default(),
             draining: AtomicBool::new(false),
             resident: AtomicU64::new(0),
@@ -347,31 +347,19 @@ impl Shared {
     }
 
     /// Keeps a message that ended without being applied.
-    pub(crate) fn bury(&self, envelope: &Envelope, reason: &DeadReason, attempts: u32) {
+    pub(crate) fn bury(&self, envelope: &Arc<Envelope>, reason: &DeadReason, attempts: u32) {
         count(&self.counters.dead_letters);
-        let from = match &envelope.from {
-            Sender::Agent(id, _) => id.to_string(),
-            Sender::Client(client, _) => format!("client/{}", client.as_str()),
-            Sender::System => "sys/node".to_owned(),
-        };
-        let (method, payload) = match &envelope.body {
-            Body::Message {
-                method, payload, ..
-            } => (method.clone(), payload.clone()),
-            Body::Spawn { config, .. } => ("spawn".into(), config.clone()),
-            Body::Reply { .. } => ("".into(), phoenix_core::Payload::default()),
-        };
         self.dead.lock().push(DeadLetter {
-            node: self.node,
-            number: 0,
+            id: LetterId {
+                node: self.node,
+                boot: self.boot,
+                number: 0,
+            },
             at: clock::now_ms(),
-            from: from.into(),
-            to: envelope.to.clone(),
-            method,
-            payload,
             reason: reason.code().into(),
             detail: reason.detail().into(),
             attempts,
+            envelope: envelope.clone(),
         });
     }
 }

@@ -25,7 +25,7 @@ mod wire;
 pub use arena::SnapshotArena;
 pub use boot::{BootCounter, BootError};
 pub use data_dir::{DataDir, DataDirError};
-pub use dead_letters::{DeadLetters, PushedOut};
+pub use dead_letters::{DeadLetters, NoLetter, PushedOut};
 pub use directory::{DirectoryError, DirectoryStore, Tuning};
 pub use kinds::{KindError, KindStore};
 pub use log_ring::LogRing;

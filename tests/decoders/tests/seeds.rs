@@ -283,6 +283,7 @@ impl Life {
     fn offer(&mut self, from: Sender, number: u64, ask: Option<Ask>) {
         let envelope = Envelope {
             from,
+            original: None,
             to: self.agent.id().clone(),
             sequence: Some(Sequence {
                 lane: Lane::Normal,

@@ -23,7 +23,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use phoenix_core::control::{
-    AgentDetail, AgentInfo, ClientMessage, Control, ControlError, Request, Response, Verdict,
+    AgentDetail, AgentInfo, ClientMessage, Control, ControlError, DeadLetter, LetterFilter,
+    Request, Response, Verdict,
 };
 use phoenix_core::{
     AgentId, ClientId, ContentType, KindName, KindPolicy, Millis, NodeId, Payload, Reply,
@@ -371,6 +372,18 @@ impl Client {
                     .unwrap_or_else(|| panic!("no counter {name}"))
                     .1
             }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The dead letters of all nodes that the filter takes.
+    pub fn dead_letters(&self, filter: LetterFilter) -> Vec<DeadLetter> {
+        let request = Request::DeadLetters {
+            filter,
+            limit: 10_000,
+        };
+        match self.request(request).unwrap() {
+            Response::DeadLetters { letters, .. } => letters,
             other => panic!("{other:?}"),
         }
     }

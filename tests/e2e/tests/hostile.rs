@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 
 use e2e::{Client, Cluster, eventually};
-use phoenix_core::control::{ControlError, Request, Response};
-use phoenix_core::{KindPolicy, Millis, Payload, Reply};
+use phoenix_core::control::{ControlError, LetterFilter, Request, Response};
+use phoenix_core::{Body, KindPolicy, Millis, Payload, Reply};
 
 /// An honest agent on the same worker.
 const NEIGHBOUR: &str = "counter/neighbour";
@@ -273,18 +273,15 @@ fn commit(client: &Client, kind: &str, misdeed: &str, given: &str, end: End) -> 
 
 /// How often the agent's message for that method became a dead letter, tried twice.
 fn dead_letters(client: &Client, agent: &str, method: &str) -> usize {
-    let request = Request::DeadLetters {
-        node: None,
-        limit: 10_000,
+    let filter = LetterFilter {
+        agent: agent.parse().ok(),
+        reason: Some("trapped".into()),
+        ..LetterFilter::default()
     };
-    let Response::DeadLetters(letters) = client.request(request).unwrap() else {
-        panic!("dead letters were asked for");
-    };
+    let letters = client.dead_letters(filter);
     let its = letters.iter().filter(|letter| {
-        letter.to.as_str() == agent
-            && &*letter.method == method
-            && &*letter.reason == "trapped"
-            && letter.attempts == 2
+        letter.attempts == 2
+            && matches!(&letter.envelope.body, Body::Message { method: its, .. } if &**its == method)
     });
     its.count()
 }

@@ -6,8 +6,8 @@
 )]
 
 use e2e::{Cluster, json, message};
-use phoenix_core::control::{ClientMessage, Request, Response, Verdict};
-use phoenix_core::{KindPolicy, Reply};
+use phoenix_core::control::{ClientMessage, LetterFilter, Verdict};
+use phoenix_core::{Body, KindPolicy, Reply};
 
 /// A kind's name, its component, and a method by which its agents trap.
 const KINDS: [(&str, &str, &str); 2] = [
@@ -69,20 +69,12 @@ fn a_thousand_messages_and_a_trap_leave_a_thousand() {
             assert_eq!(client.call_json::<u64>(&agent, "add", "1"), 1_001, "{kind}");
         }
     }
-    let Response::DeadLetters(letters) = client
-        .request(Request::DeadLetters {
-            node: None,
-            limit: 10,
-        })
-        .unwrap()
-    else {
-        panic!("dead letters were asked for");
-    };
+    let letters = client.dead_letters(LetterFilter::default());
     assert_eq!(letters.len() as u64, trapped);
     let traps = KINDS.map(|(.., trap)| trap);
     assert!(letters.iter().all(|letter| &*letter.reason == "trapped"
         && letter.attempts == 3
-        && traps.contains(&&*letter.method)));
+        && matches!(&letter.envelope.body, Body::Message { method, .. } if traps.contains(&&**method))));
     assert_eq!(client.counter("faults"), 3 * trapped);
 }
 

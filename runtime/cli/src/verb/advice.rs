@@ -3,6 +3,7 @@
 //! Asking it takes another request, so it is done for failures only, and a
 //! failure of that request changes nothing.
 
+use phoenix_core::control::{LetterFilter, LetterId};
 use phoenix_core::{AgentId, NodeId};
 use phoenix_gateway::api::Kind;
 use phoenix_gateway::client::ClientError;
@@ -72,6 +73,32 @@ pub(super) async fn about_move(
     }
     let names: Vec<_> = list.nodes.into_iter().map(|node| node.node).collect();
     CliError::from(error).help(format!("the nodes are {}", names.join(", ")))
+}
+
+/// For a request about a dead letter.
+pub(super) async fn about_letter(
+    error: ClientError,
+    letter: LetterId,
+    node: &mut Session,
+) -> CliError {
+    if !is_about_what_is_missing(&error) {
+        return error.into();
+    }
+    let there = LetterFilter {
+        node: Some(letter.node),
+        ..LetterFilter::default()
+    };
+    let help = match node.client.dead_letters(&there, Some(1)).await {
+        Ok(list) => match list.dead_letters.first() {
+            Some(oldest) => format!(
+                "the oldest letter of {} is {}: `phoenix deadletters` lists all",
+                letter.node, oldest.id
+            ),
+            None => format!("{} keeps no dead letters", letter.node),
+        },
+        Err(_) => "`phoenix deadletters` lists those that are kept".to_owned(),
+    };
+    CliError::from(error).help(help)
 }
 
 fn is_about_what_is_missing(error: &ClientError) -> bool {

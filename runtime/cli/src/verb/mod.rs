@@ -60,7 +60,7 @@ pub(crate) enum Verb {
     Logs(logs::LogsArgs),
     /// List the nodes
     Nodes(nodes::NodesArgs),
-    /// Show messages that ended without being applied
+    /// See what became of messages that were not applied, and send them again
     #[command(name = "deadletters", alias = "dead-letters")]
     DeadLetters(deadletters::DeadLettersArgs),
     /// Create an agent's crate

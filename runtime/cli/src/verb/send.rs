@@ -84,7 +84,7 @@ pub(crate) async fn run(args: &SendArgs, node: &mut Session) -> Result<Exit, Cli
     })
 }
 
-fn sentence(verdict: &Verdict) -> String {
+pub(super) fn sentence(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Applied => "applied".to_owned(),
         Verdict::Dead { code, detail } if detail.is_empty() => format!("dead: {code}"),

@@ -1,7 +1,7 @@
 //! What each verb asks the node and prints.
 
-use phoenix_core::control::{Request, Response, Verdict};
-use phoenix_core::{ContentType, Millis, NodeId, Payload, Reply};
+use phoenix_core::control::{LetterFilter, Letters, Replayed, Request, Response, Verdict};
+use phoenix_core::{AgentId, ContentType, KindName, Millis, NodeId, Payload, Reply};
 use serde_json::json;
 
 use crate::harness::{Node, run};
@@ -34,16 +34,121 @@ fn lists_are_tables_and_json() {
         node.run(&["nodes", "--json"]).json()["nodes"][1]["connected"],
         false
     );
-    let letters = node.run(&["deadletters"]).out;
+}
+
+#[test]
+fn dead_letters_are_listed_and_shown() {
+    let node = Node::start();
+    let listed = "node-1.3.9 2023-11-14T22:13:20.000Z trapped from client/x to counter/alice add, \
+                  tried 3 times\n    payload: 5\n    wasm trap: unreachable …\n";
+    for args in [
+        &["deadletters", "--limit", "1"][..],
+        &["dead-letters", "list", "--limit", "1"],
+    ] {
+        let ended = node.run(args);
+        assert_eq!(ended.out, listed);
+        assert!(ended.err.contains("--limit"), "{ended:?}");
+    }
+    let all = node.run(&["deadletters", "--json"]).json();
+    assert_eq!(all["dead_letters"][0]["id"], "node-1.3.9");
+    assert_eq!(all["more"], false);
+    node.run(&[
+        "deadletters",
+        "list",
+        "--kind",
+        "counter",
+        "--agent",
+        "counter/alice",
+        "--reason",
+        "trapped",
+        "--node",
+        "1",
+    ]);
+    let filter = LetterFilter {
+        node: Some(NodeId(1)),
+        kind: Some(KindName::new("counter").unwrap()),
+        agent: Some(AgentId::new("counter/alice").unwrap()),
+        reason: Some("trapped".into()),
+    };
+    let limit = 100;
+    assert_eq!(node.control.last(), Request::DeadLetters { filter, limit });
+    let shown = node.run(&["deadletters", "show", "1.3.10"]).out;
     assert_eq!(
-        letters,
-        "node-1#9 2023-11-14T22:13:20.000Z trapped from client/x to counter/alice add, tried 3 times\n    \
-         payload: 5\n    wasm trap: unreachable\n      at add\n"
+        shown,
+        "dead letter    node-1.3.10\n\
+         ended          2023-11-14T22:13:20.000Z\n\
+         reason         trapped\n\
+         tried          3 times\n\
+         from           site/main, incarnation 1.2.3\n\
+         to             counter/alice\n\
+         handler        import\\u{9b}31m\n\
+         sent again by  client/replay-node-1.3.2\n\
+         stream         lane normal, number 4, worth trying until 2023-11-14T22:23:20.000Z\n\
+         asked by       site/main, until 2023-11-14T22:13:25.000Z\n\
+         payload: 8 bytes\n    a\\u{1b}[2J\n    b\\xff\n\
+         detail\n    wasm trap: unreachable\n      at add\n"
     );
-    assert_eq!(
-        node.run(&["dead-letters", "--json"]).json()["dead_letters"][0]["number"],
-        9
-    );
+    let json = node
+        .run(&["deadletters", "show", "node-1.3.10", "--json"])
+        .json();
+    assert_eq!(json["resent_by"], "client/replay-node-1.3.2");
+}
+
+#[test]
+fn dead_letters_are_sent_again_and_thrown_away() {
+    let node = Node::start();
+    let replay = ["deadletters", "replay", "node-1.3.9"];
+    assert_eq!(node.run(&replay).out, "node-1.3.9: applied\n");
+    let all = node.run(&["deadletters", "replay", "--all", "--timeout", "1m"]);
+    assert_eq!(all.out, "2 of 2 are applied\n");
+    let letters = Letters::Matching(LetterFilter::default());
+    let asked = Request::ReplayDeadLetters {
+        letters: letters.clone(),
+        limit: 1_000,
+        timeout: Millis(60_000),
+    };
+    assert_eq!(node.control.last(), asked);
+    for (verdict, status, text) in [
+        (
+            Verdict::Dead {
+                code: "no-such-kind".into(),
+                detail: "".into(),
+            },
+            1,
+            "node-1.3.9: dead: no-such-kind; it is another dead letter now\n",
+        ),
+        (
+            Verdict::Refused {
+                expected: None,
+                reason: "busy".into(),
+            },
+            1,
+            "node-1.3.9: refused: busy; the letter is kept\n",
+        ),
+        (
+            Verdict::Unknown,
+            4,
+            "node-1.3.9: unknown: nothing was heard in time; it may yet be applied; \
+             the letter is kept, and a repeat does no harm\n",
+        ),
+    ] {
+        node.control.script(move |_| {
+            let letter = "1.3.9".parse().unwrap();
+            let verdict = verdict.clone();
+            Some(Ok(Response::Replayed(vec![Replayed { letter, verdict }])))
+        });
+        let ended = node.run(&replay);
+        assert_eq!((ended.status, ended.out.as_str()), (status, text));
+        let all = node.run(&["deadletters", "replay", "--reason", "trapped"]);
+        let listed = format!("{text}0 of 1 are applied\n");
+        assert_eq!((all.status, all.out.as_str()), (status, &*listed));
+    }
+    node.control.script(|_| None);
+    let purged = node.run(&["deadletters", "purge", "--all", "--yes"]);
+    assert_eq!(purged.out, "2 dead letters are gone\n");
+    assert_eq!(node.control.last(), Request::PurgeDeadLetters { letters });
+    let one = node.run(&["deadletters", "purge", "1.3.9", "--yes", "--json"]);
+    assert_eq!(one.json(), json!({"purged": 1}));
 }
 
 #[test]
@@ -73,6 +178,9 @@ fn what_agents_say_does_not_drive_the_terminal() {
         vec!["inspect", "counter/alice", "--json"],
         vec!["logs"],
         vec!["logs", "--json"],
+        vec!["deadletters"],
+        vec!["deadletters", "show", "1.3.10"],
+        vec!["deadletters", "show", "1.3.10", "--json"],
     ] {
         let ended = node.run(&args);
         assert_eq!(ended.status, 0);

@@ -96,6 +96,14 @@ fn slips_are_recognised() {
             vec!["deploy", "--sample", "counter", "--set", "idle-aftr=1s"],
             "did you mean `idle-after`?",
         ),
+        (
+            vec!["deadletters", "show", "1.3.8"],
+            "the oldest letter of node-1 is node-1.3.9",
+        ),
+        (
+            vec!["deadletters", "replay", "1.3.8"],
+            "the oldest letter of node-1 is node-1.3.9",
+        ),
     ] {
         let ended = node.run(&args);
         assert!(ended.err.contains(help), "{args:?}: {}", ended.err);
@@ -141,6 +149,12 @@ fn wrong_arguments_are_two_and_ask_nobody() {
             "broken.toml:1",
         ),
         (vec!["ps", "--limit", "0"], "--limit"),
+        (vec!["deadletters", "show", "9"], "node-2.5.17"),
+        (vec!["deadletters", "list", "--reason", "traped"], "trapped"),
+        (vec!["deadletters", "replay"], "--all"),
+        (vec!["deadletters", "replay", "1.3.9", "--all"], "--all"),
+        (vec!["deadletters", "purge", "--yes"], "--all"),
+        (vec!["deadletters", "purge", "--all"], "--yes"),
         (vec!["pss"], "ps"),
         (vec!["deploy"], "FILE"),
         (vec!["node", "--node-api", "127.0.0.1:1"], "--api"),

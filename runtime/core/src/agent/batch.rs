@@ -255,7 +255,7 @@ impl Agent {
                         return Some(skip);
                     }
                     Put::Message {
-                        source: source_text(&envelope.from, source),
+                        source: source_text(envelope.first_sender(), source),
                         method,
                         payload: payload.as_wit(),
                         request: ask.is_some(),

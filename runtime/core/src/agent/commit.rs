@@ -663,6 +663,7 @@ impl Agent {
         } else {
             out.send.push(Arc::new(Envelope {
                 from: commit.sender.clone(),
+                original: None,
                 to,
                 sequence: None,
                 body,

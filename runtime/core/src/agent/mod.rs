@@ -590,6 +590,7 @@ impl Agent {
             // The end of an ask that is open where the agent went.
             Input::Ended { ask, reply } => Some(Arc::new(Envelope {
                 from: Sender::System,
+                original: None,
                 to: id.clone(),
                 sequence: None,
                 body: Body::Reply { ask, asker, reply },
@@ -721,6 +722,7 @@ fn answer(ask: &Ask, reply: Reply, out: &mut Actions) {
         ReplyTo::Client(node) => out.answer.push((*node, ask.id, reply)),
         ReplyTo::Agent(id, incarnation) => out.send.push(Arc::new(Envelope {
             from: Sender::System,
+            original: None,
             to: id.clone(),
             sequence: None,
             body: Body::Reply {

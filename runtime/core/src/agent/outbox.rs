@@ -214,6 +214,7 @@ impl Outbox {
         let base = stream.base().unwrap_or(number);
         let envelope = Arc::new(Envelope {
             from,
+            original: None,
             to: stream.to.clone(),
             sequence: Some(Sequence {
                 lane,

@@ -118,12 +118,17 @@ impl Writer<'_> {
     pub(super) fn envelope(&mut self, envelope: &Envelope) {
         self.sender(&envelope.from);
         self.text(envelope.to.as_str());
-        self.u8(u8::from(envelope.sequence.is_some()));
+        let part = |is_there: bool, bit| if is_there { bit } else { 0 };
+        let sequence = part(envelope.sequence.is_some(), SEQUENCE);
+        self.u8(sequence | part(envelope.original.is_some(), ORIGINAL));
         if let Some(sequence) = &envelope.sequence {
             self.u8(sequence.lane as u8);
             self.number(sequence.number);
             self.number(sequence.base);
             self.number(sequence.give_up.0);
+        }
+        if let Some(original) = &envelope.original {
+            self.sender(original);
         }
         match &envelope.body {
             Body::Message {
@@ -150,6 +155,11 @@ impl Writer<'_> {
         }
     }
 }
+
+/// Of an envelope's optional parts: its sequence is there.
+const SEQUENCE: u8 = 1;
+/// Its original sender is there.
+const ORIGINAL: u8 = 1 << 1;
 
 /// A cursor over an untrusted snapshot.
 pub(super) struct Reader<'a> {
@@ -342,7 +352,11 @@ impl<'a> Reader<'a> {
     pub(super) fn envelope(&mut self) -> Result<Arc<Envelope>, SnapshotError> {
         let from = self.sender()?;
         let to = self.agent()?;
-        let sequence = if self.flag("sequence")? {
+        let parts = self.u8("envelope")?;
+        if parts & !(SEQUENCE | ORIGINAL) != 0 {
+            return Err(SnapshotError::Invalid("envelope"));
+        }
+        let sequence = if parts & SEQUENCE != 0 {
             let sequence = Sequence {
                 lane: self.lane()?,
                 number: self.number("sequence")?,
@@ -356,6 +370,9 @@ impl<'a> Reader<'a> {
         } else {
             None
         };
+        let original = (parts & ORIGINAL != 0)
+            .then(|| self.sender().map(Arc::new))
+            .transpose()?;
         let body = match self.u8("body")? {
             0 => Body::Message {
                 method: self.text("method")?.into(),
@@ -375,6 +392,7 @@ impl<'a> Reader<'a> {
         };
         Ok(Arc::new(Envelope {
             from,
+            original,
             to,
             sequence,
             body,

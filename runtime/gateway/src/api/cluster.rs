@@ -1,10 +1,8 @@
-//! Nodes, logs, dead letters and counters.
+//! Nodes, logs and counters.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-
-use super::Payload;
 
 /// The nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,38 +60,6 @@ pub struct LogLine {
     pub agent: Option<String>,
     /// What.
     pub text: String,
-}
-
-/// Dead letters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeadLetterList {
-    /// Oldest first.
-    pub dead_letters: Vec<DeadLetter>,
-}
-
-/// A message that ended without being applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeadLetter {
-    /// At which node.
-    pub node: String,
-    /// Counted there.
-    pub number: u64,
-    /// When, milliseconds since 1970-01-01 UTC.
-    pub at_ms: u64,
-    /// Who sent it, as agents see it.
-    pub from: String,
-    /// Whom it was for.
-    pub to: String,
-    /// For which handler; empty for a reply.
-    pub method: String,
-    /// What it carried.
-    pub payload: Payload,
-    /// A stable word for the reason.
-    pub reason: String,
-    /// More about it, such as a backtrace.
-    pub detail: String,
-    /// How often it was tried.
-    pub attempts: u32,
 }
 
 /// A token with which a new node can join.

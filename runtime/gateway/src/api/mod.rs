@@ -6,6 +6,7 @@
 
 mod agents;
 mod cluster;
+mod dead_letters;
 mod kinds;
 mod message;
 mod payload;
@@ -14,8 +15,9 @@ mod problem;
 pub use agents::{
     Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, Migrated, Spawned,
 };
-pub use cluster::{
-    Counters, DeadLetter, DeadLetterList, Health, JoinToken, LogLine, LogPage, Node, NodeList,
+pub use cluster::{Counters, Health, JoinToken, LogLine, LogPage, Node, NodeList};
+pub use dead_letters::{
+    Asked, DeadLetter, DeadLetterList, Lane, LetterBody, Purged, ReplayList, Replayed, StreamPlace,
 };
 pub use kinds::{Handler, Kind, KindList, Policy, PolicyValue, World};
 pub use message::{JsonMessage, Message, Verdict, Verdicts};

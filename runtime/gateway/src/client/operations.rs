@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::{Method, Request};
+use phoenix_core::control::{LetterFilter, LetterId};
 use phoenix_core::{AgentId, ClientId, KindName, NodeId};
 use serde::de::DeserializeOwned;
 
@@ -213,13 +214,62 @@ impl Client {
     /// Dead letters, oldest first.
     pub async fn dead_letters(
         &self,
-        node: Option<NodeId>,
+        filter: &LetterFilter,
         limit: Option<u32>,
     ) -> Result<api::DeadLetterList, ClientError> {
-        let mut target = Target::new("/v1/dead-letters");
-        target.add("node", node);
+        let mut target = Target::of_letters("/v1/dead-letters", filter);
         target.add("limit", limit);
         self.fetch(Method::GET, target.done()).await
+    }
+
+    /// One dead letter, its payload whole.
+    pub async fn dead_letter(&self, letter: LetterId) -> Result<api::DeadLetter, ClientError> {
+        self.fetch(Method::GET, format!("/v1/dead-letters/{letter}"))
+            .await
+    }
+
+    /// Sends a dead letter again and says what became of it within `timeout`.
+    pub async fn replay_dead_letter(
+        &self,
+        letter: LetterId,
+        timeout: Duration,
+    ) -> Result<api::Replayed, ClientError> {
+        let mut target = Target::new(&format!("/v1/dead-letters/{letter}/replay"));
+        target.add("timeout", Some(millis(timeout)));
+        let call = self.call(Method::POST, target.done()).waiting(timeout);
+        self.json(&self.exchange(call).await?)
+    }
+
+    /// Sends all dead letters again that `filter` takes, at most `limit` of each
+    /// node, and says what became of them within `timeout`.
+    pub async fn replay_dead_letters(
+        &self,
+        filter: &LetterFilter,
+        limit: Option<u32>,
+        timeout: Duration,
+    ) -> Result<api::ReplayList, ClientError> {
+        let mut target = Target::of_letters("/v1/dead-letters/replay", filter);
+        target.add("all", Some(true));
+        target.add("limit", limit);
+        target.add("timeout", Some(millis(timeout)));
+        let call = self.call(Method::POST, target.done()).waiting(timeout);
+        self.json(&self.exchange(call).await?)
+    }
+
+    /// Throws a dead letter away.
+    pub async fn purge_dead_letter(&self, letter: LetterId) -> Result<(), ClientError> {
+        let call = self.call(Method::DELETE, format!("/v1/dead-letters/{letter}"));
+        self.exchange(call).await.map(drop)
+    }
+
+    /// Throws all dead letters away that `filter` takes.
+    pub async fn purge_dead_letters(
+        &self,
+        filter: &LetterFilter,
+    ) -> Result<api::Purged, ClientError> {
+        let mut target = Target::of_letters("/v1/dead-letters", filter);
+        target.add("all", Some(true));
+        self.fetch(Method::DELETE, target.done()).await
     }
 
     /// A token with which a new node can join.
@@ -328,6 +378,15 @@ impl Target {
             text: path.to_owned(),
             separator: '?',
         }
+    }
+
+    fn of_letters(path: &str, filter: &LetterFilter) -> Self {
+        let mut target = Self::new(path);
+        target.add("node", filter.node);
+        target.add("kind", filter.kind.as_ref());
+        target.add("agent", filter.agent.as_ref());
+        target.add("reason", filter.reason.as_ref());
+        target
     }
 
     fn add(&mut self, name: &str, value: Option<impl ToString>) {

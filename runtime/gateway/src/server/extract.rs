@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
+use phoenix_core::control::LetterId;
 use phoenix_core::{AgentId, ClientId, KindName, NodeId};
 use serde::de::DeserializeOwned;
 
@@ -21,6 +22,9 @@ pub(super) struct MethodPath(pub(super) AgentId, pub(super) Arc<str>);
 
 /// The kind that the path's `{kind}` names.
 pub(super) struct KindPath(pub(super) KindName);
+
+/// The dead letter that the path's `{letter}` names.
+pub(super) struct LetterPath(pub(super) LetterId);
 
 /// The query, checked.
 pub(super) struct Params<T>(pub(super) T);
@@ -52,6 +56,15 @@ impl FromRequestParts<Arc<App>> for KindPath {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Fault> {
         let name: String = path(parts, app).await?;
         Ok(Self(kind(&name)?))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for LetterPath {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Fault> {
+        let name: String = path(parts, app).await?;
+        name.parse().map(Self).map_err(Fault::invalid)
     }
 }
 

@@ -13,7 +13,7 @@ use super::admission::admit;
 use super::app::{App, Cut};
 use super::fault::{Code, Fault};
 use super::guard::{Guard, authorize, same_site};
-use super::handlers::{agents, cluster, kinds, messages};
+use super::handlers::{agents, cluster, dead_letters, kinds, messages};
 use crate::suggest::shown;
 use crate::token::Token;
 
@@ -48,7 +48,12 @@ const GUARDED: &[Route] = routes! {
     post "/v1/messages" => messages::batch,
     get "/v1/logs" => cluster::logs,
     get "/v1/nodes" => cluster::nodes,
-    get "/v1/dead-letters" => cluster::dead_letters,
+    get "/v1/dead-letters" => dead_letters::list,
+    delete "/v1/dead-letters" => dead_letters::purge_some,
+    post "/v1/dead-letters/replay" => dead_letters::replay_some,
+    get "/v1/dead-letters/{letter}" => dead_letters::show,
+    delete "/v1/dead-letters/{letter}" => dead_letters::purge_one,
+    post "/v1/dead-letters/{letter}/replay" => dead_letters::replay_one,
     post "/v1/join-tokens" => cluster::join_token,
     get "/v1/counters" => cluster::counters,
     post "/v1/shutdown" => cluster::shutdown,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fake::FakeControl;
 use crate::http::serve;
 use bytes::Bytes;
-use phoenix_core::control::{Request, Response, Verdict as CoreVerdict};
+use phoenix_core::control::{LetterFilter, Request, Response, Verdict as CoreVerdict};
 use phoenix_core::{AgentId, ClientId, KindName, NodeId};
 use phoenix_gateway::Limits;
 use phoenix_gateway::api::{ContentType, Message, Policy, Verdict};
@@ -55,8 +55,22 @@ async fn every_operation_reaches_the_node() {
         .unwrap();
     assert_eq!(page.next, Some(2));
     assert_eq!(client.nodes().await.unwrap().nodes.len(), 2);
-    let letters = client.dead_letters(Some(NodeId(1)), None).await.unwrap();
-    assert_eq!(letters.dead_letters[0].attempts, 3);
+    let filter = LetterFilter {
+        reason: Some("trapped".into()),
+        ..LetterFilter::default()
+    };
+    let letters = client.dead_letters(&filter, Some(2)).await.unwrap();
+    assert_eq!((letters.dead_letters[0].attempts, letters.more), (3, false));
+    let id = "1.3.10".parse().unwrap();
+    assert_eq!(client.dead_letter(id).await.unwrap().from, "site/main");
+    let second = Duration::from_secs(1);
+    let replayed = client.replay_dead_letter(id, second).await.unwrap();
+    assert_eq!(replayed.verdict, Verdict::Applied);
+    let all = client.replay_dead_letters(&filter, None, second).await;
+    assert_eq!(all.unwrap().replayed.len(), 2);
+    client.purge_dead_letter(id).await.unwrap();
+    let all = LetterFilter::default();
+    assert_eq!(client.purge_dead_letters(&all).await.unwrap().purged, 2);
     let token = client.join_token(Duration::from_secs(60)).await.unwrap();
     assert!(!format!("{token:?}").contains("secret"));
     assert_eq!(client.counters().await.unwrap().counters["turns"], 42);

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, Control, ControlError, DeadLetter, Done, HandlerInfo,
-    KindInfo, LogLine, NodeInfo, Request, Response, Verdict,
+    KindInfo, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response, Verdict,
 };
 use phoenix_core::{
-    AgentId, ContentType, Digest, Failure, Incarnation, KindName, KindPolicy, Level, MigrationId,
-    Millis, NodeId, Payload, Reply,
+    AgentId, Ask, Body, ClientId, ContentType, Digest, Envelope, Failure, Incarnation, KindName,
+    KindPolicy, Lane, Level, MigrationId, Millis, NodeId, Payload, Reply, ReplyTo, Sender,
+    Sequence,
 };
 
 type Answer = Box<dyn Fn(&Request) -> Option<Result<Response, ControlError>> + Send + Sync>;
@@ -141,7 +142,36 @@ pub(crate) fn usual(request: Request) -> Result<Response, ControlError> {
                 .collect(),
         ),
         Request::Nodes => Response::Nodes(vec![node(1), node(2)]),
-        Request::DeadLetters { .. } => Response::DeadLetters(vec![dead_letter()]),
+        Request::DeadLetters { limit, .. } => Response::DeadLetters {
+            letters: [9, 10]
+                .map(dead_letter)
+                .into_iter()
+                .take(limit as usize)
+                .collect(),
+            more: limit < 2,
+        },
+        Request::DeadLetter { letter: id } => Response::DeadLetter(Box::new(letter(id)?)),
+        Request::ReplayDeadLetters { letters, .. } => {
+            let verdict = Verdict::Applied;
+            Response::Replayed(match letters {
+                Letters::One(id) => vec![Replayed {
+                    letter: letter(id)?.id,
+                    verdict,
+                }],
+                Letters::Matching(_) => [9, 10]
+                    .map(|number| Replayed {
+                        letter: dead_letter(number).id,
+                        verdict: verdict.clone(),
+                    })
+                    .into(),
+            })
+        }
+        Request::PurgeDeadLetters { letters } => Response::Purged {
+            letters: match letters {
+                Letters::One(id) => letter(id).map(|_| 1)?,
+                Letters::Matching(_) => 2,
+            },
+        },
         Request::JoinToken { .. } => Response::JoinToken("phx1-secret".to_owned()),
         Request::Counters => Response::Counters(vec![
             ("mailbox.rejected".to_owned(), 0),
@@ -185,11 +215,7 @@ pub(crate) fn detail(id: &str) -> AgentDetail {
     AgentDetail {
         info: alice(id),
         component: Digest([0xab; 32]),
-        incarnation: Incarnation {
-            generation: 1,
-            boot: 2,
-            count: 3,
-        },
+        incarnation: LIFE,
         generation: 4,
         pending: 5,
         open_asks: 6,
@@ -237,18 +263,67 @@ pub(crate) fn node(number: u32) -> NodeInfo {
     }
 }
 
-pub(crate) fn dead_letter() -> DeadLetter {
+/// One of two letters: a client's message, and an agent's ask that another
+/// replay sent again, in a form that is no JSON.
+pub(crate) fn dead_letter(number: u64) -> DeadLetter {
+    let body = match number {
+        9 => Body::Message {
+            method: "add".into(),
+            payload: json("5"),
+            ask: None,
+        },
+        _ => Body::Message {
+            method: "import\u{9b}31m".into(),
+            payload: Payload {
+                content_type: ContentType::Binary,
+                bytes: Bytes::from_static(b"a\x1b[2J\nb\xff"),
+            },
+            ask: Some(Ask {
+                id: 4,
+                reply_to: ReplyTo::Agent(AgentId::new("site/main").unwrap(), LIFE),
+                deadline: Millis(1_700_000_005_000),
+            }),
+        },
+    };
+    let client = |id| Sender::Client(ClientId::new(id).unwrap(), NodeId(1));
+    let first = number == 9;
     DeadLetter {
-        node: NodeId(1),
-        number: 9,
+        id: LetterId {
+            node: NodeId(1),
+            boot: 3,
+            number,
+        },
         at: Millis(1_700_000_000_000),
-        from: "client/x".into(),
-        to: AgentId::new("counter/alice").unwrap(),
-        method: "add".into(),
-        payload: json("5"),
         reason: "trapped".into(),
         detail: "wasm trap: unreachable\n  at add".into(),
         attempts: 3,
+        envelope: Arc::new(Envelope {
+            from: client(if first { "x" } else { "replay-node-1.3.2" }),
+            original: (!first)
+                .then(|| Arc::new(Sender::Agent(AgentId::new("site/main").unwrap(), LIFE))),
+            to: AgentId::new("counter/alice").unwrap(),
+            sequence: Some(Sequence {
+                lane: Lane::Normal,
+                number: 4,
+                base: 2,
+                give_up: Millis(1_700_000_600_000),
+            }),
+            body,
+        }),
+    }
+}
+
+const LIFE: Incarnation = Incarnation {
+    generation: 1,
+    boot: 2,
+    count: 3,
+};
+
+/// Letters 9 and 10 are there.
+fn letter(id: LetterId) -> Result<DeadLetter, ControlError> {
+    match id.number {
+        9 | 10 => Ok(dead_letter(id.number)),
+        _ => Err(ControlError::NotFound(format!("there is no {id}"))),
     }
 }
 

@@ -2,8 +2,11 @@
 
 use crate::fake::{FakeControl, failure, json};
 use crate::http::serve;
-use phoenix_core::control::{ControlError, Request, Response, Verdict};
-use phoenix_core::{AgentId, ContentType, KindPolicy, Millis, NodeId, Payload, Reply, SpawnPolicy};
+use phoenix_core::control::{ControlError, LetterFilter, Letters, Request, Response, Verdict};
+use phoenix_core::{
+    AgentId, Body, ContentType, Envelope, KindName, KindPolicy, Millis, NodeId, Payload, Reply,
+    SpawnPolicy,
+};
 use phoenix_gateway::Limits;
 use serde_json::{Value, json as value};
 
@@ -452,7 +455,7 @@ async fn a_send_has_a_verdict() {
 }
 
 #[tokio::test]
-async fn logs_nodes_letters_tokens_and_counters() {
+async fn logs_nodes_tokens_and_counters() {
     let (control, served) = served().await;
     let page = parsed(
         &served
@@ -469,12 +472,6 @@ async fn logs_nodes_letters_tokens_and_counters() {
     let nodes = parsed(&served.ask("GET /v1/nodes", &[], b"").await);
     assert_eq!(nodes["nodes"][0]["node"], "node-1");
     assert_eq!(nodes["nodes"][1].get("boot"), None);
-    let letters = parsed(
-        &served
-            .ask("GET /v1/dead-letters?node=1&limit=5", &[], b"")
-            .await,
-    );
-    assert_eq!(letters["dead_letters"][0]["payload"]["json"], 5);
     let token = parsed(
         &served
             .ask("POST /v1/join-tokens?valid_for=10m", &[], b"")
@@ -502,6 +499,168 @@ async fn logs_nodes_letters_tokens_and_counters() {
     );
     assert_eq!(served.ask("POST /v1/shutdown", &[], b"").await.status, 202);
     assert_eq!(control.last(), Request::Shutdown);
+}
+
+#[tokio::test]
+async fn dead_letters_are_read() {
+    let (control, served) = served().await;
+    let target = "GET /v1/dead-letters?node=1&kind=counter&agent=counter%2Falice\
+                  &reason=trapped&limit=1";
+    let list = parsed(&served.ask(target, &[], b"").await);
+    let filter = LetterFilter {
+        node: Some(NodeId(1)),
+        kind: Some(KindName::new("counter").unwrap()),
+        agent: Some(agent("counter/alice")),
+        reason: Some("trapped".into()),
+    };
+    assert_eq!(control.last(), Request::DeadLetters { filter, limit: 1 });
+    assert_eq!(list["more"], true);
+    assert_eq!(
+        list["dead_letters"][0],
+        value!({
+            "id": "node-1.3.9",
+            "node": "node-1",
+            "number": 9,
+            "at_ms": 1_700_000_000_000_u64,
+            "reason": "trapped",
+            "detail": "wasm trap: unreachable\n  at add",
+            "attempts": 3,
+            "from": "client/x",
+            "through": "node-1",
+            "to": "counter/alice",
+            "body": "message",
+            "method": "add",
+            "payload": {"content_type": "json", "bytes": 1, "json": 5},
+            "stream": {"lane": "normal", "number": 4, "give_up_ms": 1_700_000_600_000_u64},
+        })
+    );
+    let letter = parsed(&served.ask("GET /v1/dead-letters/1.3.10", &[], b"").await);
+    assert_eq!(letter["from"], "site/main");
+    assert_eq!(
+        letter["incarnation"],
+        value!({"generation": 1, "boot": 2, "count": 3})
+    );
+    assert_eq!(letter["resent_by"], "client/replay-node-1.3.2");
+    assert_eq!(letter["payload"]["base64"], "YRtbMkoKYv8=");
+    assert_eq!(
+        letter["ask"],
+        value!({"id": 4, "reply_to": "site/main", "deadline_ms": 1_700_000_005_000_u64})
+    );
+}
+
+/// A listing shows the beginning of a large payload, and a letter by itself all of it.
+#[tokio::test]
+async fn a_letter_by_itself_is_whole() {
+    let (control, served) = served().await;
+    let mut letter = crate::fake::dead_letter(9);
+    let mut envelope = Envelope::clone(&letter.envelope);
+    let text = format!("\"{}\"", "x".repeat(100_000));
+    envelope.body = Body::Message {
+        method: "add".into(),
+        payload: json(&text),
+        ask: None,
+    };
+    letter.envelope = std::sync::Arc::new(envelope);
+    control.script(move |request| {
+        Some(Ok(match request {
+            Request::DeadLetter { .. } => Response::DeadLetter(Box::new(letter.clone())),
+            _ => Response::DeadLetters {
+                letters: vec![letter.clone()],
+                more: false,
+            },
+        }))
+    });
+    let list = parsed(&served.ask("GET /v1/dead-letters", &[], b"").await);
+    let brief = &list["dead_letters"][0]["payload"];
+    assert_eq!(
+        (&brief["bytes"], brief.get("json")),
+        (&value!(100_002), None)
+    );
+    assert!(brief["base64"].as_str().unwrap().len() < 2_000);
+    let whole = parsed(&served.ask("GET /v1/dead-letters/1.3.9", &[], b"").await);
+    assert_eq!(whole["payload"]["json"].as_str().unwrap().len(), 100_000);
+}
+
+#[tokio::test]
+async fn dead_letters_are_replayed_and_purged() {
+    let (control, served) = served().await;
+    let one = Letters::One("1.3.9".parse().unwrap());
+    let reply = served
+        .ask("POST /v1/dead-letters/1.3.9/replay?timeout=9s", &[], b"")
+        .await;
+    assert_eq!(
+        parsed(&reply),
+        value!({"id": "node-1.3.9", "verdict": "applied"})
+    );
+    let asked = Request::ReplayDeadLetters {
+        letters: one.clone(),
+        limit: 1,
+        timeout: Millis(9_000),
+    };
+    assert_eq!(control.last(), asked);
+    let reply = served
+        .ask(
+            "POST /v1/dead-letters/replay?kind=counter&limit=7",
+            &[],
+            b"",
+        )
+        .await;
+    assert_eq!(
+        parsed(&reply)["replayed"][1],
+        value!({"id": "node-1.3.10", "verdict": "applied"})
+    );
+    let counters = Letters::Matching(LetterFilter {
+        kind: Some(KindName::new("counter").unwrap()),
+        ..LetterFilter::default()
+    });
+    let asked = Request::ReplayDeadLetters {
+        letters: counters,
+        limit: 7,
+        timeout: Millis(5_000),
+    };
+    assert_eq!(control.last(), asked);
+    let purged = served.ask("DELETE /v1/dead-letters/1.3.9", &[], b"").await;
+    assert_eq!(purged.status, 204);
+    assert_eq!(control.last(), Request::PurgeDeadLetters { letters: one });
+    let purged = served
+        .ask("DELETE /v1/dead-letters?all=true", &[], b"")
+        .await;
+    assert_eq!(parsed(&purged), value!({"purged": 2}));
+    let letters = Letters::Matching(LetterFilter::default());
+    assert_eq!(control.last(), Request::PurgeDeadLetters { letters });
+}
+
+#[tokio::test]
+async fn which_letters_must_be_said() {
+    let (control, served) = served().await;
+    for (line, help) in [
+        ("DELETE /v1/dead-letters", "all=true"),
+        ("DELETE /v1/dead-letters?all=false", "all=true"),
+        ("POST /v1/dead-letters/replay", "all=true"),
+        (
+            "GET /v1/dead-letters?reason=traped",
+            "did you mean `trapped`?",
+        ),
+        (
+            "GET /v1/dead-letters?reason=bored",
+            "the reasons are trapped, ",
+        ),
+    ] {
+        let problem = served.ask(line, &[], b"").await.problem();
+        assert_eq!((problem.status, problem.code.as_str()), (400, "invalid"));
+        assert!(problem.suggestion.unwrap().contains(help), "{line}");
+    }
+    for line in [
+        "GET /v1/dead-letters/9",
+        "DELETE /v1/dead-letters/node-1",
+        "POST /v1/dead-letters/1.3.x/replay",
+        "GET /v1/dead-letters?all=true",
+    ] {
+        assert_eq!(served.ask(line, &[], b"").await.status, 400, "{line}");
+    }
+    assert_eq!(control.count(), 0);
+    let missing = served.ask("GET /v1/dead-letters/1.3.8", &[], b"").await;
+    assert_eq!(missing.status, 404);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
-    KindInfo, LogLine, NodeInfo, Request, Response, Verdict,
+    KindInfo, LetterFilter, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response,
+    Verdict,
 };
 use phoenix_core::{KindPolicy, Level, SpawnPolicy};
 
@@ -63,10 +64,13 @@ choice!(Request as "a request" {
     9 => Stop { agent },
     10 => Logs { agent, node, after, limit },
     11 => Nodes,
-    12 => DeadLetters { node, limit },
+    12 => DeadLetters { filter, limit },
     13 => JoinToken { valid_for },
     14 => Counters,
     15 => Shutdown,
+    16 => DeadLetter { letter },
+    17 => ReplayDeadLetters { letters, limit, timeout },
+    18 => PurgeDeadLetters { letters },
 });
 
 record!(ClientMessage {
@@ -96,9 +100,12 @@ choice!(Response as "a response" {
     9 => Hibernated { bytes },
     10 => Logs(lines),
     11 => Nodes(nodes),
-    12 => DeadLetters(letters),
+    12 => DeadLetters { letters, more },
     13 => JoinToken(token),
     14 => Counters(counters),
+    15 => DeadLetter(letter),
+    16 => Replayed(replayed),
+    17 => Purged { letters },
 });
 
 record!(KindInfo {
@@ -165,18 +172,30 @@ record!(NodeInfo {
     uptime,
 });
 
+record!(LetterId { node, boot, number });
+
 record!(DeadLetter {
-    node,
-    number,
+    id,
     at,
-    from,
-    to,
-    method,
-    payload,
     reason,
     detail,
     attempts,
+    envelope,
 });
+
+record!(LetterFilter {
+    node,
+    kind,
+    agent,
+    reason,
+});
+
+choice!(Letters as "dead letters" {
+    0 => One(letter),
+    1 => Matching(filter),
+});
+
+record!(Replayed { letter, verdict });
 
 choice!(ControlError as "a control error" {
     0 => Invalid(text),

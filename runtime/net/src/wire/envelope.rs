@@ -143,6 +143,18 @@ const ASK: u8 = 1 << 4;
 const REPLY: u8 = 1 << 5;
 /// The body is a spawn; neither bit is a message.
 const SPAWN: u8 = 1 << 6;
+/// An original sender is there.
+const ORIGINAL: u8 = 1 << 7;
+
+/// An envelope by itself, as in a dead letter.
+impl Wire for Arc<Envelope> {
+    fn put(&self, out: &mut Output) {
+        Run::default().put_envelope(self, out);
+    }
+    fn get(input: &mut Input) -> Result<Self, Malformed> {
+        ReadRun::default().envelope(input).map(Arc::new)
+    }
+}
 
 /// The names that were written, or read, last in this frame.
 #[derive(Debug, Default)]
@@ -169,6 +181,7 @@ impl<'a> Run<'a> {
     pub(super) fn put_envelope(&mut self, envelope: &'a Envelope, out: &mut Output) {
         let Envelope {
             from,
+            original,
             to,
             sequence,
             body,
@@ -176,6 +189,9 @@ impl<'a> Run<'a> {
         let mut flags = self.names(from, to);
         if sequence.is_some() {
             flags |= SEQUENCE;
+        }
+        if original.is_some() {
+            flags |= ORIGINAL;
         }
         flags |= match body {
             Body::Message { method, ask, .. } => {
@@ -190,6 +206,9 @@ impl<'a> Run<'a> {
         put_names(flags, from, to, out);
         if let Some(sequence) = sequence {
             sequence.put(out);
+        }
+        if let Some(original) = original {
+            original.put(out);
         }
         match body {
             Body::Message {
@@ -288,6 +307,9 @@ impl ReadRun {
         } else {
             Some(Sequence::get(input)?)
         };
+        let original = (flags & ORIGINAL != 0)
+            .then(|| Sender::get(input).map(Arc::new))
+            .transpose()?;
         let ask = |input: &mut Input| {
             if flags & ASK == 0 {
                 Ok(None)
@@ -319,6 +341,7 @@ impl ReadRun {
         };
         Ok(Envelope {
             from,
+            original,
             to,
             sequence,
             body,
@@ -353,6 +376,7 @@ mod tests {
         for (number, base) in [(0, 0), (1, 0), (3, 4), (0, 1)] {
             let envelope = Envelope {
                 from: Sender::System,
+                original: None,
                 to: AgentId::new("a/b").unwrap(),
                 sequence: Some(Sequence {
                     lane: Lane::Normal,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
-    KindInfo, LogLine, NodeInfo, Request, Response, Verdict,
+    KindInfo, LetterFilter, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response,
+    Verdict,
 };
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::migration::MigrationMessage;
@@ -174,6 +175,7 @@ impl Generator {
     fn envelope(&mut self) -> Arc<Envelope> {
         Arc::new(Envelope {
             from: self.sender(),
+            original: self.option(|g| Arc::new(g.sender())),
             to: self.agent(),
             sequence: self.option(|g| {
                 let number = g.number().max(1);
@@ -362,7 +364,7 @@ impl Generator {
         use Request as R;
         let (agent, client) = (self.agent(), self.client());
         let (node, limit) = (self.option(Self::node), self.small());
-        match self.below(16) {
+        match self.below(19) {
             0 => R::Deploy {
                 kind: self.kind(),
                 component: self.bytes(),
@@ -411,12 +413,26 @@ impl Generator {
                 limit,
             },
             11 => R::Nodes,
-            12 => R::DeadLetters { node, limit },
+            12 => R::DeadLetters {
+                filter: self.letter_filter(),
+                limit,
+            },
             13 => R::JoinToken {
                 valid_for: self.millis(),
             },
             14 => R::Counters,
-            _ => R::Shutdown,
+            15 => R::Shutdown,
+            16 => R::DeadLetter {
+                letter: self.letter_id(),
+            },
+            17 => R::ReplayDeadLetters {
+                letters: self.letters(),
+                limit,
+                timeout: self.millis(),
+            },
+            _ => R::PurgeDeadLetters {
+                letters: self.letters(),
+            },
         }
     }
 
@@ -478,16 +494,37 @@ impl Generator {
 
     fn dead_letter(&mut self) -> DeadLetter {
         DeadLetter {
-            node: self.node(),
-            number: self.number(),
+            id: self.letter_id(),
             at: self.millis(),
-            from: self.shared_text(),
-            to: self.agent(),
-            method: self.shared_text(),
-            payload: self.payload(),
             reason: self.shared_text(),
             detail: self.shared_text(),
             attempts: self.small(),
+            envelope: self.envelope(),
+        }
+    }
+
+    fn letter_id(&mut self) -> LetterId {
+        LetterId {
+            node: self.node(),
+            boot: self.number(),
+            number: self.number(),
+        }
+    }
+
+    fn letter_filter(&mut self) -> LetterFilter {
+        LetterFilter {
+            node: self.option(Self::node),
+            kind: self.option(Self::kind),
+            agent: self.option(Self::agent),
+            reason: self.option(Self::shared_text),
+        }
+    }
+
+    fn letters(&mut self) -> Letters {
+        if self.flag() {
+            Letters::One(self.letter_id())
+        } else {
+            Letters::Matching(self.letter_filter())
         }
     }
 
@@ -519,7 +556,7 @@ impl Generator {
             ]);
             return Err(make(self.text()));
         }
-        Ok(match self.below(15) {
+        Ok(match self.below(18) {
             0 => R::Done,
             1 => R::Deployed(self.kind_info()),
             2 => R::Kinds(self.list(3, Self::kind_info)),
@@ -540,9 +577,20 @@ impl Generator {
             },
             10 => R::Logs(self.list(3, Self::log_line)),
             11 => R::Nodes(self.list(3, Self::node_info)),
-            12 => R::DeadLetters(self.list(3, Self::dead_letter)),
+            12 => R::DeadLetters {
+                letters: self.list(3, Self::dead_letter),
+                more: self.flag(),
+            },
             13 => R::JoinToken(self.text()),
-            _ => R::Counters(self.list(3, |g| (g.text(), g.number()))),
+            14 => R::Counters(self.list(3, |g| (g.text(), g.number()))),
+            15 => R::DeadLetter(Box::new(self.dead_letter())),
+            16 => R::Replayed(self.list(3, |g| Replayed {
+                letter: g.letter_id(),
+                verdict: g.verdict(),
+            })),
+            _ => R::Purged {
+                letters: self.number(),
+            },
         })
     }
 

@@ -1,4 +1,4 @@
-//! Nodes, logs, dead letters, counters, and the end of a node.
+//! Nodes, logs, counters, and the end of a node.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -57,29 +57,6 @@ pub(in crate::server) async fn nodes(
     match app.control(Ask::Nodes).await? {
         Response::Nodes(nodes) => Ok(Json(api::NodeList {
             nodes: nodes.into_iter().map(convert::node).collect(),
-        })),
-        _ => Err(Fault::odd_answer()),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::server) struct DeadLetterParams {
-    node: Option<String>,
-    limit: Option<u32>,
-}
-
-pub(in crate::server) async fn dead_letters(
-    State(app): State<Arc<App>>,
-    Params(params): Params<DeadLetterParams>,
-) -> Result<Json<api::DeadLetterList>, Fault> {
-    let request = Ask::DeadLetters {
-        node: params.node.as_deref().map(extract::node).transpose()?,
-        limit: extract::limit(params.limit, &app)?,
-    };
-    match app.control(request).await? {
-        Response::DeadLetters(letters) => Ok(Json(api::DeadLetterList {
-            dead_letters: letters.into_iter().map(convert::dead_letter).collect(),
         })),
         _ => Err(Fault::odd_answer()),
     }

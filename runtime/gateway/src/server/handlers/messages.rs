@@ -23,7 +23,7 @@ mod batch;
 
 /// What the node gets on top of the time an answer may take, so that its own
 /// word about the time-out arrives.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

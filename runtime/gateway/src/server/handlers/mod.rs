@@ -2,5 +2,6 @@
 
 pub(super) mod agents;
 pub(super) mod cluster;
+pub(super) mod dead_letters;
 pub(super) mod kinds;
 pub(super) mod messages;
