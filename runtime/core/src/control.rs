@@ -92,6 +92,16 @@ pub enum Request {
         /// Which.
         agent: AgentId,
     },
+    /// Begin an agent's life anew, from nothing. What waits for it becomes dead
+    /// letters; what it sent is delivered first.
+    Reset {
+        /// Which.
+        agent: AgentId,
+        /// What its `init` gets.
+        config: Payload,
+        /// Even if it is not quarantined.
+        force: bool,
+    },
     /// Read logs, oldest first.
     Logs {
         /// Of this agent only.
@@ -220,6 +230,15 @@ pub enum Response {
     Hibernated {
         /// Bytes it takes now.
         bytes: u64,
+    },
+    /// The agent has begun anew.
+    Reset {
+        /// Where it lives.
+        node: NodeId,
+        /// Its new life.
+        incarnation: Incarnation,
+        /// Messages that waited for the old one, and are dead letters.
+        dead_letters: u64,
     },
     /// Log lines.
     Logs(Vec<LogLine>),

@@ -288,11 +288,13 @@ pub enum DeadReason {
     Quarantined(Arc<str>),
     /// The sender gave up without hearing.
     GaveUp,
+    /// The agent was reset while it waited.
+    Reset,
 }
 
 impl DeadReason {
     /// The words for all of them.
-    pub const CODES: [&'static str; 9] = [
+    pub const CODES: [&'static str; 10] = [
         "trapped",
         "no-such-kind",
         "no-such-agent",
@@ -302,6 +304,7 @@ impl DeadReason {
         "init-failed",
         "quarantined",
         "gave-up",
+        "reset",
     ];
 
     /// The stable word for it, one of [`DeadReason::CODES`].
@@ -316,6 +319,7 @@ impl DeadReason {
             Self::InitFailed(_) => "init-failed",
             Self::Quarantined(_) => "quarantined",
             Self::GaveUp => "gave-up",
+            Self::Reset => "reset",
         }
     }
 

@@ -1197,3 +1197,51 @@ fn a_request_whose_asker_has_stopped_waiting_is_cancelled() {
     let skipped = Notice::Skipped { number: 1, reason };
     assert_eq!(ran.acknowledge[0].notice, skipped);
 }
+
+/// Who begins anew has nothing left of the old life but what its senders were told.
+#[test]
+fn a_new_life_applies_nothing_that_has_its_verdict() {
+    let mut runner = Runner::new("test/a", KindPolicy::default());
+    let mut applied = Vec::new();
+    let mut guest = |_: u64, input: Input<'_>, writer: &mut AnswerWriter| {
+        if let Input::Message { payload, .. } = input {
+            applied.push(payload.bytes.to_vec());
+        }
+        ok(writer);
+    };
+    runner.offer(message("test/a", 1, b"1"));
+    drop(runner.run(1, &mut guest));
+    runner.offer(message("test/a", 2, b"2"));
+    runner.offer(asking(&message("test/a", 3, b"3"), 9, 1_000_000));
+    let mut out = Actions::default();
+    let life = Incarnation {
+        count: 2,
+        ..Incarnation::default()
+    };
+    runner.agent.renew(life, Payload::default(), &mut out);
+    assert_eq!(runner.agent.incarnation(), life);
+    assert!(!runner.agent.begun() && runner.agent.turns() == 0);
+    let dead: Vec<_> = out
+        .dead
+        .iter()
+        .map(|(_, reason, _)| reason.clone())
+        .collect();
+    assert_eq!(dead, [DeadReason::Reset, DeadReason::Reset]);
+    let notices: Vec<_> = out.acknowledge.iter().map(|one| &one.notice).collect();
+    let skip = |number| Notice::Skipped {
+        number,
+        reason: SkipReason::Dead(DeadReason::Reset),
+    };
+    assert_eq!(
+        notices,
+        [&skip(2), &skip(3), &Notice::Applied { through: 3 }]
+    );
+    // What was told of is known still; what comes next is applied.
+    let policy = runner.policy.clone();
+    for number in 1..=4 {
+        let again = message("test/a", number, number.to_string().as_bytes());
+        runner.agent.offer(again, &policy, &mut out);
+    }
+    drop(runner.run(2, &mut guest));
+    assert_eq!(applied, [b"1", b"4"]);
+}

@@ -198,7 +198,7 @@ pub(crate) fn replayed(replayed: control::Replayed) -> api::Replayed {
     }
 }
 
-fn incarnation(incarnation: Incarnation) -> api::Incarnation {
+pub(crate) fn incarnation(incarnation: Incarnation) -> api::Incarnation {
     api::Incarnation {
         generation: incarnation.generation,
         boot: incarnation.boot,

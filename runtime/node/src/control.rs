@@ -25,7 +25,7 @@ const MAX_LIST: u32 = 100_000;
 /// Longest time a client may wait.
 pub(crate) const MAX_WAIT: Millis = Millis(3_600_000);
 /// How long a spawn may take.
-const SPAWN_WITHIN: Millis = Millis(30_000);
+pub(crate) const SPAWN_WITHIN: Millis = Millis(30_000);
 /// How long a client's sequenced message is worth trying; the client repeats it.
 pub(crate) const CLIENT_GIVE_UP: Millis = Millis(600_000);
 
@@ -46,7 +46,8 @@ pub(crate) fn agent_of(request: &Request) -> Option<&AgentId> {
         | Request::Inspect { agent }
         | Request::Migrate { agent, .. }
         | Request::Hibernate { agent }
-        | Request::Stop { agent } => Some(agent),
+        | Request::Stop { agent }
+        | Request::Reset { agent, .. } => Some(agent),
         _ => None,
     }
 }
@@ -101,7 +102,8 @@ impl Shared {
             Request::Inspect { .. }
             | Request::Migrate { .. }
             | Request::Hibernate { .. }
-            | Request::Stop { .. } => self.to_agent(request, from, done),
+            | Request::Stop { .. }
+            | Request::Reset { .. } => self.to_agent(request, from, done),
             Request::Logs {
                 agent,
                 node,
@@ -130,7 +132,7 @@ impl Shared {
         }
     }
 
-    fn client_ask(&self, id: u64, deadline: Millis) -> Ask {
+    pub(crate) fn client_ask(&self, id: u64, deadline: Millis) -> Ask {
         Ask {
             id,
             reply_to: ReplyTo::Client(self.node),

@@ -30,6 +30,8 @@ counters! {
     spawned = "spawned",
     /// Agents stopped.
     stopped = "stopped",
+    /// Agents that began anew.
+    resets = "resets",
     /// Agents put to sleep.
     hibernations = "hibernations",
     /// Agents woken.

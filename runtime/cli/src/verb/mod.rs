@@ -15,6 +15,7 @@ mod new;
 pub(crate) mod node;
 mod nodes;
 mod ps;
+mod reset;
 mod send;
 mod spawn;
 mod stop;
@@ -54,6 +55,8 @@ pub(crate) enum Verb {
     Migrate(migrate::MigrateArgs),
     /// Put an agent to sleep
     Hibernate(hibernate::HibernateArgs),
+    /// Begin an agent's life anew, from nothing
+    Reset(reset::ResetArgs),
     /// End an agent, or the node
     Stop(stop::StopArgs),
     /// Show what agents and nodes log
@@ -95,6 +98,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Inspect(args) => with_node(global, async |node| inspect::run(&args, node).await),
         Verb::Migrate(args) => with_node(global, async |node| migrate::run(&args, node).await),
         Verb::Hibernate(args) => with_node(global, async |node| hibernate::run(&args, node).await),
+        Verb::Reset(args) => with_node(global, async |node| reset::run(&args, node).await),
         Verb::Stop(args) => with_node(global, async |node| stop::run(&args, node).await),
         Verb::Logs(args) => with_node(global, async |node| logs::run(&args, node).await),
         Verb::Nodes(_) => with_node(global, async |node| nodes::run(node).await),

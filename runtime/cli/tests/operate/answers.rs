@@ -308,6 +308,16 @@ fn agents_are_operated() {
         json!({"bytes": 301})
     );
     assert_eq!(
+        node.run(&["reset", "counter/bob", "7", "--force"]).out,
+        "counter/bob begins anew on node-1: 2 messages that waited for it are dead letters\n"
+    );
+    let Request::Reset { config, force, .. } = node.control.last() else {
+        panic!("{:?}", node.control.last());
+    };
+    assert_eq!((&config.bytes[..], force), (&b"7"[..], true));
+    let reset = node.run(&["reset", "counter/bob", "--json"]).json();
+    assert_eq!(reset["incarnation"]["count"], 3);
+    assert_eq!(
         node.run(&["stop", "counter/bob"]).out,
         "counter/bob is stopped\n"
     );

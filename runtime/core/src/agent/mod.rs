@@ -18,6 +18,7 @@ mod commit;
 mod inbound;
 mod mailbox;
 mod outbox;
+mod renew;
 mod timers;
 
 use std::sync::Arc;

@@ -131,6 +131,19 @@ pub struct Migrated {
     pub bytes: u64,
 }
 
+/// An agent has begun anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// Which.
+    pub agent: String,
+    /// On which node.
+    pub node: String,
+    /// Its new life.
+    pub incarnation: Incarnation,
+    /// Messages that waited for the old one, and are dead letters.
+    pub dead_letters: u64,
+}
+
 /// An agent sleeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hibernated {

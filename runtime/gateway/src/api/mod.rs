@@ -13,7 +13,7 @@ mod payload;
 mod problem;
 
 pub use agents::{
-    Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, Migrated, Spawned,
+    Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, Migrated, Reset, Spawned,
 };
 pub use cluster::{Counters, Health, JoinToken, LogLine, LogPage, Node, NodeList};
 pub use dead_letters::{

@@ -139,6 +139,23 @@ impl Client {
             .await
     }
 
+    /// Begins an agent's life anew, from nothing; with `force` even if it is not
+    /// quarantined.
+    pub async fn reset(
+        &self,
+        agent: &AgentId,
+        content_type: ContentType,
+        config: Bytes,
+        force: bool,
+    ) -> Result<api::Reset, ClientError> {
+        let mut target = Target::new(&agent_path(agent, "/reset"));
+        target.add("force", force.then_some(true));
+        let call = self
+            .call(Method::POST, target.done())
+            .body(config, content_type.media_type());
+        self.json(&self.exchange(call).await?)
+    }
+
     /// Asks an agent. The answer comes in the content type of `payload`, as
     /// JSON if there is no payload.
     pub async fn ask(

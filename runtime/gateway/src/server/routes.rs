@@ -43,6 +43,7 @@ const GUARDED: &[Route] = routes! {
     delete "/v1/agents/{kind}/{key}" => agents::stop,
     post "/v1/agents/{kind}/{key}/migrate" => agents::migrate,
     post "/v1/agents/{kind}/{key}/hibernate" => agents::hibernate,
+    post "/v1/agents/{kind}/{key}/reset" => agents::reset,
     post "/v1/agents/{kind}/{key}/call/{method}" => messages::call,
     post "/v1/agents/{kind}/{key}/send/{method}" => messages::send,
     post "/v1/messages" => messages::batch,

@@ -48,6 +48,8 @@ async fn every_operation_reaches_the_node() {
         180
     );
     assert_eq!(client.hibernate(&alice).await.unwrap().bytes, 301);
+    let reset = client.reset(&alice, ContentType::Json, "1".into(), true);
+    assert_eq!(reset.await.unwrap().dead_letters, 2);
     client.stop(&alice).await.unwrap();
     let page = client
         .logs(Some(&alice), Some(NodeId(1)), Some(1), Some(5))

@@ -134,6 +134,11 @@ pub(crate) fn usual(request: Request) -> Result<Response, ControlError> {
             bytes: 2_048,
         },
         Request::Hibernate { .. } => Response::Hibernated { bytes: 301 },
+        Request::Reset { .. } => Response::Reset {
+            node: NodeId(1),
+            incarnation: LIFE,
+            dead_letters: 2,
+        },
         Request::Stop { .. } | Request::Shutdown => Response::Done,
         Request::Logs { after, .. } => Response::Logs(
             log()

@@ -260,6 +260,30 @@ async fn agents_are_spawned_moved_put_to_sleep_and_stopped() {
         .await;
     assert_eq!(parsed(&reply), value!({"bytes": 301}));
     let reply = served
+        .ask(
+            "POST /v1/agents/counter/alice/reset?force=true",
+            &[JSON],
+            b"{\"from\": 5}",
+        )
+        .await;
+    assert_eq!(
+        parsed(&reply),
+        value!({
+            "agent": "counter/alice", "node": "node-1",
+            "incarnation": {"generation": 1, "boot": 2, "count": 3}, "dead_letters": 2,
+        })
+    );
+    let asked = |config, force| Request::Reset {
+        agent: agent("counter/alice"),
+        config,
+        force,
+    };
+    assert_eq!(control.last(), asked(json("{\"from\": 5}"), true));
+    served
+        .ask("POST /v1/agents/counter/alice/reset", &[], b"")
+        .await;
+    assert_eq!(control.last(), asked(Payload::default(), false));
+    let reply = served
         .ask("DELETE /v1/agents/counter/alice", &[], b"")
         .await;
     assert_eq!((reply.status, reply.body.len()), (204, 0));

@@ -71,6 +71,7 @@ choice!(Request as "a request" {
     16 => DeadLetter { letter },
     17 => ReplayDeadLetters { letters, limit, timeout },
     18 => PurgeDeadLetters { letters },
+    19 => Reset { agent, config, force },
 });
 
 record!(ClientMessage {
@@ -106,6 +107,7 @@ choice!(Response as "a response" {
     15 => DeadLetter(letter),
     16 => Replayed(replayed),
     17 => Purged { letters },
+    18 => Reset { node, incarnation, dead_letters },
 });
 
 record!(KindInfo {

@@ -87,6 +87,7 @@ choice!(DeadReason as "a dead letter's reason" {
     6 => InitFailed(why),
     7 => Quarantined(why),
     8 => GaveUp,
+    9 => Reset,
 });
 
 choice!(Refusal as "a refusal" {

@@ -206,7 +206,7 @@ impl Generator {
     }
 
     fn dead_reason(&mut self) -> DeadReason {
-        match self.below(9) {
+        match self.below(10) {
             0 => DeadReason::Trapped(self.shared_text()),
             1 => DeadReason::NoSuchKind,
             2 => DeadReason::NoSuchAgent,
@@ -215,7 +215,8 @@ impl Generator {
             5 => DeadReason::Forgotten,
             6 => DeadReason::InitFailed(self.shared_text()),
             7 => DeadReason::Quarantined(self.shared_text()),
-            _ => DeadReason::GaveUp,
+            8 => DeadReason::GaveUp,
+            _ => DeadReason::Reset,
         }
     }
 
@@ -364,7 +365,7 @@ impl Generator {
         use Request as R;
         let (agent, client) = (self.agent(), self.client());
         let (node, limit) = (self.option(Self::node), self.small());
-        match self.below(19) {
+        match self.below(20) {
             0 => R::Deploy {
                 kind: self.kind(),
                 component: self.bytes(),
@@ -430,8 +431,13 @@ impl Generator {
                 limit,
                 timeout: self.millis(),
             },
-            _ => R::PurgeDeadLetters {
+            18 => R::PurgeDeadLetters {
                 letters: self.letters(),
+            },
+            _ => R::Reset {
+                agent,
+                config: self.payload(),
+                force: self.flag(),
             },
         }
     }
@@ -556,7 +562,7 @@ impl Generator {
             ]);
             return Err(make(self.text()));
         }
-        Ok(match self.below(18) {
+        Ok(match self.below(19) {
             0 => R::Done,
             1 => R::Deployed(self.kind_info()),
             2 => R::Kinds(self.list(3, Self::kind_info)),
@@ -588,8 +594,13 @@ impl Generator {
                 letter: g.letter_id(),
                 verdict: g.verdict(),
             })),
-            _ => R::Purged {
+            17 => R::Purged {
                 letters: self.number(),
+            },
+            _ => R::Reset {
+                node: self.node(),
+                incarnation: self.incarnation(),
+                dead_letters: self.number(),
             },
         })
     }

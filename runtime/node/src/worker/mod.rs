@@ -8,6 +8,7 @@ mod drain;
 mod job;
 mod moving;
 mod request;
+mod reset;
 mod route;
 mod sleep;
 mod slot;

@@ -149,6 +149,10 @@ impl Worker {
             let text = format!("{id} cannot move: it is quarantined: {why}");
             return Err(ControlError::Conflict(text));
         }
+        if awake.reset.is_some() {
+            let text = format!("{id} cannot move: it is being reset");
+            return Err(ControlError::Conflict(text));
+        }
         if !self.shared.is_connected(to) {
             let text = format!("{to} is not connected to {}", self.shared.node);
             return Err(ControlError::Unavailable(text));

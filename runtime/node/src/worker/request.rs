@@ -37,6 +37,7 @@ impl Worker {
             Request::Migrate { to, .. } => self.migrate(slot, to, done),
             Request::Hibernate { .. } => self.hibernate_wanted(slot, done),
             Request::Stop { .. } => self.stop(slot, &agent, done),
+            Request::Reset { config, force, .. } => self.reset(slot, &agent, config, force, done),
             _ => done(Err(ControlError::Internal(
                 "not an agent's request".to_owned(),
             ))),

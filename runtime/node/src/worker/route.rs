@@ -145,9 +145,14 @@ impl Worker {
             self.turn_away(&envelope, Refusal::Busy);
             return;
         };
-        if let Some(why) = &awake.quarantined {
+        if let Some(why) = &awake.quarantined
+            && awake.reset.is_none()
+        {
+            // Taken as any other message, so that its verdict is final.
             let reason = DeadReason::Quarantined(why.clone());
-            bury(&envelope, &reason, 0, &mut self.actions);
+            let (agent, policy) = (&mut awake.agent, &awake.kind.policy);
+            agent.offer(envelope, policy, &mut self.actions);
+            agent.abandon(&reason, &mut self.actions);
         } else if awake.is_in_doubt(self.now.millis()) {
             self.turn_away(&envelope, Refusal::Busy);
             return;

@@ -100,6 +100,7 @@ impl Worker {
             frozen_since: Millis(0),
             freeze_wanted: false,
             sleepers: Vec::new(),
+            reset: None,
         })
     }
 
@@ -410,6 +411,10 @@ impl Worker {
                     for done in awake.sleepers {
                         let text = format!("{id} left before it could sleep");
                         done(Err(control::ControlError::Conflict(text)));
+                    }
+                    if let Some(reset) = awake.reset {
+                        let text = format!("{id} ended before it could begin anew");
+                        (reset.done)(Err(control::ControlError::Conflict(text)));
                     }
                 }
                 Slot::Asleep(asleep) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use phoenix_core::agent::Agent;
-use phoenix_core::{MigrationId, Millis, control};
+use phoenix_core::{MigrationId, Millis, Payload, control};
 use phoenix_store::arena;
 
 use crate::kinds::Kind;
@@ -67,6 +67,16 @@ pub(crate) struct Awake {
     pub(crate) freeze_wanted: bool,
     /// Operators waiting for it to sleep.
     pub(crate) sleepers: Vec<control::Done>,
+    /// It is to begin anew, once what it sent has its verdicts.
+    pub(crate) reset: Option<Reset>,
+}
+
+/// How an agent is to begin anew.
+pub(crate) struct Reset {
+    /// What its `init` gets.
+    pub(crate) config: Payload,
+    /// Who waits for it.
+    pub(crate) done: control::Done,
 }
 
 /// What brings memory back after a trap: a checkpoint and the frames since.
@@ -156,6 +166,22 @@ impl Rollback {
 }
 
 impl Awake {
+    /// Lets go of all that was its old life's: its agent has a new one.
+    pub(crate) fn begin_anew(&mut self, tenant: u64, kind: Arc<Kind>, now: Millis) {
+        self.tenant = tenant;
+        self.kind = kind;
+        self.rollback = Rollback::default();
+        self.seating = self.rollback.seating();
+        self.frame_room = 0;
+        self.listed = false;
+        self.last_active = now;
+        self.backoff_until = Millis(0);
+        self.traps = 0;
+        self.last_trap = None;
+        self.quarantined = None;
+        self.unmovable = None;
+    }
+
     /// Stands it still.
     pub(crate) fn freeze(&mut self, now: Millis) {
         if !self.frozen {

@@ -336,6 +336,10 @@ impl Worker {
         if awake.running || awake.frozen {
             return;
         }
+        if awake.reset.is_some() {
+            self.renew(slot);
+            return;
+        }
         let reason = if awake.agent.begun() {
             self.shared.log(
                 Some(awake.agent.id()),

@@ -135,3 +135,37 @@ pub(in crate::server) async fn hibernate(
         _ => Err(Fault::odd_answer()),
     }
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::server) struct ResetParams {
+    #[serde(default)]
+    force: bool,
+}
+
+pub(in crate::server) async fn reset(
+    State(app): State<Arc<App>>,
+    AgentPath(agent): AgentPath,
+    Params(params): Params<ResetParams>,
+    request: Request,
+) -> Result<Json<api::Reset>, Fault> {
+    let body = body::read(&app, request, app.limits.max_body, "api-max-body").await?;
+    let request = Ask::Reset {
+        agent: agent.clone(),
+        config: body.payload()?,
+        force: params.force,
+    };
+    match app.control(request).await? {
+        Response::Reset {
+            node,
+            incarnation,
+            dead_letters,
+        } => Ok(Json(api::Reset {
+            agent: agent.to_string(),
+            node: node.to_string(),
+            incarnation: convert::incarnation(incarnation),
+            dead_letters,
+        })),
+        _ => Err(Fault::odd_answer()),
+    }
+}

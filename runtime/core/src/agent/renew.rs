@@ -1,0 +1,21 @@
+//! A new life for an agent whose old one is given up.
+
+use crate::agent::{Actions, Agent};
+use crate::{DeadReason, Incarnation, Payload};
+
+impl Agent {
+    /// Begins a new life from nothing, as a new incarnation. What waits for the
+    /// old one ends unapplied, and whoever waits for its answers is told so.
+    ///
+    /// The streams it hears from go on where they are: what had its verdict in the
+    /// old life is not applied in the new one. Its own streams, asks and timers end
+    /// with the old life, so what it sent should have its verdicts first.
+    pub fn renew(&mut self, incarnation: Incarnation, config: Payload, out: &mut Actions) {
+        self.abandon(&DeadReason::Reset, out);
+        let inbound = std::mem::take(&mut self.inbound);
+        *self = Self {
+            inbound,
+            ..Self::new(self.id.clone(), incarnation, config)
+        };
+    }
+}
