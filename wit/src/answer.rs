@@ -397,7 +397,7 @@ impl<'a> AnswerReader<'a> {
     }
 
     /// The next turn's answer, or `None` at the frame's end.
-    #[inline]
+    #[inline(always)]
     pub fn next_answer(&mut self) -> Result<Option<Answer<'a>>, FrameError> {
         if self.left == 0 {
             self.bytes.end("the last answer")?;
@@ -458,7 +458,7 @@ impl<'a> Effects<'a> {
     }
 
     /// The next effect, or `None` after the last.
-    #[inline]
+    #[inline(always)]
     pub fn next_effect(&mut self) -> Result<Option<Effect<'a>>, FrameError> {
         if self.left == 0 {
             self.bytes.end("the last effect")?;
@@ -476,7 +476,7 @@ impl<'a> Effects<'a> {
         Ok(Some(effect))
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, mut r: Bytes<'a>) -> Result<Effect<'a>, FrameError> {
         let delivery = wire::delivery(r.u8("delivery")?)?;
         let content_type = wire::content_type(r.u8("content type")?)?;

@@ -82,7 +82,7 @@ impl LetterFilter {
             agent,
             reason,
         } = self;
-        let to = &letter.envelope.to;
+        let to = letter.envelope.receiver();
         node.is_none_or(|node| node == letter.id.node)
             && kind.as_ref().is_none_or(|kind| kind.as_str() == to.kind())
             && agent.as_ref().is_none_or(|agent| agent == to)
@@ -114,7 +114,7 @@ pub struct Replayed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Body, Payload, Sender};
+    use crate::{Body, Lane, Payload, Sender, StreamKey};
 
     #[test]
     fn ids_are_read_as_they_are_written() {
@@ -149,9 +149,12 @@ mod tests {
             detail: "".into(),
             attempts: 3,
             envelope: Arc::new(Envelope {
-                from: Sender::System,
+                stream: StreamKey::shared(
+                    Sender::System,
+                    AgentId::new("counter/a").unwrap(),
+                    Lane::Normal,
+                ),
                 original: None,
-                to: AgentId::new("counter/a").unwrap(),
                 sequence: None,
                 body: Body::Spawn {
                     config: Payload::default(),

@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod control;
+mod data;
 mod dead_letter;
 pub mod directory;
 mod id;
@@ -23,6 +24,7 @@ pub mod snapshot;
 mod time;
 
 pub use control::Control;
+pub use data::Data;
 pub use directory::Directory;
 pub use id::{
     AgentId, BadAgentId, ClientId, Digest, Epoch, Incarnation, KindName, MigrationId, NodeId,
@@ -34,4 +36,5 @@ pub use message::{
 };
 pub use peer::{Member, PeerMessage, SendRefused, Transport, TransportEvents};
 pub use phoenix_wit::{ContentType, Delivery, Level};
+pub use smol_str::SmolStr;
 pub use time::{Millis, Nanos};

@@ -5,10 +5,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use phoenix_wit::ContentType;
+use smol_str::SmolStr;
 
-use crate::{AgentId, ClientId, Incarnation, Millis, NodeId};
+use crate::{AgentId, ClientId, Data, Incarnation, Millis, NodeId};
 
 /// Bytes and how to read them. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Payload {
     /// How to read `bytes`.
     pub content_type: ContentType,
     /// The bytes.
-    pub bytes: Bytes,
+    pub bytes: Data,
 }
 
 impl Payload {
@@ -111,8 +111,6 @@ pub enum Lane {
 /// A reliable message's place in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence {
-    /// Which stream of the pair.
-    pub lane: Lane,
     /// From 1, without gaps.
     pub number: u64,
     /// The lowest number the sender still keeps: everything below it has its
@@ -132,13 +130,11 @@ impl Sequence {
 /// One message on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// Who sent it.
-    pub from: Sender,
-    /// Who sent it first, where `from` sends again what another one sent. The
-    /// receiver sees this one; streams and verdicts are those of `from`.
+    /// Who sent it to whom, on which lane. Messages that follow each other share it.
+    pub stream: Arc<StreamKey>,
+    /// Who sent it first, where its sender sends again what another one sent. The
+    /// receiver sees this one; streams and verdicts are those of its sender.
     pub original: Option<Arc<Sender>>,
-    /// Whom it is for.
-    pub to: AgentId,
     /// Its place in its stream; `None` for at-most-once.
     pub sequence: Option<Sequence>,
     /// What it says.
@@ -151,11 +147,11 @@ pub enum Body {
     /// For a handler.
     Message {
         /// Which one.
-        method: Arc<str>,
+        method: SmolStr,
         /// What for.
         payload: Payload,
         /// Set if the sender waits for an answer.
-        ask: Option<Ask>,
+        ask: Option<Box<Ask>>,
     },
     /// The end of an ask of the receiver's.
     Reply {
@@ -171,7 +167,7 @@ pub enum Body {
         /// What `init` gets.
         config: Payload,
         /// Set if somebody waits for the end of it.
-        ask: Option<Ask>,
+        ask: Option<Box<Ask>>,
     },
 }
 
@@ -212,7 +208,7 @@ pub enum Reply {
     Unavailable(Arc<str>),
 }
 
-/// A stream: reliable messages of one sender's incarnation to one receiver on one lane.
+/// A stream: messages of one sender's incarnation to one receiver on one lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey {
     /// Who sends.
@@ -223,11 +219,22 @@ pub struct StreamKey {
     pub lane: Lane,
 }
 
+impl StreamKey {
+    /// The stream's key, as its messages share it.
+    pub fn shared(sender: Sender, receiver: AgentId, lane: Lane) -> Arc<Self> {
+        Arc::new(Self {
+            sender,
+            receiver,
+            lane,
+        })
+    }
+}
+
 /// What a receiver's node tells a sender about a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledgement {
     /// Which stream.
-    pub stream: StreamKey,
+    pub stream: Arc<StreamKey>,
     /// What became of it.
     pub notice: Notice,
 }
@@ -348,7 +355,17 @@ impl Envelope {
     pub(crate) const OVERHEAD: usize = 128;
 
     /// Bytes it counts for in a mailbox or outbox.
+    #[inline(always)]
     pub fn size(&self) -> usize {
+        match &self.body {
+            Body::Message {
+                method, payload, ..
+            } => Self::OVERHEAD + method.len() + payload.bytes.len(),
+            _ => self.rarer_size(),
+        }
+    }
+
+    fn rarer_size(&self) -> usize {
         Self::OVERHEAD
             + match &self.body {
                 Body::Message {
@@ -376,17 +393,18 @@ impl Envelope {
         }
     }
 
-    /// Who the receiver is told it is from.
-    pub fn first_sender(&self) -> &Sender {
-        self.original.as_deref().unwrap_or(&self.from)
+    /// Who sent it.
+    pub fn sender(&self) -> &Sender {
+        &self.stream.sender
     }
 
-    /// The stream it belongs to, if it is reliable.
-    pub fn stream(&self) -> Option<StreamKey> {
-        self.sequence.map(|sequence| StreamKey {
-            sender: self.from.clone(),
-            receiver: self.to.clone(),
-            lane: sequence.lane,
-        })
+    /// Who the receiver is told it is from.
+    pub fn first_sender(&self) -> &Sender {
+        self.original.as_deref().unwrap_or(self.sender())
+    }
+
+    /// Whom it is for.
+    pub fn receiver(&self) -> &AgentId {
+        &self.stream.receiver
     }
 }

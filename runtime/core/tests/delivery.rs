@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use phoenix_core::agent::{
-    Actions, Agent, BadAnswer, Batch, BatchRoom, Failed, Handlers, Names, bury,
-};
+use phoenix_core::agent::{Actions, Agent, BadAnswer, Batch, BatchRoom, Failed, Handlers, bury};
 use phoenix_core::{
     AgentId, Body, ClientId, ContentType, DeadReason, Digest, Envelope, Incarnation, KindPolicy,
     Lane, Millis, Nanos, NodeId, Notice, Payload, Refusal, ReplyTo, Sender, Sequence, SkipReason,
-    snapshot,
+    StreamKey, snapshot,
 };
 use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome, Reply};
 use proptest::prelude::*;
@@ -35,7 +33,6 @@ struct Runner {
     agent: Agent,
     policy: KindPolicy,
     handlers: Beside,
-    names: Names,
     room: BatchRoom,
 }
 
@@ -50,7 +47,6 @@ impl Runner {
             agent: Agent::new(AgentId::new(id).unwrap(), incarnation, Payload::default()),
             policy,
             handlers: Beside(None),
-            names: Names::default(),
             room: BatchRoom::default(),
         }
     }
@@ -78,14 +74,7 @@ impl Runner {
 
     fn commit(&mut self, batch: Batch, answer: &Bytes, out: &mut Actions) {
         self.agent
-            .commit(
-                batch,
-                answer,
-                &self.policy,
-                &mut self.names,
-                &mut self.room,
-                out,
-            )
+            .commit(batch, answer, &self.policy, &mut self.room, out)
             .map_err(|undone| undone.1)
             .unwrap();
     }
@@ -134,13 +123,15 @@ fn ok(writer: &mut AnswerWriter) {
     writer.outcome(&Outcome::Ok(phoenix_wit::Payload::NONE), 0);
 }
 
+fn stream(sender: Sender, receiver: &str) -> Arc<StreamKey> {
+    StreamKey::shared(sender, AgentId::new(receiver).unwrap(), Lane::Normal)
+}
+
 fn message(to: &str, number: u64, body: &[u8]) -> Arc<Envelope> {
     Arc::new(Envelope {
-        from: Sender::System,
+        stream: stream(Sender::System, to),
         original: None,
-        to: AgentId::new(to).unwrap(),
         sequence: (number > 0).then_some(Sequence {
-            lane: Lane::Normal,
             number,
             base: 1,
             give_up: Millis(1_000_000),
@@ -149,7 +140,7 @@ fn message(to: &str, number: u64, body: &[u8]) -> Arc<Envelope> {
             method: "do".into(),
             payload: Payload {
                 content_type: ContentType::Binary,
-                bytes: Bytes::copy_from_slice(body),
+                bytes: body.into(),
             },
             ask: None,
         },
@@ -419,9 +410,8 @@ fn an_ask_is_answered_across_a_sleep() {
 
 fn stray_reply(id: &str) -> Arc<Envelope> {
     Arc::new(Envelope {
-        from: Sender::System,
+        stream: stream(Sender::System, id),
         original: None,
-        to: AgentId::new(id).unwrap(),
         sequence: None,
         body: Body::Reply {
             ask: 99,
@@ -476,11 +466,11 @@ fn a_client_waits_for_an_answer() {
         body: Body::Message {
             method: "do".into(),
             payload: Payload::default(),
-            ask: Some(phoenix_core::Ask {
+            ask: Some(Box::new(phoenix_core::Ask {
                 id: 5,
                 reply_to: ReplyTo::Client(NodeId(1)),
                 deadline: Millis(1_000),
-            }),
+            })),
         },
         ..Envelope::clone(&message("test/a", 0, b""))
     };
@@ -496,7 +486,10 @@ fn a_client_waits_for_an_answer() {
 
 fn client_message(node: u32, number: u64) -> Arc<Envelope> {
     Arc::new(Envelope {
-        from: Sender::Client(ClientId::new("c").unwrap(), NodeId(node)),
+        stream: stream(
+            Sender::Client(ClientId::new("c").unwrap(), NodeId(node)),
+            "test/a",
+        ),
         ..Envelope::clone(&message("test/a", number, b""))
     })
 }
@@ -524,7 +517,7 @@ fn a_client_that_changes_nodes_stays_on_its_stream() {
     assert_eq!(verdict.notice, Notice::Applied { through: 2 });
     assert_eq!(
         verdict.stream.sender,
-        client_message(2, 1).from,
+        *client_message(2, 1).sender(),
         "verdicts go where the client was last"
     );
     runner.through_snapshot();
@@ -556,7 +549,7 @@ fn what_is_sent_again_is_its_first_senders() {
     });
     assert_eq!(sources, ["test/first"]);
     let client = client_message(1, 1);
-    assert!(matches!(&ran.acknowledge[..], [one] if one.stream.sender == client.from));
+    assert!(matches!(&ran.acknowledge[..], [one] if one.stream.sender == *client.sender()));
 }
 
 /// An agent whose handler waits for ask 7, with a message behind it.
@@ -769,7 +762,8 @@ fn messages_that_interleave_pass_those_that_do_not() {
     let from = |sender: &str, method: &str, number: u64| {
         let incarnation = Incarnation::default();
         let mut envelope = Envelope::clone(&message("test/a", number, b""));
-        envelope.from = Sender::Agent(AgentId::new(sender).unwrap(), incarnation);
+        let sender = Sender::Agent(AgentId::new(sender).unwrap(), incarnation);
+        envelope.stream = stream(sender, "test/a");
         envelope.body = Body::Message {
             method: method.into(),
             payload: Payload::default(),
@@ -822,10 +816,10 @@ fn more_asks_than_allowed_are_refused_at_the_bound() {
         ..KindPolicy::default()
     };
     let mut out = Actions::default();
-    let (names, room) = (&mut runner.names, &mut runner.room);
+    let room = &mut runner.room;
     let undone = runner
         .agent
-        .commit(batch, &answer, &policy, names, room, &mut out)
+        .commit(batch, &answer, &policy, room, &mut out)
         .unwrap_err();
     assert_eq!(
         undone.1,
@@ -959,7 +953,7 @@ fn streams_are_forgotten_and_what_is_sent_later_is_applied() {
         });
         let envelope = out.send.remove(0);
         let (receiver, applied) = receivers
-            .entry(envelope.to.clone())
+            .entry(envelope.receiver().clone())
             .or_insert_with(|| (Runner::new(to, KindPolicy::default()), 0));
         receiver.offer(envelope);
         let ran = receiver.run(now, &mut |_, input, writer| {
@@ -998,7 +992,7 @@ fn streams_that_are_over_make_room() {
     let of = |key: u64, number: u64, give_up: u64| {
         let mut envelope = Envelope::clone(&message("test/a", number, b""));
         let id = AgentId::new(&format!("b/{key}")).unwrap();
-        envelope.from = Sender::Agent(id, Incarnation::default());
+        envelope.stream = stream(Sender::Agent(id, Incarnation::default()), "test/a");
         envelope.sequence.as_mut().unwrap().give_up = Millis(give_up);
         Arc::new(envelope)
     };
@@ -1131,11 +1125,11 @@ fn asking(envelope: &Arc<Envelope>, id: u64, deadline: u64) -> Arc<Envelope> {
     let asker = AgentId::new("test/asker").unwrap();
     let mut envelope = Envelope::clone(envelope);
     if let Body::Message { ask, .. } = &mut envelope.body {
-        *ask = Some(phoenix_core::Ask {
+        *ask = Some(Box::new(phoenix_core::Ask {
             id,
             reply_to: ReplyTo::Agent(asker, Incarnation::default()),
             deadline: Millis(deadline),
-        });
+        }));
     }
     Arc::new(envelope)
 }

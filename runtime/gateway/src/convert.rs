@@ -132,11 +132,14 @@ pub(crate) fn dead_letter(
             api::LetterBody::Message,
             &**method,
             show(payload),
-            ask.as_ref(),
+            ask.as_deref(),
         ),
-        Body::Spawn { config, ask } => {
-            (api::LetterBody::Spawn, "spawn", show(config), ask.as_ref())
-        }
+        Body::Spawn { config, ask } => (
+            api::LetterBody::Spawn,
+            "spawn",
+            show(config),
+            ask.as_deref(),
+        ),
         Body::Reply { reply, .. } => {
             let payload = match reply {
                 Reply::Ok(payload) => show(payload),
@@ -165,13 +168,13 @@ pub(crate) fn dead_letter(
         resent_by: envelope
             .original
             .is_some()
-            .then(|| envelope.from.to_string()),
-        to: envelope.to.to_string(),
+            .then(|| envelope.sender().to_string()),
+        to: envelope.receiver().to_string(),
         body,
         method: method.to_owned(),
         payload,
         stream: envelope.sequence.map(|sequence| api::StreamPlace {
-            lane: match sequence.lane {
+            lane: match envelope.stream.lane {
                 Lane::High => api::Lane::High,
                 Lane::Normal => api::Lane::Normal,
                 Lane::Low => api::Lane::Low,
@@ -274,14 +277,12 @@ pub(crate) fn core_content_type(content_type: api::ContentType) -> ContentType {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn shown(content_type: ContentType, bytes: Vec<u8>) -> api::Payload {
         payload(&Payload {
             content_type,
-            bytes: Bytes::from(bytes),
+            bytes: bytes.into(),
         })
     }
 

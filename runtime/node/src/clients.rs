@@ -422,11 +422,11 @@ mod tests {
         }
         let say = |notice| {
             clients.acknowledged(&Acknowledgement {
-                stream: phoenix_core::StreamKey {
+                stream: std::sync::Arc::new(phoenix_core::StreamKey {
                     sender: Sender::Client(client.clone(), NodeId(1)),
                     receiver: agent.clone(),
                     lane: phoenix_core::Lane::Normal,
-                },
+                }),
                 notice,
             });
         };

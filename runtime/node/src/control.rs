@@ -8,7 +8,7 @@ use phoenix_core::control::{
 };
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, Digest, Envelope, KindName, KindPolicy, Lane, Millis, NodeId,
-    Payload, PeerMessage, ReplyTo, Sender, Sequence,
+    Payload, PeerMessage, ReplyTo, Sender, Sequence, StreamKey,
 };
 
 use crate::clients::MayNotWait;
@@ -81,14 +81,14 @@ impl Shared {
                     Err(refused) => return may_not_wait(refused),
                 };
                 let body = Body::Message {
-                    method,
+                    method: method.into(),
                     payload,
                     ask: Some(self.client_ask(id, deadline)),
                 };
+                let sender = Sender::Client(client, self.node);
                 self.deliver(Envelope {
-                    from: Sender::Client(client, self.node),
+                    stream: stream(sender, agent),
                     original: None,
-                    to: agent,
                     sequence: None,
                     body,
                 });
@@ -132,12 +132,12 @@ impl Shared {
         }
     }
 
-    pub(crate) fn client_ask(&self, id: u64, deadline: Millis) -> Ask {
-        Ask {
+    pub(crate) fn client_ask(&self, id: u64, deadline: Millis) -> Box<Ask> {
+        Box::new(Ask {
             id,
             reply_to: ReplyTo::Client(self.node),
             deadline,
-        }
+        })
     }
 
     fn to_agent(&self, request: Request, from: Option<NodeId>, done: Done) {
@@ -187,9 +187,8 @@ impl Shared {
             Err(refused) => return may_not_wait(refused),
         };
         let envelope = Envelope {
-            from: Sender::System,
+            stream: stream(Sender::System, agent.clone()),
             original: None,
-            to: agent.clone(),
             sequence: None,
             body: Body::Spawn {
                 config,
@@ -247,7 +246,6 @@ impl Shared {
                 Some(number) => {
                     self.clients.expect(client, &agent, number, send, at);
                     let sequence = Sequence {
-                        lane: Lane::Normal,
                         number: number.max(1),
                         base: 1,
                         give_up: now + CLIENT_GIVE_UP,
@@ -261,12 +259,11 @@ impl Shared {
             };
             let worker = self.worker_of(&agent);
             let envelope = Arc::new(Envelope {
-                from: Sender::Client(client.clone(), self.node),
+                stream: stream(Sender::Client(client.clone(), self.node), agent),
                 original: None,
-                to: agent,
                 sequence,
                 body: Body::Message {
-                    method,
+                    method: method.into(),
                     payload,
                     ask,
                 },
@@ -500,4 +497,9 @@ pub(crate) fn may_not_wait((why, done): (MayNotWait, Done)) {
         MayNotWait::Stopping => "the node is stopping: ask another one",
     };
     done(Err(ControlError::Unavailable(text.to_owned())));
+}
+
+/// The stream of what comes from outside.
+fn stream(sender: Sender, receiver: AgentId) -> Arc<StreamKey> {
+    StreamKey::shared(sender, receiver, Lane::Normal)
 }

@@ -8,7 +8,7 @@ use phoenix_core::control::{
     Verdict,
 };
 use phoenix_core::{
-    Body, ClientId, DeadReason, Envelope, Lane, Level, Millis, NodeId, Sender, Sequence,
+    Body, ClientId, DeadReason, Envelope, Level, Millis, NodeId, Sender, Sequence, StreamKey,
 };
 
 use crate::clock;
@@ -213,14 +213,15 @@ impl Shared {
         for (at, letter) in letters.iter().enumerate() {
             match self.replay_of(letter, now) {
                 Ok((client, envelope)) => {
-                    self.clients.expect(&client, &envelope.to, 1, send, at);
+                    self.clients
+                        .expect(&client, envelope.receiver(), 1, send, at);
                     let text = format!(
                         "what ended as the dead letter {} ({}) is sent again, as from {}",
                         letter.id,
                         letter.reason,
                         envelope.first_sender()
                     );
-                    self.log(Some(&envelope.to), Level::Info, &text);
+                    self.log(Some(envelope.receiver()), Level::Info, &text);
                     self.deliver(envelope);
                 }
                 Err(why) => self.clients.refused(send, at, why),
@@ -250,12 +251,12 @@ impl Shared {
             Body::Reply { .. } => return Err("it is a reply, which nobody waits for any more"),
         };
         let client = ClientId::new(&format!("replay-{}", letter.id)).ok_or("its id is too long")?;
+        let sender = Sender::Client(client.clone(), self.node);
+        let StreamKey { receiver, lane, .. } = &*letter.envelope.stream;
         let envelope = Envelope {
-            from: Sender::Client(client.clone(), self.node),
+            stream: StreamKey::shared(sender, receiver.clone(), *lane),
             original: Some(Arc::new(letter.envelope.first_sender().clone())),
-            to: letter.envelope.to.clone(),
             sequence: Some(Sequence {
-                lane: letter.envelope.sequence.map_or(Lane::Normal, |s| s.lane),
                 number: 1,
                 base: 1,
                 give_up: now + CLIENT_GIVE_UP,

@@ -178,7 +178,7 @@ impl Shared {
         }
         let mut by_worker: HashMap<usize, Vec<Arc<Envelope>>> = HashMap::new();
         for envelope in envelopes {
-            let worker = self.worker_of(&envelope.to);
+            let worker = self.worker_of(envelope.receiver());
             by_worker.entry(worker).or_default().push(envelope);
         }
         for (worker, envelopes) in by_worker {

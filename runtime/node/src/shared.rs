@@ -149,7 +149,7 @@ impl Shared {
 
     /// Hands a message from outside the workers to its agent's worker.
     pub(crate) fn deliver(&self, envelope: Envelope) {
-        if let Some(seat) = self.seat_of(&envelope.to) {
+        if let Some(seat) = self.seat_of(envelope.receiver()) {
             let envelopes = vec![Arc::new(envelope)];
             seat.post_from_outside(Event::Deliver {
                 from: None,
@@ -160,7 +160,7 @@ impl Shared {
 
     /// The same from a worker's thread, which must not wait.
     pub(crate) fn deliver_from_inside(&self, envelope: Envelope) {
-        let agent = envelope.to.clone();
+        let agent = envelope.receiver().clone();
         let envelopes = vec![Arc::new(envelope)];
         let event = Event::Deliver {
             from: None,

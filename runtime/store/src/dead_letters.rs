@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hashbrown::HashSet;
 use phoenix_core::control::{DeadLetter, LetterFilter, LetterId};
-use phoenix_core::{Body, Envelope, NodeId, Payload};
+use phoenix_core::{Body, Data, Envelope, NodeId, Payload};
 
 /// Bytes kept in all, 64 MiB.
 const MAX_BYTES: usize = 64 << 20;
@@ -189,7 +188,7 @@ impl DeadLetters {
 /// all of which they would keep in memory.
 fn own(envelope: &Envelope) -> Envelope {
     let mut own = envelope.clone();
-    let copy = |payload: &mut Payload| payload.bytes = Bytes::copy_from_slice(&payload.bytes);
+    let copy = |payload: &mut Payload| payload.bytes = Data::from(&*payload.bytes);
     match &mut own.body {
         Body::Message { payload, .. } => copy(payload),
         Body::Spawn { config, .. } => copy(config),
@@ -224,9 +223,8 @@ mod tests {
             detail: "".into(),
             attempts: 3,
             envelope: Arc::new(Envelope {
-                from: Sender::System,
+                stream: StreamKey::shared(Sender::System, AgentId::new(to).unwrap(), Lane::Normal),
                 original: None,
-                to: AgentId::new(to).unwrap(),
                 sequence: None,
                 body: Body::Message {
                     method: "add".into(),
@@ -341,11 +339,11 @@ mod tests {
     #[test]
     fn a_letter_keeps_no_more_than_its_own_payload() {
         let mut letters = new(1, 1 << 20);
-        let frame = Bytes::from(vec![7; 1 << 16]);
+        let frame = bytes::Bytes::from(vec![7; 1 << 16]);
         let mut part = letter("counter/a", 0);
         let mut envelope = Envelope::clone(&part.envelope);
         if let Body::Message { payload, .. } = &mut envelope.body {
-            payload.bytes = frame.slice(10..20);
+            payload.bytes = frame.slice(10..200).into();
         }
         part.envelope = Arc::new(envelope);
         letters.push(part);

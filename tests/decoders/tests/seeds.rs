@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use phoenix_core::agent::{Actions, Agent, BatchRoom, Handlers, Names};
+use phoenix_core::agent::{Actions, Agent, BatchRoom, Handlers};
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, Digest, Envelope, Incarnation, KindPolicy, Lane, Millis, Nanos,
-    NodeId, ReplyTo, Sender, Sequence, snapshot,
+    NodeId, ReplyTo, Sender, Sequence, StreamKey, snapshot,
 };
 use phoenix_host::{Host, HostConfig};
 use phoenix_support::zoo;
@@ -230,7 +230,6 @@ impl Handlers for Plain {
 struct Life {
     agent: Agent,
     policy: KindPolicy,
-    names: Names,
     room: BatchRoom,
 }
 
@@ -243,12 +242,11 @@ impl Life {
         };
         let config = phoenix_core::Payload {
             content_type: ContentType::Json,
-            bytes: Bytes::from_static(b"{}"),
+            bytes: b"{}"[..].into(),
         };
         Self {
             agent: Agent::new(AgentId::new(id).unwrap(), incarnation, config),
             policy: KindPolicy::default(),
-            names: Names::default(),
             room: BatchRoom::default(),
         }
     }
@@ -268,25 +266,16 @@ impl Life {
         let answer = Bytes::from(writer.finish());
         let mut actions = Actions::default();
         self.agent
-            .commit(
-                batch,
-                &answer,
-                &self.policy,
-                &mut self.names,
-                &mut self.room,
-                &mut actions,
-            )
+            .commit(batch, &answer, &self.policy, &mut self.room, &mut actions)
             .map_err(|undone| undone.1)
             .unwrap();
     }
 
     fn offer(&mut self, from: Sender, number: u64, ask: Option<Ask>) {
         let envelope = Envelope {
-            from,
+            stream: StreamKey::shared(from, self.agent.id().clone(), Lane::Normal),
             original: None,
-            to: self.agent.id().clone(),
             sequence: Some(Sequence {
-                lane: Lane::Normal,
                 number,
                 base: 1,
                 give_up: Millis(NOW / 1_000_000 + 600_000),
@@ -295,9 +284,9 @@ impl Life {
                 method: "add".into(),
                 payload: phoenix_core::Payload {
                     content_type: ContentType::MessagePack,
-                    bytes: Bytes::from_static(PACKED.bytes),
+                    bytes: PACKED.bytes.into(),
                 },
-                ask,
+                ask: ask.map(Box::new),
             },
         };
         let mut actions = Actions::default();

@@ -451,7 +451,7 @@ pub fn pack(value: impl Serialize) -> Payload {
 pub fn json(text: &str) -> Payload {
     Payload {
         content_type: ContentType::Json,
-        bytes: bytes::Bytes::copy_from_slice(text.as_bytes()),
+        bytes: text.as_bytes().into(),
     }
 }
 

@@ -78,7 +78,7 @@ fn what_came_too_early_is_sent_again_as_its_senders() {
     // One that is replayed too early again is another letter, as its sender's still.
     let first = letters
         .iter()
-        .find(|letter| matches!(letter.envelope.from, Sender::Agent(..)))
+        .find(|letter| matches!(letter.envelope.sender(), Sender::Agent(..)))
         .unwrap();
     let again = replay(&other, Letters::One(first.id)).unwrap();
     assert!(matches!(&again[..], [Verdict::Dead { code, .. }] if &**code == "no-such-kind"));
@@ -87,8 +87,8 @@ fn what_came_too_early_is_sent_again_as_its_senders() {
     assert!(!ids(&kept).contains(&first.id));
     let mut renewed = kept.iter().filter(|one| one.envelope.original.is_some());
     let renewed = renewed.next().unwrap();
-    assert_eq!(renewed.envelope.first_sender(), &first.envelope.from);
-    assert_ne!(renewed.envelope.from, first.envelope.from);
+    assert_eq!(renewed.envelope.first_sender(), first.envelope.sender());
+    assert_ne!(renewed.envelope.sender(), first.envelope.sender());
 
     cluster.deploy("late", guest, KindPolicy::default());
     let applied = replay(&other, Letters::Matching(of_kind("late"))).unwrap();

@@ -127,9 +127,8 @@ impl Agent {
             let number = self.turn + u64::from(writer.count());
             let last = self.ends_batch(&input, handlers);
             let skip = self.put(&input, number, now, &mut writer, &mut room.source);
-            let put = skip.is_none();
             entries.push(Entry { input, skip });
-            if put && last {
+            if last && skip.is_none() {
                 break;
             }
         }
@@ -148,6 +147,7 @@ impl Agent {
 
     /// The next input for a batch that holds `messages` already. Requests have to
     /// wait unless `may_ask`, and what stands behind them with them.
+    #[inline(always)]
     fn next_input(
         &mut self,
         messages: u32,

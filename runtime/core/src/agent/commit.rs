@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hashbrown::HashSet;
 use phoenix_wit::{AnswerReader, Effect, FrameError, Outcome};
 use smallvec::SmallVec;
@@ -12,8 +12,8 @@ use crate::agent::outbox::UNANSWERED;
 use crate::agent::{Actions, Agent, Input, OpenAsk, Timer, answer, is_reliable};
 use crate::message::Speaker;
 use crate::{
-    Acknowledgement, AgentId, Ask, BadAgentId, Body, Envelope, Failure, KindPolicy, Lane, Level,
-    Millis, Notice, Payload, Reply, ReplyTo, Sender,
+    Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, Envelope, Failure, KindPolicy, Lane,
+    Level, Millis, Notice, Payload, Reply, ReplyTo, Sender, SmolStr, StreamKey,
 };
 
 /// Longest time an agent may give an ask.
@@ -59,55 +59,24 @@ pub enum BadAnswer {
     OutboxFull,
 }
 
-/// Shared names, so that a method or code that is seen again is not allocated again.
-#[derive(Debug, Default)]
-pub struct Names {
-    names: HashSet<Arc<str>>,
-    last: Option<Arc<str>>,
-}
-
-/// Names kept; more are made but not kept.
-const MAX_NAMES: usize = 10_000;
-
-impl Names {
-    /// The shared form of `text`.
-    pub fn get(&mut self, text: &str) -> Arc<str> {
-        if let Some(last) = &self.last
-            && **last == *text
-        {
-            return last.clone();
-        }
-        let name = match self.names.get(text) {
-            Some(name) => name.clone(),
-            None => {
-                let name: Arc<str> = text.into();
-                if self.names.len() < MAX_NAMES {
-                    self.names.insert(name.clone());
-                }
-                name
-            }
-        };
-        self.last = Some(name.clone());
-        name
-    }
-}
-
 /// What a commit works with, beside the agent.
 struct Commit<'a> {
     policy: &'a KindPolicy,
-    names: &'a mut Names,
     answer: &'a Bytes,
     now: Millis,
-    sender: Sender,
     /// Bytes of log the turn may still write.
     log_left: usize,
-    /// Where small payloads are copied to, many in one allocation.
-    small: BytesMut,
+    /// The last message's texts and what became of them: a reader gives the same
+    /// text again where the next message has it too.
+    to: (&'a str, Option<u32>),
+    method: (&'a str, SmolStr),
 }
 
 /// Numbers that effects of one batch have used already.
 #[derive(Default)]
-struct Seen {
+struct Seen<'a> {
+    /// The last receiver that was looked at.
+    to: &'a str,
     asks: Numbers,
     answered: Numbers,
 }
@@ -159,7 +128,6 @@ impl Agent {
         batch: Batch,
         answer: &Bytes,
         policy: &KindPolicy,
-        names: &mut Names,
         room: &mut BatchRoom,
         out: &mut Actions,
     ) -> Result<(), Box<(Batch, BadAnswer)>> {
@@ -174,12 +142,11 @@ impl Agent {
         };
         let mut commit = Commit {
             policy,
-            names,
             answer,
             now: batch.now.millis(),
-            sender: self.sender(),
             log_left: 0,
-            small: BytesMut::new(),
+            to: ("", None),
+            method: ("", SmolStr::default()),
         };
         let now = batch.now;
         self.isolate = self.isolate.saturating_sub(batch.turns());
@@ -232,12 +199,22 @@ impl Agent {
     /// handlers wait and do not interleave that is one; putting more of a backlog
     /// would have all but the first deferred, each time.
     fn adapt_window(&mut self, batch: &Batch, turns: &[Checked<'_>]) {
+        if turns
+            .iter()
+            .any(|turn| matches!(turn.outcome, Outcome::Deferred))
+        {
+            self.window = 1;
+            return;
+        }
+        if self.window == u32::MAX {
+            return;
+        }
         let put = batch.entries.iter().filter(|entry| entry.skip.is_none());
         let messages = put.filter(|entry| entry.input.is_message()).count();
-        if turns.iter().any(|turn| turn.outcome == Outcome::Deferred) {
-            self.window = 1;
-        } else if messages > 0 && self.window < u32::MAX {
-            let waits = turns.iter().any(|turn| turn.outcome == Outcome::Pending);
+        if messages > 0 {
+            let waits = turns
+                .iter()
+                .any(|turn| matches!(turn.outcome, Outcome::Pending));
             // Of one that waits alone nothing is learnt.
             if messages > 1 || self.pending > 0 || !waits {
                 self.window = self.window.saturating_mul(2);
@@ -279,9 +256,9 @@ impl Agent {
             let is_deferred = matches!(turn.outcome, Outcome::Deferred);
             if let Input::Envelope(envelope, _) = &entry.input {
                 if is_deferred {
-                    deferred_senders.insert(Speaker(&envelope.from));
+                    deferred_senders.insert(Speaker(envelope.sender()));
                 } else if envelope.sequence.is_some()
-                    && deferred_senders.contains(&Speaker(&envelope.from))
+                    && deferred_senders.contains(&Speaker(envelope.sender()))
                 {
                     return Err(BadAnswer::BadDeferral(number));
                 }
@@ -302,17 +279,18 @@ impl Agent {
         Ok(turns)
     }
 
-    fn check_effect(
+    #[inline(always)]
+    fn check_effect<'a>(
         &self,
-        effect: &Effect<'_>,
+        effect: &Effect<'a>,
         number: u64,
         batch: &Batch,
-        seen: &mut Seen,
+        seen: &mut Seen<'a>,
         policy: &KindPolicy,
     ) -> Result<(), BadAnswer> {
         match *effect {
             Effect::Send { to, payload, .. } => {
-                self.check_receiver(to)?;
+                self.check_receiver(to, seen)?;
                 bound(
                     "bytes",
                     "message",
@@ -323,7 +301,7 @@ impl Agent {
             Effect::Ask {
                 ask, to, payload, ..
             } => {
-                self.check_receiver(to)?;
+                self.check_receiver(to, seen)?;
                 let open = (self.asks.len() + seen.asks.len + 1) as u64;
                 bound("open asks", "agent", open, policy.open_asks.into())?;
                 if self.asks.contains_key(&ask) || !seen.asks.insert(ask) {
@@ -365,9 +343,13 @@ impl Agent {
         }
     }
 
-    fn check_receiver(&self, to: &str) -> Result<(), BadAnswer> {
-        if self.outbox.known(to, Lane::Normal).is_none() {
-            AgentId::check(to)?;
+    #[inline(always)]
+    fn check_receiver<'a>(&self, to: &'a str, seen: &mut Seen<'a>) -> Result<(), BadAnswer> {
+        if !std::ptr::eq(seen.to, to) {
+            if self.outbox.find(to, Lane::Normal).is_none() {
+                AgentId::check(to)?;
+            }
+            seen.to = to;
         }
         Ok(())
     }
@@ -435,12 +417,11 @@ impl Agent {
         }
         if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
             self.inbound.commit(*at, sequence.number);
-            if let (Some(reason), Some(stream)) = (skip.reason(), envelope.stream()) {
+            if let (Some(reason), Some(stream)) = (skip.reason(), self.inbound.key(*at)) {
                 let number = sequence.number;
                 let notice = Notice::Skipped { number, reason };
-                let mut acknowledgement = Acknowledgement { stream, notice };
-                self.readdress(&mut acknowledgement, Some(*at));
-                out.acknowledge.push(acknowledgement);
+                let stream = stream.clone();
+                out.acknowledge.push(Acknowledgement { stream, notice });
             }
         }
     }
@@ -525,16 +506,14 @@ impl Agent {
                 };
                 // Nobody waits longer than the deadline, give or take a clock.
                 let give_up = ask.deadline + super::MAX_CLOCK_SKEW;
-                let sender = self.sender();
-                self.wake_by(now + UNANSWERED);
-                out.send
-                    .extend(self.outbox.push(sender, to, Lane::High, body, now, give_up));
+                let at = self.stream(to, Lane::High);
+                self.push(at, body, now, give_up, out);
             }
         }
     }
 
-    #[inline]
-    fn apply(&mut self, effect: &Effect<'_>, commit: &mut Commit<'_>, out: &mut Actions) {
+    #[inline(always)]
+    fn apply<'a>(&mut self, effect: &Effect<'a>, commit: &mut Commit<'a>, out: &mut Actions) {
         match *effect {
             Effect::Send {
                 to,
@@ -543,7 +522,7 @@ impl Agent {
                 delivery,
             } => {
                 let body = Body::Message {
-                    method: commit.names.get(method),
+                    method: commit.method(method),
                     payload: commit.payload(payload),
                     ask: None,
                 };
@@ -565,13 +544,13 @@ impl Agent {
                 self.asks.insert(ask, open);
                 self.wake_by(deadline);
                 let body = Body::Message {
-                    method: commit.names.get(method),
+                    method: commit.method(method),
                     payload: commit.payload(payload),
-                    ask: Some(Ask {
+                    ask: Some(Box::new(Ask {
                         id: ask,
                         reply_to: ReplyTo::Agent(self.id.clone(), self.incarnation),
                         deadline,
-                    }),
+                    })),
                 };
                 self.send(to, body, true, Some(deadline), commit, out);
             }
@@ -602,7 +581,7 @@ impl Agent {
                 let timer = Timer {
                     due: commit.now + Millis(delay_ms),
                     period: Millis(period_ms),
-                    method: commit.names.get(method),
+                    method: method.into(),
                     payload: commit.payload(payload),
                     queued: false,
                 };
@@ -634,41 +613,73 @@ impl Agent {
         }
     }
 
-    #[inline]
-    fn send(
+    #[inline(always)]
+    fn send<'a>(
         &mut self,
-        to: &str,
+        to: &'a str,
         body: Body,
         reliable: bool,
         give_up: Option<Millis>,
-        commit: &Commit<'_>,
+        commit: &mut Commit<'a>,
         out: &mut Actions,
     ) {
-        let to = match self.outbox.known(to, Lane::Normal) {
-            Some(known) => known.clone(),
-            // `check` has been over it.
-            None => match AgentId::new(to) {
-                Ok(id) => id,
-                Err(_) => return,
-            },
+        let lane = Lane::Normal;
+        let known = if std::ptr::eq(commit.to.0, to) && commit.to.1.is_some() {
+            commit.to.1
+        } else {
+            self.outbox.find(to, lane)
         };
         if reliable {
+            let Some(at) = known.or_else(|| self.begin_stream(to, lane)) else {
+                return;
+            };
+            commit.to = (to, Some(at));
             let give_up = give_up.unwrap_or(commit.now + commit.policy.give_up_after);
-            let sender = commit.sender.clone();
-            self.wake_by(commit.now + UNANSWERED);
-            out.send.extend(
-                self.outbox
-                    .push(sender, &to, Lane::Normal, body, commit.now, give_up),
-            );
+            self.push(at, body, commit.now, give_up, out);
         } else {
+            let known = known.and_then(|at| self.outbox.key(at)).cloned();
+            let Some(stream) = known.or_else(|| self.loose_stream(to, lane)) else {
+                return;
+            };
             out.send.push(Arc::new(Envelope {
-                from: commit.sender.clone(),
+                stream,
                 original: None,
-                to,
                 sequence: None,
                 body,
             }));
         }
+    }
+
+    /// Keeps a reliable message and hands it out.
+    #[inline(always)]
+    fn push(&mut self, at: u32, body: Body, now: Millis, give_up: Millis, out: &mut Actions) {
+        self.wake_by(now + UNANSWERED);
+        if let Some(envelope) = self.outbox.push(at, body, now, give_up) {
+            out.send.push(envelope);
+        }
+    }
+
+    /// The stream to `to`, which `check` has been over.
+    #[cold]
+    fn begin_stream(&mut self, to: &str, lane: Lane) -> Option<u32> {
+        let to = AgentId::new(to).ok()?;
+        Some(self.stream(&to, lane))
+    }
+
+    fn stream(&mut self, to: &AgentId, lane: Lane) -> u32 {
+        let (id, incarnation) = (&self.id, self.incarnation);
+        let from = || Sender::Agent(id.clone(), incarnation);
+        self.outbox.stream(from, to, lane)
+    }
+
+    /// The key of messages that are kept in no stream.
+    #[cold]
+    fn loose_stream(&self, to: &str, lane: Lane) -> Option<Arc<StreamKey>> {
+        Some(StreamKey::shared(
+            self.sender(),
+            AgentId::new(to).ok()?,
+            lane,
+        ))
     }
 }
 
@@ -685,35 +696,39 @@ impl Batch {
     }
 }
 
-impl Commit<'_> {
-    /// The payload as a slice of the answer it came in, if it keeps no more of
-    /// that alive than [`PINNED`] times what it counts for, else a copy.
-    #[inline]
-    fn payload(&mut self, payload: phoenix_wit::Payload<'_>) -> Payload {
-        /// What any payload may keep alive, and so what small ones may share.
-        const SHARED: usize = PINNED * Envelope::OVERHEAD;
-        let size = payload.bytes.len();
+impl<'a> Commit<'a> {
+    #[inline(always)]
+    fn method(&mut self, method: &'a str) -> SmolStr {
+        if !std::ptr::eq(self.method.0, method) {
+            self.method = (method, method.into());
+        }
+        self.method.1.clone()
+    }
+
+    /// The payload: in place if it is small, as a slice of the answer it came in
+    /// if it keeps no more of that alive than [`PINNED`] times what it counts
+    /// for, else a copy.
+    #[inline(always)]
+    fn payload(&self, payload: phoenix_wit::Payload<'_>) -> Payload {
+        let bytes = Data::in_place(payload.bytes).unwrap_or_else(|| self.large(payload.bytes));
         Payload {
             content_type: payload.content_type,
-            bytes: if size == 0 {
-                Bytes::new()
-            } else if self.answer.len() <= PINNED * (size + Envelope::OVERHEAD) {
-                self.answer.slice_ref(payload.bytes)
-            } else if size > SHARED / 4 {
-                Bytes::copy_from_slice(payload.bytes)
-            } else {
-                if self.small.capacity() - self.small.len() < size {
-                    self.small = BytesMut::with_capacity(SHARED);
-                }
-                self.small.extend_from_slice(payload.bytes);
-                self.small.split().freeze()
-            },
+            bytes,
         }
     }
 
-    fn failure(&mut self, failure: &phoenix_wit::Failure<'_>) -> Failure {
+    #[cold]
+    fn large(&self, bytes: &[u8]) -> Data {
+        if self.answer.len() <= PINNED * (bytes.len() + Envelope::OVERHEAD) {
+            self.answer.slice_ref(bytes).into()
+        } else {
+            bytes.into()
+        }
+    }
+
+    fn failure(&self, failure: &phoenix_wit::Failure<'_>) -> Failure {
         Failure {
-            code: self.names.get(failure.code),
+            code: failure.code.into(),
             message: failure.message.into(),
             details: self.payload(failure.details),
         }

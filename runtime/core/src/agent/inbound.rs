@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::message::Speaker;
-use crate::{Lane, Millis, Sender, Sequence};
+use crate::{Millis, Sender, Sequence, StreamKey};
 
 /// Where a stream stands in its agent's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +20,9 @@ const CLIENT_REMEMBERED: Millis = Millis(3_600_000);
 /// One stream that arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InStream {
-    /// Who speaks; of a client, with the node it last came through.
-    pub(crate) sender: Sender,
-    pub(crate) lane: Lane,
+    /// Who speaks; of a client, with the node it last came through. Shared with
+    /// the messages, so that most are known by where their key lies.
+    pub(crate) key: Arc<StreamKey>,
     /// Everything up to here has its verdict, committed.
     pub(crate) watermark: u64,
     /// Everything up to here is in the mailbox or beyond. At least the watermark.
@@ -85,14 +86,8 @@ impl Inbound {
     }
 
     /// Puts a stream back as a snapshot has it.
-    pub(crate) fn restore(
-        &mut self,
-        sender: Sender,
-        lane: Lane,
-        watermark: u64,
-        last_give_up: Millis,
-    ) {
-        let at = self.add(sender, lane);
+    pub(crate) fn restore(&mut self, key: StreamKey, watermark: u64, last_give_up: Millis) {
+        let at = self.add(Arc::new(key));
         if let Some(stream) = self.get_mut(at) {
             stream.watermark = watermark;
             stream.taken = watermark;
@@ -102,12 +97,18 @@ impl Inbound {
     }
 
     /// Decides about a message without taking it yet.
-    pub(crate) fn arrival(&mut self, sender: &Sender, sequence: &Sequence, bound: u32) -> Arrival {
+    #[inline]
+    pub(crate) fn arrival(
+        &mut self,
+        key: &Arc<StreamKey>,
+        sequence: &Sequence,
+        bound: u32,
+    ) -> Arrival {
         if !sequence.is_valid() {
             // No sender makes such a number, and nothing was ever before it.
             return Arrival::Committed(0);
         }
-        let Some(at) = self.find(sender, sequence.lane) else {
+        let Some(at) = self.find(key) else {
             if sequence.give_up <= self.forgotten {
                 return Arrival::Forgotten;
             }
@@ -117,8 +118,8 @@ impl Inbound {
             if self.len() >= bound as usize {
                 return Arrival::NoRoom;
             }
-            let at = self.add(sender.clone(), sequence.lane);
-            let until = remembered(sender, sequence.give_up);
+            let at = self.add(key.clone());
+            let until = remembered(&key.sender, sequence.give_up);
             if let Some(stream) = self.get_mut(at) {
                 stream.watermark = sequence.number.saturating_sub(1);
                 stream.taken = stream.watermark;
@@ -130,9 +131,9 @@ impl Inbound {
         let Some(stream) = self.get_mut(at) else {
             return Arrival::NoRoom;
         };
-        if stream.sender != *sender {
+        if !Arc::ptr_eq(&stream.key, key) {
             // A client that comes through another node wants its verdicts there.
-            stream.sender = sender.clone();
+            stream.key = key.clone();
         }
         if sequence.number <= stream.watermark {
             return Arrival::Committed(stream.watermark);
@@ -159,7 +160,7 @@ impl Inbound {
     pub(crate) fn take(&mut self, at: StreamIndex, sequence: &Sequence) {
         if let Some(stream) = self.get_mut(at.0) {
             stream.taken = sequence.number;
-            let until = remembered(&stream.sender, sequence.give_up);
+            let until = remembered(&stream.key.sender, sequence.give_up);
             stream.last_give_up = stream.last_give_up.max(until);
         }
     }
@@ -215,7 +216,7 @@ impl Inbound {
         let Some(stream) = place.and_then(Option::take) else {
             return;
         };
-        let hash = hash(&self.hasher, &stream.sender, stream.lane);
+        let hash = hash(&self.hasher, &stream.key);
         if let Ok(entry) = self.index.find_entry(hash, |at| *at == index) {
             entry.remove();
         }
@@ -223,30 +224,31 @@ impl Inbound {
         self.forgotten = self.forgotten.max(stream.last_give_up);
     }
 
-    fn find(&mut self, sender: &Sender, lane: Lane) -> Option<u32> {
-        let is_it =
-            |stream: &InStream| stream.lane == lane && Speaker(&stream.sender) == Speaker(sender);
-        if self.get(self.last).is_some_and(is_it) {
+    #[inline]
+    fn find(&mut self, key: &Arc<StreamKey>) -> Option<u32> {
+        let last = self.get(self.last);
+        if last.is_some_and(|stream| Arc::ptr_eq(&stream.key, key)) {
             return Some(self.last);
         }
         let streams = &self.streams;
-        let at = *self.index.find(hash(&self.hasher, sender, lane), |at| {
-            get(streams, *at).is_some_and(is_it)
+        let at = *self.index.find(hash(&self.hasher, key), |at| {
+            get(streams, *at).is_some_and(|stream| {
+                stream.key.lane == key.lane && Speaker(&stream.key.sender) == Speaker(&key.sender)
+            })
         })?;
         self.last = at;
         Some(at)
     }
 
-    fn add(&mut self, sender: Sender, lane: Lane) -> u32 {
-        let hash = hash(&self.hasher, &sender, lane);
+    fn add(&mut self, key: Arc<StreamKey>) -> u32 {
+        let hash = hash(&self.hasher, &key);
         let at = self.free.pop().unwrap_or_else(|| {
             self.streams.push(None);
             u32::try_from(self.streams.len() - 1).unwrap_or(u32::MAX)
         });
         if let Some(place) = self.streams.get_mut(at as usize) {
             *place = Some(InStream {
-                sender,
-                lane,
+                key,
                 watermark: 0,
                 taken: 0,
                 last_give_up: Millis(0),
@@ -267,9 +269,9 @@ impl Inbound {
         self.streams.get_mut(at as usize)?.as_mut()
     }
 
-    /// Where verdicts about a stream go.
-    pub(crate) fn sender(&self, at: StreamIndex) -> Option<&Sender> {
-        self.get(at.0).map(|stream| &stream.sender)
+    /// The stream, with where verdicts about it go.
+    pub(crate) fn key(&self, at: StreamIndex) -> Option<&Arc<StreamKey>> {
+        self.get(at.0).map(|stream| &stream.key)
     }
 }
 
@@ -277,12 +279,12 @@ fn get(streams: &[Option<InStream>], at: u32) -> Option<&InStream> {
     streams.get(at as usize)?.as_ref()
 }
 
-fn hash(hasher: &DefaultHashBuilder, sender: &Sender, lane: Lane) -> u64 {
-    hasher.hash_one((Speaker(sender), lane))
+fn hash(hasher: &DefaultHashBuilder, key: &StreamKey) -> u64 {
+    hasher.hash_one((Speaker(&key.sender), key.lane))
 }
 
 fn rehash(hasher: &DefaultHashBuilder, streams: &[Option<InStream>], at: u32) -> u64 {
-    get(streams, at).map_or(0, |stream| hash(hasher, &stream.sender, stream.lane))
+    get(streams, at).map_or(0, |stream| hash(hasher, &stream.key))
 }
 
 /// Until when a stream is remembered for a message of that give-up.
@@ -297,15 +299,23 @@ fn remembered(sender: &Sender, give_up: Millis) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AgentId, Incarnation};
+    use crate::{AgentId, Incarnation, Lane};
 
-    fn sender() -> Sender {
-        Sender::Agent(AgentId::new("a/b").unwrap(), Incarnation::default())
+    fn of(sender: &str) -> Arc<StreamKey> {
+        let sender = AgentId::new(sender).unwrap();
+        StreamKey::shared(
+            Sender::Agent(sender, Incarnation::default()),
+            AgentId::new("c/d").unwrap(),
+            Lane::Normal,
+        )
+    }
+
+    fn stream() -> Arc<StreamKey> {
+        of("a/b")
     }
 
     fn at(number: u64, base: u64) -> Sequence {
         Sequence {
-            lane: Lane::Normal,
             number,
             base,
             give_up: Millis(100),
@@ -313,7 +323,7 @@ mod tests {
     }
 
     fn take(inbound: &mut Inbound, sequence: &Sequence) -> StreamIndex {
-        match inbound.arrival(&sender(), sequence, 10) {
+        match inbound.arrival(&stream(), sequence, 10) {
             Arrival::Next(index) => {
                 inbound.take(index, sequence);
                 index
@@ -328,15 +338,15 @@ mod tests {
         let index = take(&mut inbound, &at(1, 1));
         take(&mut inbound, &at(2, 1));
         assert_eq!(
-            inbound.arrival(&sender(), &at(2, 1), 10),
+            inbound.arrival(&stream(), &at(2, 1), 10),
             Arrival::Waiting,
             "not twice"
         );
-        assert_eq!(inbound.arrival(&sender(), &at(4, 1), 10), Arrival::Early(3));
+        assert_eq!(inbound.arrival(&stream(), &at(4, 1), 10), Arrival::Early(3));
         inbound.commit(index, 1);
         inbound.commit(index, 2);
         assert_eq!(
-            inbound.arrival(&sender(), &at(1, 1), 10),
+            inbound.arrival(&stream(), &at(1, 1), 10),
             Arrival::Committed(2)
         );
     }
@@ -346,26 +356,26 @@ mod tests {
         let mut inbound = Inbound::default();
         take(&mut inbound, &at(1, 1));
         take(&mut inbound, &at(5, 5));
-        assert_eq!(inbound.arrival(&sender(), &at(3, 3), 10), Arrival::Waiting);
+        assert_eq!(inbound.arrival(&stream(), &at(3, 3), 10), Arrival::Waiting);
     }
 
     #[test]
     fn a_number_that_cannot_be_is_not_taken() {
         let mut inbound = Inbound::default();
         for (number, base) in [(0, 0), (1, 0), (0, 1), (3, 4)] {
-            let arrival = inbound.arrival(&sender(), &at(number, base), 10);
+            let arrival = inbound.arrival(&stream(), &at(number, base), 10);
             assert_eq!(arrival, Arrival::Committed(0));
         }
         assert_eq!(inbound.len(), 0);
         take(&mut inbound, &at(u64::MAX, u64::MAX));
-        let again = inbound.arrival(&sender(), &at(u64::MAX, 1), 10);
+        let again = inbound.arrival(&stream(), &at(u64::MAX, 1), 10);
         assert_eq!(again, Arrival::Waiting);
     }
 
     #[test]
     fn an_unknown_stream_begins_at_its_base() {
         let mut inbound = Inbound::default();
-        assert_eq!(inbound.arrival(&sender(), &at(9, 7), 10), Arrival::Early(7));
+        assert_eq!(inbound.arrival(&stream(), &at(9, 7), 10), Arrival::Early(7));
         take(&mut inbound, &at(7, 7));
         assert_eq!(inbound.len(), 1);
     }
@@ -391,10 +401,10 @@ mod tests {
         assert_eq!(inbound.len(), 0);
         // Never applied again, whatever comes late.
         assert_eq!(
-            inbound.arrival(&sender(), &at(1, 1), 10),
+            inbound.arrival(&stream(), &at(1, 1), 10),
             Arrival::Forgotten
         );
-        assert_eq!(inbound.arrival(&sender(), &later, 10), Arrival::Forgotten);
+        assert_eq!(inbound.arrival(&stream(), &later, 10), Arrival::Forgotten);
         let new = Sequence {
             give_up: Millis(2_001),
             ..at(3, 3)
@@ -406,10 +416,7 @@ mod tests {
     #[test]
     fn a_full_table_has_room_again_when_streams_are_over() {
         let mut inbound = Inbound::default();
-        let of = |key: u32| {
-            let id = AgentId::new(&format!("a/{key}")).unwrap();
-            Sender::Agent(id, Incarnation::default())
-        };
+        let of = |key: u32| of(&format!("a/{key}"));
         for key in 0..1_000 {
             let Arrival::Next(index) = inbound.arrival(&of(key), &at(1, 1), 1_000) else {
                 panic!("no room")

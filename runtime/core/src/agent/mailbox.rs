@@ -18,7 +18,7 @@ pub enum Input {
     /// The agent begins.
     Init {
         /// What it was spawned with.
-        config: Payload,
+        config: Box<Payload>,
     },
     /// Somebody's message, spawn or reply.
     Envelope(Arc<Envelope>, Option<StreamIndex>),
@@ -27,7 +27,7 @@ pub enum Input {
         /// The agent's number for it.
         ask: u64,
         /// How.
-        reply: Reply,
+        reply: Box<Reply>,
     },
     /// The agent trapped on how an ask ended: whatever waits for it is to end unrun.
     Abandoned {
@@ -48,7 +48,7 @@ impl Input {
     pub fn ask(&self) -> Option<&Ask> {
         match self {
             Self::Envelope(envelope, _) => match &envelope.body {
-                Body::Message { ask, .. } | Body::Spawn { ask, .. } => ask.as_ref(),
+                Body::Message { ask, .. } | Body::Spawn { ask, .. } => ask.as_deref(),
                 Body::Reply { .. } => None,
             },
             _ => None,
@@ -121,10 +121,12 @@ impl Mailbox {
     }
 
     /// Whether a message of `size` bytes fits the bounds.
+    #[inline]
     pub(crate) fn has_room(&self, size: usize, messages: u32, bytes: u64) -> bool {
         self.messages.len() < messages as usize && self.bytes.saturating_add(size as u64) <= bytes
     }
 
+    #[inline]
     pub(crate) fn push_message(&mut self, input: Input) {
         self.bytes += size(&input);
         self.messages.push_back(input);
@@ -135,6 +137,7 @@ impl Mailbox {
     }
 
     pub(crate) fn push_init(&mut self, config: Payload) {
+        let config = Box::new(config);
         self.urgent.push_front(Input::Init { config });
     }
 
@@ -166,7 +169,7 @@ impl Mailbox {
         while *count < INTERLEAVE_DEPTH {
             let input = self.messages.get(*count)?;
             if let Input::Envelope(envelope, _) = input {
-                let speaker = Speaker(envelope.from.clone());
+                let speaker = Speaker(envelope.sender().clone());
                 if *count >= self.deferred && may_run(envelope) && !speakers.contains(&speaker) {
                     return Some(input);
                 }
@@ -210,6 +213,7 @@ impl Mailbox {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn pop_message(&mut self) -> Option<Input> {
         self.blocked.clear();
         self.deferred = self.deferred.saturating_sub(1);

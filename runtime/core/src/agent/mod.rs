@@ -27,7 +27,7 @@ use hashbrown::HashMap;
 
 use batch::Entry;
 pub use batch::{Batch, BatchRoom, Handlers};
-pub use commit::{BadAnswer, Names};
+pub use commit::BadAnswer;
 pub(crate) use inbound::Inbound;
 pub use inbound::StreamIndex;
 pub use mailbox::Input;
@@ -307,7 +307,7 @@ impl Agent {
         };
         match self
             .inbound
-            .arrival(&envelope.from, &sequence, policy.streams)
+            .arrival(&envelope.stream, &sequence, policy.streams)
         {
             Arrival::Next(at) => {
                 if too_large && self.inbound.is_settled(at) {
@@ -369,7 +369,7 @@ impl Agent {
     /// it was accepted then, so no bound refuses it now.
     pub(crate) fn readmit(&mut self, envelope: Arc<Envelope>) {
         let at = match &envelope.sequence {
-            Some(sequence) => match self.inbound.arrival(&envelope.from, sequence, u32::MAX) {
+            Some(sequence) => match self.inbound.arrival(&envelope.stream, sequence, u32::MAX) {
                 Arrival::Next(at) => {
                     self.inbound.take(at, sequence);
                     Some(at)
@@ -453,7 +453,7 @@ impl Agent {
             } else if !matches!(envelope.body, Body::Reply { .. }) {
                 let text = format!(
                     "a message to {} is given up: nothing was heard",
-                    envelope.to
+                    envelope.receiver()
                 );
                 out.log.push((Level::Warn, text));
             }
@@ -493,6 +493,7 @@ impl Agent {
             && !open.ended
         {
             open.ended = true;
+            let reply = Box::new(reply);
             self.mailbox.push_urgent(Input::Ended { ask, reply });
         }
     }
@@ -589,13 +590,10 @@ impl Agent {
         late.filter_map(|input| match input {
             Input::Envelope(envelope, _) => Some(envelope),
             // The end of an ask that is open where the agent went.
-            Input::Ended { ask, reply } => Some(Arc::new(Envelope {
-                from: Sender::System,
-                original: None,
-                to: id.clone(),
-                sequence: None,
-                body: Body::Reply { ask, asker, reply },
-            })),
+            Input::Ended { ask, reply } => {
+                let reply = *reply;
+                Some(of_the_host(id.clone(), Body::Reply { ask, asker, reply }))
+            }
             Input::Init { .. } | Input::Abandoned { .. } | Input::Timer { .. } => None,
         })
         .collect()
@@ -648,20 +646,15 @@ impl Agent {
     /// A verdict goes to the node its client last came through, which need not
     /// be the one this message came through.
     fn readdress(&self, acknowledgement: &mut Acknowledgement, at: Option<StreamIndex>) {
-        if let Some(sender) = at.and_then(|at| self.inbound.sender(at)) {
-            acknowledgement.stream.sender.clone_from(sender);
+        if let Some(key) = at.and_then(|at| self.inbound.key(at)) {
+            acknowledgement.stream = key.clone();
         }
     }
 
     fn report_watermarks(&mut self, out: &mut Actions) {
-        let receiver = &self.id;
         self.inbound.moved(|stream| {
             out.acknowledge.push(Acknowledgement {
-                stream: StreamKey {
-                    sender: stream.sender.clone(),
-                    receiver: receiver.clone(),
-                    lane: stream.lane,
-                },
+                stream: stream.key.clone(),
                 notice: Notice::Applied {
                     through: stream.watermark,
                 },
@@ -712,7 +705,8 @@ pub fn refuse(
 }
 
 fn acknowledge(envelope: &Envelope, notice: Notice, out: &mut Actions) {
-    if let Some(stream) = envelope.stream() {
+    if envelope.sequence.is_some() {
+        let stream = envelope.stream.clone();
         out.acknowledge.push(Acknowledgement { stream, notice });
     }
 }
@@ -721,18 +715,25 @@ fn acknowledge(envelope: &Envelope, notice: Notice, out: &mut Actions) {
 fn answer(ask: &Ask, reply: Reply, out: &mut Actions) {
     match &ask.reply_to {
         ReplyTo::Client(node) => out.answer.push((*node, ask.id, reply)),
-        ReplyTo::Agent(id, incarnation) => out.send.push(Arc::new(Envelope {
-            from: Sender::System,
-            original: None,
-            to: id.clone(),
-            sequence: None,
-            body: Body::Reply {
+        ReplyTo::Agent(id, incarnation) => out.send.push(of_the_host(
+            id.clone(),
+            Body::Reply {
                 ask: ask.id,
                 asker: *incarnation,
                 reply,
             },
-        })),
+        )),
     }
+}
+
+/// A message of the host's own, outside any stream.
+fn of_the_host(to: AgentId, body: Body) -> Arc<Envelope> {
+    Arc::new(Envelope {
+        stream: StreamKey::shared(Sender::System, to, Lane::High),
+        original: None,
+        sequence: None,
+        body,
+    })
 }
 
 /// The ask an own message stands for, by the agent's number.

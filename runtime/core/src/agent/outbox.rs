@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::{AgentId, Body, Envelope, Lane, Millis, Sender, Sequence};
+use crate::{AgentId, Body, Envelope, Lane, Millis, Sender, Sequence, StreamKey};
 
 /// First wait before refused or unanswered messages are sent again.
 const FIRST_RETRY: Millis = Millis(5);
@@ -36,8 +36,8 @@ pub(crate) struct Kept {
 /// after each verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OutStream {
-    pub(crate) to: AgentId,
-    pub(crate) lane: Lane,
+    /// Shared with its messages.
+    pub(crate) key: Arc<StreamKey>,
     /// The number the next message gets.
     pub(crate) next: u64,
     /// From the first without a verdict on, in order.
@@ -131,9 +131,10 @@ impl Outbox {
                     continue;
                 }
             }
-            if let Some(OutStream { to, lane, next, .. }) = place.take() {
+            if let Some(OutStream { key, next, .. }) = place.take() {
                 self.floor = self.floor.max(next);
-                self.index.remove(&(to, lane));
+                let (to, lane) = (key.receiver.as_str(), key.lane);
+                self.index.remove(&KeyRef { to, lane });
                 self.free.push(at);
             }
         }
@@ -159,28 +160,32 @@ impl Outbox {
         self.streams.get_mut(at as usize)?.as_mut()
     }
 
-    /// The id of a receiver this agent has spoken to before, so that it need not be made again.
-    pub(crate) fn known(&self, to: &str, lane: Lane) -> Option<&AgentId> {
-        let at = self.find(to, lane)?;
-        let stream = self.streams.get(at as usize)?.as_ref()?;
-        Some(&stream.to)
-    }
-
+    /// Where the stream to that receiver stands, if this agent has spoken on it lately.
     #[inline]
-    fn find(&self, to: &str, lane: Lane) -> Option<u32> {
+    pub(crate) fn find(&self, to: &str, lane: Lane) -> Option<u32> {
         let last = self
             .streams
             .get(self.last as usize)
             .and_then(Option::as_ref);
-        if last.is_some_and(|stream| stream.lane == lane && stream.to.as_str() == to) {
+        let is_it =
+            |stream: &OutStream| stream.key.lane == lane && stream.key.receiver.as_str() == to;
+        if last.is_some_and(is_it) {
             return Some(self.last);
         }
         self.index.get(&KeyRef { to, lane }).copied()
     }
 
+    /// What the messages of a stream share.
+    pub(crate) fn key(&self, at: u32) -> Option<&Arc<StreamKey>> {
+        self.streams
+            .get(at as usize)?
+            .as_ref()
+            .map(|stream| &stream.key)
+    }
+
     /// Puts a stream back as a snapshot has it; all of it is sent again.
-    pub(crate) fn restore(&mut self, to: AgentId, lane: Lane, next: u64, kept: VecDeque<Kept>) {
-        let at = self.stream(&to, lane);
+    pub(crate) fn restore(&mut self, key: Arc<StreamKey>, next: u64, kept: VecDeque<Kept>) {
+        let at = self.begin(key);
         self.messages += kept.len() as u64;
         self.bytes += kept.iter().map(Kept::size).sum::<u64>();
         if kept.is_empty() {
@@ -196,28 +201,25 @@ impl Outbox {
         }
     }
 
-    /// Gives a message its number and keeps it. Returns it if it may leave now.
-    #[inline]
+    /// Gives a message of a stream its number and keeps it. Returns it if it may
+    /// leave now.
+    #[inline(always)]
     pub(crate) fn push(
         &mut self,
-        from: Sender,
-        to: &AgentId,
-        lane: Lane,
+        at: u32,
         body: Body,
         now: Millis,
         give_up: Millis,
     ) -> Option<Arc<Envelope>> {
-        let at = self.stream(to, lane);
+        self.last = at;
         let stream = self.streams.get_mut(at as usize)?.as_mut()?;
         let number = stream.next;
         stream.next += 1;
         let base = stream.base().unwrap_or(number);
         let envelope = Arc::new(Envelope {
-            from,
+            stream: stream.key.clone(),
             original: None,
-            to: stream.to.clone(),
             sequence: Some(Sequence {
-                lane,
                 number,
                 base,
                 give_up,
@@ -386,21 +388,28 @@ impl Outbox {
         self.find(to.as_str(), lane)
     }
 
-    fn stream(&mut self, to: &AgentId, lane: Lane) -> u32 {
-        if let Some(at) = self.find(to.as_str(), lane) {
-            self.last = at;
-            return at;
-        }
+    /// The stream to that receiver, begun if there is none.
+    pub(crate) fn stream(
+        &mut self,
+        from: impl FnOnce() -> Sender,
+        to: &AgentId,
+        lane: Lane,
+    ) -> u32 {
+        self.at(to, lane)
+            .unwrap_or_else(|| self.begin(StreamKey::shared(from(), to.clone(), lane)))
+    }
+
+    /// Begins a stream; there must be none of that receiver and lane.
+    fn begin(&mut self, key: Arc<StreamKey>) -> u32 {
         let at = self.free.pop().unwrap_or_else(|| {
             self.streams.push(None);
             u32::try_from(self.streams.len() - 1).unwrap_or(u32::MAX)
         });
-        self.index.insert((to.clone(), lane), at);
+        self.index.insert((key.receiver.clone(), key.lane), at);
         let next = self.floor.max(1);
         if let Some(place) = self.streams.get_mut(at as usize) {
             *place = Some(OutStream {
-                to: to.clone(),
-                lane,
+                key,
                 next,
                 kept: VecDeque::new(),
                 unsent: next,

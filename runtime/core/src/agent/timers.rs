@@ -1,9 +1,8 @@
 //! The timers of one agent.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::{Millis, Payload};
+use crate::{Millis, Payload, SmolStr};
 
 /// One timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +10,7 @@ pub(crate) struct Timer {
     pub(crate) due: Millis,
     /// Zero for a timer that fires once.
     pub(crate) period: Millis,
-    pub(crate) method: Arc<str>,
+    pub(crate) method: SmolStr,
     pub(crate) payload: Payload,
     /// Whether its firing is in the mailbox.
     pub(crate) queued: bool,

@@ -11,7 +11,7 @@ use phoenix_wit::ContentType;
 use super::SnapshotError;
 use crate::{
     AgentId, Ask, Body, ClientId, Envelope, Failure, Incarnation, Lane, Millis, NodeId, Payload,
-    Reply, ReplyTo, Sender, Sequence,
+    Reply, ReplyTo, Sender, Sequence, StreamKey,
 };
 
 /// Appends to a snapshot.
@@ -116,13 +116,13 @@ impl Writer<'_> {
     }
 
     pub(super) fn envelope(&mut self, envelope: &Envelope) {
-        self.sender(&envelope.from);
-        self.text(envelope.to.as_str());
+        self.sender(envelope.sender());
+        self.text(envelope.receiver().as_str());
+        self.u8(envelope.stream.lane as u8);
         let part = |is_there: bool, bit| if is_there { bit } else { 0 };
         let sequence = part(envelope.sequence.is_some(), SEQUENCE);
         self.u8(sequence | part(envelope.original.is_some(), ORIGINAL));
         if let Some(sequence) = &envelope.sequence {
-            self.u8(sequence.lane as u8);
             self.number(sequence.number);
             self.number(sequence.base);
             self.number(sequence.give_up.0);
@@ -139,7 +139,7 @@ impl Writer<'_> {
                 self.u8(0);
                 self.text(method);
                 self.payload(payload);
-                self.optional_ask(ask.as_ref());
+                self.optional_ask(ask.as_deref());
             }
             Body::Reply { ask, asker, reply } => {
                 self.u8(1);
@@ -150,7 +150,7 @@ impl Writer<'_> {
             Body::Spawn { config, ask } => {
                 self.u8(2);
                 self.payload(config);
-                self.optional_ask(ask.as_ref());
+                self.optional_ask(ask.as_deref());
             }
         }
     }
@@ -305,7 +305,7 @@ impl<'a> Reader<'a> {
         };
         Ok(Payload {
             content_type,
-            bytes: self.bytes("payload")?,
+            bytes: self.bytes("payload")?.into(),
         })
     }
 
@@ -329,8 +329,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn optional_ask(&mut self) -> Result<Option<Ask>, SnapshotError> {
-        self.flag("ask")?.then(|| self.ask()).transpose()
+    fn optional_ask(&mut self) -> Result<Option<Box<Ask>>, SnapshotError> {
+        self.flag("ask")?
+            .then(|| self.ask().map(Box::new))
+            .transpose()
     }
 
     pub(super) fn reply(&mut self) -> Result<Reply, SnapshotError> {
@@ -349,16 +351,18 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn envelope(&mut self) -> Result<Arc<Envelope>, SnapshotError> {
-        let from = self.sender()?;
-        let to = self.agent()?;
+    pub(super) fn envelope(&mut self) -> Result<Envelope, SnapshotError> {
+        let stream = StreamKey {
+            sender: self.sender()?,
+            receiver: self.agent()?,
+            lane: self.lane()?,
+        };
         let parts = self.u8("envelope")?;
         if parts & !(SEQUENCE | ORIGINAL) != 0 {
             return Err(SnapshotError::Invalid("envelope"));
         }
         let sequence = if parts & SEQUENCE != 0 {
             let sequence = Sequence {
-                lane: self.lane()?,
                 number: self.number("sequence")?,
                 base: self.number("base")?,
                 give_up: Millis(self.number("give-up")?),
@@ -390,12 +394,11 @@ impl<'a> Reader<'a> {
             },
             _ => return Err(SnapshotError::Invalid("body")),
         };
-        Ok(Arc::new(Envelope {
-            from,
+        Ok(Envelope {
+            stream: Arc::new(stream),
             original,
-            to,
             sequence,
             body,
-        }))
+        })
     }
 }

@@ -11,15 +11,16 @@
 mod codec;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::agent::{Agent, Input, Kept, OpenAsk, Timer};
-use crate::{AgentId, Digest, Millis, Nanos};
+use crate::{AgentId, Digest, Millis, Nanos, StreamKey};
 use codec::{Reader, Writer};
 
 /// The version this node writes and the only one it reads.
-pub const SNAPSHOT_VERSION: u8 = 2;
+pub const SNAPSHOT_VERSION: u8 = 3;
 
 /// Bytes of the hash that seals a snapshot.
 const SEAL: usize = 32;
@@ -75,16 +76,16 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
     w.number(agent.inbound.forgotten().0);
     w.number(agent.inbound.len() as u64);
     for stream in agent.inbound.iter() {
-        w.sender(&stream.sender);
-        w.u8(stream.lane as u8);
+        w.sender(&stream.key.sender);
+        w.u8(stream.key.lane as u8);
         w.number(stream.watermark);
         w.number(stream.last_give_up.0);
     }
     w.number(agent.outbox.floor());
     w.number(agent.outbox.stream_count() as u64);
     for stream in agent.outbox.iter() {
-        w.text(stream.to.as_str());
-        w.u8(stream.lane as u8);
+        w.text(stream.key.receiver.as_str());
+        w.u8(stream.key.lane as u8);
         w.number(stream.next);
         w.number(stream.kept.len() as u64);
         for kept in &stream.kept {
@@ -231,17 +232,19 @@ fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
     let forgotten = Millis(r.number("give-up")?);
     agent.inbound.restore_forgotten(forgotten);
     for _ in 0..r.count(4, "streams")? {
-        let sender = r.sender()?;
-        let lane = r.lane()?;
+        let key = StreamKey {
+            sender: r.sender()?,
+            receiver: agent.id.clone(),
+            lane: r.lane()?,
+        };
         let watermark = r.number("watermark")?;
         let last_give_up = Millis(r.number("give-up")?);
-        agent.inbound.restore(sender, lane, watermark, last_give_up);
+        agent.inbound.restore(key, watermark, last_give_up);
     }
     let floor = r.number("floor")?;
     agent.outbox.restore_floor(floor);
     for _ in 0..r.count(4, "outbox")? {
-        let to = r.agent()?;
-        let lane = r.lane()?;
+        let key = StreamKey::shared(agent.sender(), r.agent()?, r.lane()?);
         let next = r.number("next")?;
         if next == 0 {
             return Err(SnapshotError::Invalid("next"));
@@ -250,19 +253,21 @@ fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
         let mut expected = None;
         for _ in 0..r.count(4, "outbox")? {
             let closed = r.flag("outbox")?;
-            let envelope = r.envelope()?;
+            let mut envelope = r.envelope()?;
             let sequence = envelope.sequence.ok_or(SnapshotError::Invalid("outbox"))?;
             let in_order = expected.is_none_or(|expected| expected == sequence.number);
-            if !in_order || sequence.number >= next || sequence.lane != lane || envelope.to != to {
+            if !in_order || sequence.number >= next || envelope.stream != key {
                 return Err(SnapshotError::Invalid("outbox"));
             }
+            envelope.stream = key.clone();
             expected = Some(sequence.number + 1);
+            let envelope = Arc::new(envelope);
             kept.push_back(Kept { envelope, closed });
         }
         if expected.is_some_and(|expected| expected != next) {
             return Err(SnapshotError::Invalid("outbox"));
         }
-        agent.outbox.restore(to, lane, next, kept);
+        agent.outbox.restore(key, next, kept);
     }
     Ok(())
 }
@@ -301,14 +306,14 @@ fn decode_mailbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
             1 => {
                 let envelope = r.envelope()?;
                 let id: &AgentId = &agent.id;
-                if envelope.to != *id {
+                if envelope.receiver() != id {
                     return Err(SnapshotError::Invalid("mailbox"));
                 }
-                agent.readmit(envelope);
+                agent.readmit(Arc::new(envelope));
             }
             2 => {
                 let ask = r.number("ask")?;
-                let reply = r.reply()?;
+                let reply = Box::new(r.reply()?);
                 agent.mailbox.push_urgent(Input::Ended { ask, reply });
             }
             3 => {

@@ -108,7 +108,7 @@ impl Arrived {
         }
         Ok(Payload {
             content_type,
-            bytes: self.bytes.clone(),
+            bytes: self.bytes.clone().into(),
         })
     }
 }

@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, Control, ControlError, DeadLetter, Done, HandlerInfo,
     KindInfo, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response, Verdict,
@@ -11,7 +10,7 @@ use phoenix_core::control::{
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, ContentType, Digest, Envelope, Failure, Incarnation, KindName,
     KindPolicy, Lane, Level, MigrationId, Millis, NodeId, Payload, Reply, ReplyTo, Sender,
-    Sequence,
+    Sequence, StreamKey,
 };
 
 type Answer = Box<dyn Fn(&Request) -> Option<Result<Response, ControlError>> + Send + Sync>;
@@ -281,13 +280,13 @@ pub(crate) fn dead_letter(number: u64) -> DeadLetter {
             method: "import\u{9b}31m".into(),
             payload: Payload {
                 content_type: ContentType::Binary,
-                bytes: Bytes::from_static(b"a\x1b[2J\nb\xff"),
+                bytes: b"a\x1b[2J\nb\xff"[..].into(),
             },
-            ask: Some(Ask {
+            ask: Some(Box::new(Ask {
                 id: 4,
                 reply_to: ReplyTo::Agent(AgentId::new("site/main").unwrap(), LIFE),
                 deadline: Millis(1_700_000_005_000),
-            }),
+            })),
         },
     };
     let client = |id| Sender::Client(ClientId::new(id).unwrap(), NodeId(1));
@@ -303,12 +302,14 @@ pub(crate) fn dead_letter(number: u64) -> DeadLetter {
         detail: "wasm trap: unreachable\n  at add".into(),
         attempts: 3,
         envelope: Arc::new(Envelope {
-            from: client(if first { "x" } else { "replay-node-1.3.2" }),
+            stream: StreamKey::shared(
+                client(if first { "x" } else { "replay-node-1.3.2" }),
+                AgentId::new("counter/alice").unwrap(),
+                Lane::Normal,
+            ),
             original: (!first)
                 .then(|| Arc::new(Sender::Agent(AgentId::new("site/main").unwrap(), LIFE))),
-            to: AgentId::new("counter/alice").unwrap(),
             sequence: Some(Sequence {
-                lane: Lane::Normal,
                 number: 4,
                 base: 2,
                 give_up: Millis(1_700_000_600_000),
@@ -335,7 +336,7 @@ fn letter(id: LetterId) -> Result<DeadLetter, ControlError> {
 pub(crate) fn json(text: &str) -> Payload {
     Payload {
         content_type: ContentType::Json,
-        bytes: Bytes::copy_from_slice(text.as_bytes()),
+        bytes: text.as_bytes().into(),
     }
 }
 

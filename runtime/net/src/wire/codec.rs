@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use phoenix_core::{Data, SmolStr};
 
 use super::input::{Input, Malformed};
 use super::output::Output;
@@ -82,6 +83,24 @@ impl Wire for Arc<str> {
     }
     fn get(input: &mut Input) -> Result<Self, Malformed> {
         input.text("a text", |text| Ok(text.into()))
+    }
+}
+
+impl Wire for SmolStr {
+    fn put(&self, out: &mut Output) {
+        out.text(self);
+    }
+    fn get(input: &mut Input) -> Result<Self, Malformed> {
+        input.text("a text", |text| Ok(text.into()))
+    }
+}
+
+impl Wire for Data {
+    fn put(&self, out: &mut Output) {
+        out.data(self);
+    }
+    fn get(input: &mut Input) -> Result<Self, Malformed> {
+        input.data("bytes")
     }
 }
 

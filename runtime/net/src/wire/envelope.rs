@@ -1,14 +1,14 @@
 //! Envelopes and acknowledgements: what most frames are made of.
 //!
-//! Both come in runs from or to the same agents, so each says with one bit
-//! whether a name is the one before it in the frame. That saves bytes, and the
-//! receiver an allocation.
+//! Both come in runs of the same stream, so each says with one bit whether its
+//! stream is the one before it in the frame, or else which half of it is. That
+//! saves bytes, and the receiver allocations: what it reads shares one key.
 
 use std::sync::Arc;
 
 use phoenix_core::{
-    Acknowledgement, AgentId, Ask, Body, ContentType, DeadReason, Envelope, Failure, Lane, Notice,
-    Payload, Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason, StreamKey,
+    Acknowledgement, Ask, Body, ContentType, DeadReason, Envelope, Failure, Lane, Notice, Payload,
+    Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason, SmolStr, StreamKey,
 };
 
 use super::codec::{Wire, choice, record};
@@ -99,23 +99,19 @@ choice!(Refusal as "a refusal" {
 impl Wire for Sequence {
     fn put(&self, out: &mut Output) {
         let Self {
-            lane,
             number,
             base,
             give_up,
         } = self;
-        lane.put(out);
         number.put(out);
         // The base is close below the number: the distance is short to write.
         number.wrapping_sub(*base).put(out);
         give_up.put(out);
     }
     fn get(input: &mut Input) -> Result<Self, Malformed> {
-        let lane = Wire::get(input)?;
         let number = u64::get(input)?;
         let distance = u64::get(input)?;
         let sequence = Self {
-            lane,
             number,
             base: number.wrapping_sub(distance),
             give_up: Wire::get(input)?,
@@ -130,22 +126,27 @@ impl Wire for Sequence {
     }
 }
 
-/// The sender is the one before.
-const SAME_SENDER: u8 = 1;
-/// The receiver is the one before.
-const SAME_RECEIVER: u8 = 1 << 1;
+// The flags are a varint: those that are rare come last.
+/// The stream is the one before: same sender, receiver and lane.
+const SAME_STREAM: u32 = 1;
 /// The method is the one before.
-const SAME_METHOD: u8 = 1 << 2;
+const SAME_METHOD: u32 = 1 << 1;
 /// A sequence is there.
-const SEQUENCE: u8 = 1 << 3;
+const SEQUENCE: u32 = 1 << 2;
 /// An ask is there.
-const ASK: u8 = 1 << 4;
+const ASK: u32 = 1 << 3;
 /// The body is a reply.
-const REPLY: u8 = 1 << 5;
+const REPLY: u32 = 1 << 4;
 /// The body is a spawn; neither bit is a message.
-const SPAWN: u8 = 1 << 6;
+const SPAWN: u32 = 1 << 5;
+/// Where the stream is not the one before, the sender is.
+const SAME_SENDER: u32 = 1 << 6;
+/// Where the stream is not the one before, the receiver is.
+const SAME_RECEIVER: u32 = 1 << 7;
 /// An original sender is there.
-const ORIGINAL: u8 = 1 << 7;
+const ORIGINAL: u32 = 1 << 8;
+/// All of them.
+const FLAGS: u32 = (1 << 9) - 1;
 
 /// An envelope by itself, as in a dead letter.
 impl Wire for Arc<Envelope> {
@@ -157,37 +158,41 @@ impl Wire for Arc<Envelope> {
     }
 }
 
-/// The names that were written, or read, last in this frame.
+/// What was written last in this frame.
 #[derive(Debug, Default)]
 pub(super) struct Run<'a> {
-    sender: Option<&'a Sender>,
-    receiver: Option<&'a AgentId>,
-    method: Option<&'a Arc<str>>,
+    stream: Option<&'a StreamKey>,
+    method: Option<&'a SmolStr>,
 }
 
 impl<'a> Run<'a> {
-    fn names(&mut self, sender: &'a Sender, receiver: &'a AgentId) -> u8 {
+    /// What of `stream` need not be written.
+    fn known(&mut self, stream: &'a StreamKey) -> u32 {
+        let Some(last) = self.stream.replace(stream) else {
+            return 0;
+        };
+        // Messages of a stream share its key.
+        if std::ptr::eq(last, stream) || last == stream {
+            return SAME_STREAM;
+        }
         let mut flags = 0;
-        if self.sender == Some(sender) {
+        if last.sender == stream.sender {
             flags |= SAME_SENDER;
         }
-        if self.receiver == Some(receiver) {
+        if last.receiver == stream.receiver {
             flags |= SAME_RECEIVER;
         }
-        self.sender = Some(sender);
-        self.receiver = Some(receiver);
         flags
     }
 
     pub(super) fn put_envelope(&mut self, envelope: &'a Envelope, out: &mut Output) {
         let Envelope {
-            from,
+            stream,
             original,
-            to,
             sequence,
             body,
         } = envelope;
-        let mut flags = self.names(from, to);
+        let mut flags = self.known(stream);
         if sequence.is_some() {
             flags |= SEQUENCE;
         }
@@ -203,8 +208,8 @@ impl<'a> Run<'a> {
             Body::Reply { .. } => REPLY,
             Body::Spawn { ask, .. } => SPAWN | if ask.is_some() { ASK } else { 0 },
         };
-        out.byte(flags);
-        put_names(flags, from, to, out);
+        flags.put(out);
+        put_stream(flags, stream, out);
         if let Some(sequence) = sequence {
             sequence.put(out);
         }
@@ -245,53 +250,77 @@ impl<'a> Run<'a> {
         out: &mut Output,
     ) {
         let Acknowledgement { stream, notice } = acknowledgement;
-        let StreamKey {
-            sender,
-            receiver,
-            lane,
-        } = stream;
-        let flags = self.names(sender, receiver);
-        out.byte(flags);
-        put_names(flags, sender, receiver, out);
-        lane.put(out);
+        let flags = self.known(stream);
+        flags.put(out);
+        put_stream(flags, stream, out);
         notice.put(out);
     }
 }
 
-fn put_names(flags: u8, sender: &Sender, receiver: &AgentId, out: &mut Output) {
+fn flags(what: &'static str, input: &mut Input) -> Result<u32, Malformed> {
+    let flags = u32::get(input)?;
+    if flags & !FLAGS != 0 {
+        return Err(Malformed::Unknown {
+            what,
+            found: flags.into(),
+        });
+    }
+    Ok(flags)
+}
+
+fn put_stream(flags: u32, stream: &StreamKey, out: &mut Output) {
+    if flags & SAME_STREAM != 0 {
+        return;
+    }
+    let StreamKey {
+        sender,
+        receiver,
+        lane,
+    } = stream;
     if flags & SAME_SENDER == 0 {
         sender.put(out);
     }
     if flags & SAME_RECEIVER == 0 {
         receiver.put(out);
     }
+    lane.put(out);
 }
 
 /// The same for reading.
 #[derive(Debug, Default)]
 pub(super) struct ReadRun {
-    sender: Option<Sender>,
-    receiver: Option<AgentId>,
-    method: Option<Arc<str>>,
+    stream: Option<Arc<StreamKey>>,
+    method: Option<SmolStr>,
 }
 
 impl ReadRun {
-    fn names(&mut self, flags: u8, input: &mut Input) -> Result<(Sender, AgentId), Malformed> {
-        if flags & SAME_SENDER == 0 {
-            self.sender = Some(Sender::get(input)?);
-        }
-        if flags & SAME_RECEIVER == 0 {
-            self.receiver = Some(AgentId::get(input)?);
-        }
-        match (&self.sender, &self.receiver) {
-            (Some(sender), Some(receiver)) => Ok((sender.clone(), receiver.clone())),
-            _ => Err(Malformed::Name(
+    /// The stream, shared with the one before if it is the same.
+    fn stream(&mut self, flags: u32, input: &mut Input) -> Result<Arc<StreamKey>, Malformed> {
+        let last = self.stream.as_deref();
+        let last = |flag: u32| match last {
+            _ if flags & flag == 0 => Ok(None),
+            Some(last) => Ok(Some(last)),
+            None => Err(Malformed::Name(
                 "a name like the one before, at the beginning",
             )),
+        };
+        if last(SAME_STREAM)?.is_none() {
+            let (sender, receiver) = (last(SAME_SENDER)?, last(SAME_RECEIVER)?);
+            let sender = match sender {
+                Some(last) => last.sender.clone(),
+                None => Wire::get(input)?,
+            };
+            let receiver = match receiver {
+                Some(last) => last.receiver.clone(),
+                None => Wire::get(input)?,
+            };
+            let lane = Wire::get(input)?;
+            self.stream = Some(StreamKey::shared(sender, receiver, lane));
         }
+        self.stream.clone().ok_or(Malformed::Name("a stream"))
     }
 
-    fn method(&mut self, flags: u8, input: &mut Input) -> Result<Arc<str>, Malformed> {
+    fn method(&mut self, flags: u32, input: &mut Input) -> Result<SmolStr, Malformed> {
         if flags & SAME_METHOD == 0 {
             self.method = Some(Wire::get(input)?);
         }
@@ -301,8 +330,8 @@ impl ReadRun {
     }
 
     pub(super) fn envelope(&mut self, input: &mut Input) -> Result<Envelope, Malformed> {
-        let flags = input.byte("an envelope")?;
-        let (from, to) = self.names(flags, input)?;
+        let flags = flags("an envelope", input)?;
+        let stream = self.stream(flags, input)?;
         let sequence = if flags & SEQUENCE == 0 {
             None
         } else {
@@ -315,7 +344,7 @@ impl ReadRun {
             if flags & ASK == 0 {
                 Ok(None)
             } else {
-                Ask::get(input).map(Some)
+                Ask::get(input).map(|ask| Some(Box::new(ask)))
             }
         };
         let body = match flags & (REPLY | SPAWN) {
@@ -341,9 +370,8 @@ impl ReadRun {
             }
         };
         Ok(Envelope {
-            from,
+            stream,
             original,
-            to,
             sequence,
             body,
         })
@@ -353,15 +381,9 @@ impl ReadRun {
         &mut self,
         input: &mut Input,
     ) -> Result<Acknowledgement, Malformed> {
-        let flags = input.byte("an acknowledgement")?;
-        let (sender, receiver) = self.names(flags, input)?;
-        let lane = Wire::get(input)?;
+        let flags = flags("an acknowledgement", input)?;
         Ok(Acknowledgement {
-            stream: StreamKey {
-                sender,
-                receiver,
-                lane,
-            },
+            stream: self.stream(flags, input)?,
             notice: Wire::get(input)?,
         })
     }
@@ -370,17 +392,19 @@ impl ReadRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use phoenix_core::{Millis, PeerMessage};
+    use phoenix_core::{AgentId, Millis, PeerMessage};
 
     #[test]
     fn a_number_no_stream_can_have_is_refused() {
         for (number, base) in [(0, 0), (1, 0), (3, 4), (0, 1)] {
             let envelope = Envelope {
-                from: Sender::System,
+                stream: StreamKey::shared(
+                    Sender::System,
+                    AgentId::new("a/b").unwrap(),
+                    Lane::Normal,
+                ),
                 original: None,
-                to: AgentId::new("a/b").unwrap(),
                 sequence: Some(Sequence {
-                    lane: Lane::Normal,
                     number,
                     base,
                     give_up: Millis(1),

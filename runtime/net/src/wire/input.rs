@@ -1,6 +1,7 @@
 //! Bytes that came in, read with distrust.
 
 use bytes::{Buf, Bytes};
+use phoenix_core::Data;
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,11 +141,25 @@ impl Input {
 
     pub(crate) fn bytes(&mut self, what: &'static str) -> Result<Bytes, Malformed> {
         let length = self.length(what)?;
+        Ok(self.slice(length))
+    }
+
+    pub(super) fn data(&mut self, what: &'static str) -> Result<Data, Malformed> {
+        let length = self.length(what)?;
+        let few = self.rest.get(..length).and_then(Data::in_place);
+        if let Some(few) = few {
+            self.rest.advance(length);
+            return Ok(few);
+        }
+        Ok(self.slice(length).into())
+    }
+
+    fn slice(&mut self, length: usize) -> Bytes {
         let slice = self.rest.split_to(length);
         if length >= SLICE_FROM && length.saturating_mul(MOST_KEPT) >= self.frame {
-            Ok(slice)
+            slice
         } else {
-            Ok(Bytes::copy_from_slice(&slice))
+            Bytes::copy_from_slice(&slice)
         }
     }
 

@@ -30,7 +30,7 @@ pub use input::{Input, Malformed};
 pub use output::{Chunks, Output};
 
 /// The version of this format. Nodes of different versions do not connect.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Most items one list in a frame may have.
 pub const MAX_ITEMS: usize = codec::MAX_LIST;

@@ -2,6 +2,7 @@
 //! are kept as they are and sent from where they lie.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use phoenix_core::Data;
 
 use super::{HEADER, TooLarge};
 
@@ -82,6 +83,15 @@ impl Output {
             self.large.push((self.copied.len(), bytes.clone()));
         } else {
             self.raw(bytes);
+        }
+    }
+
+    pub(super) fn data(&mut self, data: &Data) {
+        if data.len() >= OWN_CHUNK_FROM {
+            self.bytes(&data.to_bytes());
+        } else {
+            self.number(data.len() as u64);
+            self.raw(data);
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{
     AgentId, Body, ContentType, Envelope, Lane, Member, MigrationId, Millis, NodeId, Payload,
-    PeerMessage, SendRefused, Sender, Sequence, Transport,
+    PeerMessage, SendRefused, Sender, Sequence, StreamKey, Transport,
 };
 
 use crate::recorder::{Recorder, Told};
@@ -51,15 +51,18 @@ pub(crate) fn pair(world: &dyn World) -> (Started, Started) {
     (one, two)
 }
 
+fn stream(receiver: AgentId) -> Arc<StreamKey> {
+    StreamKey::shared(Sender::System, receiver, Lane::Normal)
+}
+
 /// The `number`th message of `thread`.
 pub(crate) fn numbered(thread: u64, number: u64) -> PeerMessage {
     let agent = AgentId::new(&format!("counter/{thread}")).unwrap();
     match number % 3 {
         0 => PeerMessage::Deliver(vec![Arc::new(Envelope {
-            from: Sender::System,
-            to: agent,
+            stream: stream(agent),
+            original: None,
             sequence: Some(Sequence {
-                lane: Lane::Normal,
                 // A stream's first number is 1.
                 number: number + 1,
                 base: 1,
@@ -69,7 +72,7 @@ pub(crate) fn numbered(thread: u64, number: u64) -> PeerMessage {
                 method: "add".into(),
                 payload: Payload {
                     content_type: ContentType::Binary,
-                    bytes: Bytes::from(vec![1; usize::try_from(number % 600).unwrap()]),
+                    bytes: vec![1; usize::try_from(number % 600).unwrap()].into(),
                 },
                 ask: None,
             },
@@ -89,9 +92,10 @@ pub(crate) fn numbered(thread: u64, number: u64) -> PeerMessage {
 /// Which of which thread it is.
 pub(crate) fn number_of(message: &PeerMessage) -> (u64, u64) {
     let (agent, number) = match message {
-        PeerMessage::Deliver(envelopes) => {
-            (&envelopes[0].to, envelopes[0].sequence.unwrap().number - 1)
-        }
+        PeerMessage::Deliver(envelopes) => (
+            envelopes[0].receiver(),
+            envelopes[0].sequence.unwrap().number - 1,
+        ),
         PeerMessage::Marker { agent, marker, .. } | PeerMessage::MarkerSeen { agent, marker } => {
             (agent, *marker)
         }
@@ -121,10 +125,9 @@ pub(crate) fn ship(offset: u64, size: usize) -> PeerMessage {
 /// A message of `size` bytes on the ordered stream.
 fn large(number: u64, size: usize) -> PeerMessage {
     PeerMessage::Deliver(vec![Arc::new(Envelope {
-        from: Sender::System,
-        to: AgentId::new("counter/0").unwrap(),
+        stream: stream(AgentId::new("counter/0").unwrap()),
+        original: None,
         sequence: Some(Sequence {
-            lane: Lane::Normal,
             number: number + 1,
             base: 1,
             give_up: Millis::NEVER,
@@ -132,7 +135,7 @@ fn large(number: u64, size: usize) -> PeerMessage {
         body: Body::Spawn {
             config: Payload {
                 content_type: ContentType::Binary,
-                bytes: Bytes::from(vec![7; size]),
+                bytes: vec![7; size].into(),
             },
             ask: None,
         },

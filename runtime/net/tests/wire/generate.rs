@@ -125,7 +125,7 @@ impl Generator {
         use ContentType::{Binary, Json, MessagePack, None};
         Payload {
             content_type: self.pick(&[None, MessagePack, Json, Binary]),
-            bytes: self.bytes(),
+            bytes: self.bytes().into(),
         }
     }
 
@@ -172,15 +172,17 @@ impl Generator {
         }
     }
 
+    fn stream(&mut self) -> Arc<StreamKey> {
+        StreamKey::shared(self.sender(), self.agent(), self.lane())
+    }
+
     fn envelope(&mut self) -> Arc<Envelope> {
         Arc::new(Envelope {
-            from: self.sender(),
+            stream: self.stream(),
             original: self.option(|g| Arc::new(g.sender())),
-            to: self.agent(),
             sequence: self.option(|g| {
                 let number = g.number().max(1);
                 Sequence {
-                    lane: g.lane(),
                     number,
                     base: number - g.number() % number,
                     give_up: g.millis(),
@@ -190,7 +192,7 @@ impl Generator {
                 0 => Body::Message {
                     method: self.pick(&["add", "a", ""]).into(),
                     payload: self.payload(),
-                    ask: self.option(Self::ask),
+                    ask: self.option(|g| Box::new(g.ask())),
                 },
                 1 => Body::Reply {
                     ask: self.number(),
@@ -199,7 +201,7 @@ impl Generator {
                 },
                 _ => Body::Spawn {
                     config: self.payload(),
-                    ask: self.option(Self::ask),
+                    ask: self.option(|g| Box::new(g.ask())),
                 },
             },
         })
@@ -222,11 +224,7 @@ impl Generator {
 
     fn acknowledgement(&mut self) -> Acknowledgement {
         Acknowledgement {
-            stream: StreamKey {
-                sender: self.sender(),
-                receiver: self.agent(),
-                lane: self.lane(),
-            },
+            stream: self.stream(),
             notice: match self.below(3) {
                 0 => Notice::Applied {
                     through: self.number(),

@@ -19,7 +19,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use phoenix_core::agent::{Actions, BatchRoom, Names};
+use phoenix_core::agent::{Actions, BatchRoom};
 use phoenix_core::control::{Done, Request};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 use phoenix_core::migration::MigrationMessage;
@@ -161,7 +161,6 @@ pub(crate) struct Worker {
     /// Messages and verdicts for other workers and nodes, handed over once a step.
     for_workers: Vec<Outgoing>,
     for_peers: HashMap<NodeId, Outgoing>,
-    names: Names,
     room: BatchRoom,
     actions: Actions,
     scratch: Vec<u8>,
@@ -236,7 +235,6 @@ impl Worker {
             movement,
             for_workers: (0..workers).map(|_| Outgoing::default()).collect(),
             for_peers: HashMap::new(),
-            names: Names::default(),
             room: BatchRoom::default(),
             actions: Actions::default(),
             scratch: Vec::new(),

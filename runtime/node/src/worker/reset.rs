@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phoenix_core::control::{ControlError, Done, Response};
-use phoenix_core::{AgentId, Body, Envelope, Epoch, Level, Payload, Sender};
+use phoenix_core::{AgentId, Body, Envelope, Epoch, Lane, Level, Payload, Sender, StreamKey};
 
 use crate::control::{SPAWN_WITHIN, may_not_wait};
 use crate::counters::count;
@@ -106,9 +106,8 @@ impl Worker {
         match self.shared.clients.spawn(deadline, Box::new(begun)) {
             Ok(ask) => {
                 let spawn = Envelope {
-                    from: Sender::System,
+                    stream: StreamKey::shared(Sender::System, id, Lane::Normal),
                     original: None,
-                    to: id,
                     sequence: None,
                     body: Body::Spawn {
                         config: Payload::default(),

@@ -93,7 +93,7 @@ impl Worker {
     /// Takes a message that waited here to its agent. Its sender need not be here:
     /// verdicts are to go to where it was.
     pub(super) fn deliver_late(&mut self, envelope: Arc<Envelope>) {
-        let origin = match &envelope.from {
+        let origin = match envelope.sender() {
             Sender::Agent(id, _) if !self.table.contains_key(id) => {
                 self.routes.hints.get(id).copied()
             }
@@ -108,13 +108,13 @@ impl Worker {
         if let Some(from) = from
             && envelope.sequence.is_some()
         {
-            self.routes.hint(&envelope.from, from);
+            self.routes.hint(envelope.sender(), from);
         }
-        if let Some(slot) = self.slot_of(&envelope.to) {
+        if let Some(slot) = self.slot_of(envelope.receiver()) {
             self.offer(slot, envelope);
             return;
         }
-        let worker = self.shared.worker_of(&envelope.to);
+        let worker = self.shared.worker_of(envelope.receiver());
         if worker != self.index {
             if let Some(outgoing) = self.for_workers.get_mut(worker) {
                 outgoing.envelopes.push(envelope);
@@ -169,19 +169,19 @@ impl Worker {
 
     /// Sends on a message for an agent that is not here.
     pub(super) fn route(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
-        match self.routes.routes.get_mut(&envelope.to) {
+        match self.routes.routes.get_mut(envelope.receiver()) {
             Some(Route::At { node, generation }) => {
                 let (node, generation) = (*node, *generation);
                 if node == self.shared.node {
                     // It lived here and does not any more: ask anew.
-                    self.routes.routes.remove(&envelope.to);
+                    self.routes.routes.remove(envelope.receiver());
                     self.place(envelope);
                     return;
                 }
                 if let Some(from) = from.filter(|from| *from != node) {
                     count(&self.shared.counters.forwarded);
                     let moved = PeerMessage::Moved {
-                        agent: envelope.to.clone(),
+                        agent: envelope.receiver().clone(),
                         to: node,
                         generation,
                     };
@@ -235,11 +235,14 @@ impl Worker {
             self.bury_message(&envelope, &DeadReason::NoSuchAgent);
             return;
         }
-        if matches!(self.shared.kinds.get(envelope.to.kind()), Known::Unknown) {
+        if matches!(
+            self.shared.kinds.get(envelope.receiver().kind()),
+            Known::Unknown
+        ) {
             self.no_such_kind(&envelope);
             return;
         }
-        let agent = envelope.to.clone();
+        let agent = envelope.receiver().clone();
         let held = vec![envelope];
         self.routes
             .routes
@@ -257,7 +260,7 @@ impl Worker {
         let is_sure = shared.directory.node() == shared.node
             || shared
                 .kinds
-                .is_surely_unknown(envelope.to.kind(), self.now.millis());
+                .is_surely_unknown(envelope.receiver().kind(), self.now.millis());
         if is_sure {
             self.bury_message(envelope, &DeadReason::NoSuchKind);
         } else {

@@ -162,7 +162,6 @@ impl Worker {
             batch,
             &answer,
             &awake.kind.policy,
-            &mut self.names,
             &mut self.room,
             &mut self.actions,
         );

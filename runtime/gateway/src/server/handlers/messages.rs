@@ -108,7 +108,7 @@ fn body_of(payload: Payload, json: bool) -> HttpResponse {
         Some(text) => (Some(api::JSON), Bytes::from(text)),
         None => (
             convert::content_type(payload.content_type).media_type(),
-            payload.bytes,
+            payload.bytes.to_bytes(),
         ),
     };
     match media_type {

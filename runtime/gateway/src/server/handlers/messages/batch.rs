@@ -68,7 +68,7 @@ fn read_lines(body: &Bytes, batch: &mut Batch) -> Result<(), Fault> {
             None => Payload::default(),
             Some(value) => Payload {
                 content_type: ContentType::Json,
-                bytes: copy(value.get().as_bytes()),
+                bytes: value.get().as_bytes().into(),
             },
         };
         let place = Place {
@@ -98,7 +98,7 @@ fn read_message_pack(body: &Bytes, batch: &mut Batch) -> Result<(), Fault> {
             } else {
                 core_content_type(message.content_type)
             },
-            bytes: copy(&message.payload),
+            bytes: (*message.payload).into(),
         };
         let place = Place {
             what: "message",
@@ -117,10 +117,6 @@ fn read_message_pack(body: &Bytes, batch: &mut Batch) -> Result<(), Fault> {
 
 /// A payload of its own: a slice of the body would keep all of it in memory
 /// for as long as the slowest of its messages waits.
-fn copy(payload: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(payload)
-}
-
 struct Batch {
     messages: Vec<ClientMessage>,
     most: usize,
