@@ -166,16 +166,16 @@ pub(crate) fn read_hostile(frame: Bytes) {
 
 #[test]
 fn a_list_longer_than_its_bound_is_refused() {
-    // The smallest envelopes there are, all but the first with the names of the one before.
-    let mut frame = vec![0, 0, 2, 3, b'a', b'/', b'b', 0, 0, 0];
+    // The smallest envelopes there are, all but the first of the stream of the one before.
+    let mut frame = vec![0, 0, 2, 3, b'a', b'/', b'b', 1, 0, 0, 0];
     for _ in 1..MAX_ITEMS {
-        frame.extend_from_slice(&[0b111, 0, 0]);
+        frame.extend_from_slice(&[0b11, 0, 0]);
     }
     let Ok(PeerMessage::Deliver(mut list)) = wire::decode(frame.clone().into()) else {
         panic!("as many as there may be")
     };
     assert_eq!(list.len(), MAX_ITEMS);
-    frame.extend_from_slice(&[0b111, 0, 0]);
+    frame.extend_from_slice(&[0b11, 0, 0]);
     let refused = wire::decode(frame.into());
     assert_eq!(refused, Err(Malformed::Range("a list of envelopes")));
     // One more than a frame may have is written as two frames.
