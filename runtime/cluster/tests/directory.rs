@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use phoenix_cluster::directory::{NodeRefused, Phase};
+use phoenix_cluster::directory::{DeathRefused, NodeRefused, Phase};
 use phoenix_cluster::{DirectoryLimits, DirectoryState, Origin, Record};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::{AgentId, Epoch, MigrationId, NodeId};
@@ -38,6 +38,12 @@ impl Fixture {
 
     fn up(&mut self, node: NodeId, boot: u64) {
         self.log.extend(self.state.node_up(node, boot).unwrap());
+    }
+
+    /// Declares a node dead that went away.
+    fn dies(&mut self, node: NodeId) {
+        self.state.node_down(node);
+        self.log.extend(self.state.declare_dead(node).unwrap().1);
     }
 
     fn boot(&self, node: NodeId) -> u64 {
@@ -336,6 +342,92 @@ fn commands_of_an_earlier_life_of_a_node_are_not_carried_out() {
 }
 
 #[test]
+fn the_agents_of_a_dead_node_live_on_elsewhere_above_what_it_had() {
+    let mut it = fixture();
+    it.ask(TWO, &place(Some(TWO)));
+    it.dies(TWO);
+    let (answer, recorded) = it.ask(ONE, &place(Some(THREE)));
+    assert_eq!((answer, recorded), (Owned(owned(THREE, 2)), true));
+    assert_eq!(it.ask(THREE, &place(None)), (Owned(owned(THREE, 2)), false));
+    // The dead node, should it live after all, is told nothing it could act on.
+    for command in [
+        place(Some(TWO)),
+        moved(7, 1, TWO, ONE),
+        abort(7, 1, TWO),
+        forget(1),
+    ] {
+        assert!(
+            matches!(it.ask(TWO, &command), (InDoubt(_), false)),
+            "{command:?}"
+        );
+    }
+    let again = it.state.node_up(TWO, 12);
+    assert_eq!(
+        again,
+        Err(NodeRefused::DeclaredDead {
+            node: TWO,
+            boot: 12
+        })
+    );
+    assert_eq!(
+        it.replayed(DirectoryLimits::default())
+            .ownership(&agent("a")),
+        owned(THREE, 2)
+    );
+    // Its next life is welcome, and owns what was not asked for meanwhile.
+    it.up(TWO, 13);
+    assert!(matches!(it.ask(TWO, &place(None)), (Owned(_), false)));
+}
+
+#[test]
+fn only_what_is_silent_is_declared_dead() {
+    let mut it = fixture();
+    let refused = |it: &mut Fixture, node| it.state.declare_dead(node).unwrap_err();
+    assert_eq!(refused(&mut it, TWO), DeathRefused::Connected(TWO));
+    it.state.node_leaving(TWO);
+    assert_eq!(refused(&mut it, TWO), DeathRefused::Connected(TWO));
+    assert_eq!(refused(&mut it, ONE), DeathRefused::Own(ONE));
+    assert_eq!(
+        refused(&mut it, NodeId(9)),
+        DeathRefused::Unknown(NodeId(9))
+    );
+    it.dies(TWO);
+    let twice = it.state.declare_dead(TWO).unwrap();
+    assert_eq!(twice, (12, None), "it is known");
+    let stale = Record::Dead {
+        node: THREE,
+        boot: 12,
+    };
+    assert!(it.state.replay(&stale).is_err(), "it has another life");
+}
+
+#[test]
+fn what_a_dead_node_was_given_the_source_takes_back() {
+    let mut it = fixture();
+    it.ask(TWO, &place(Some(TWO)));
+    it.ask(TWO, &moved(7, 1, TWO, THREE));
+    it.dies(THREE);
+    // The source has the only copy: no new life begins beside it.
+    assert!(matches!(it.ask(ONE, &place(None)), (InDoubt(_), false)));
+    assert_eq!(it.ask(TWO, &reclaim(7, TWO)), (Owned(owned(TWO, 3)), true));
+    assert!(matches!(
+        it.ask(TWO, &moved(8, 3, TWO, THREE)),
+        (Lost(_), false)
+    ));
+    assert_eq!(it.ask(TWO, &abort(8, 3, TWO)), (Owned(owned(TWO, 4)), true));
+    // If both are gone, so is the agent's memory.
+    it.ask(TWO, &moved(9, 4, TWO, ONE));
+    it.dies(TWO);
+    assert_eq!(it.ask(ONE, &claim(9, ONE)), (Owned(owned(ONE, 5)), true));
+    let mut it = fixture();
+    it.ask(TWO, &place(Some(TWO)));
+    it.ask(TWO, &moved(7, 1, TWO, THREE));
+    it.dies(TWO);
+    it.dies(THREE);
+    assert_eq!(it.ask(ONE, &place(None)), (Owned(owned(ONE, 3)), true));
+}
+
+#[test]
 fn the_term_is_the_owners_boot_counter() {
     let mut it = fixture();
     it.ask(TWO, &place(Some(TWO)));
@@ -424,6 +516,7 @@ fn a_record_that_does_not_follow_is_refused() {
 enum Doing {
     Ask(NodeId, DirectoryCommand),
     Restart(NodeId),
+    Die(NodeId),
 }
 
 fn doing() -> impl Strategy<Value = Doing> {
@@ -468,6 +561,7 @@ fn doing() -> impl Strategy<Value = Doing> {
     prop_oneof![
         20 => (node(), command).prop_map(|(node, command)| Doing::Ask(node, command)),
         1 => node().prop_map(Doing::Restart),
+        1 => (2_u32..=3).prop_map(|node| Doing::Die(NodeId(node))),
     ]
 }
 
@@ -484,6 +578,7 @@ proptest! {
         for doing in doings {
             match doing {
                 Doing::Restart(node) => it.up(node, it.boot(node) + 1),
+                Doing::Die(node) => it.dies(node),
                 Doing::Ask(node, command) => {
                     let about = command.agent().clone();
                     let before = it.state.ownership(&about);

@@ -206,7 +206,7 @@ fn size(letter: &DeadLetter) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use phoenix_core::{AgentId, Millis, Sender};
+    use phoenix_core::{AgentId, Lane, Millis, Sender, StreamKey};
 
     use super::*;
 
@@ -352,6 +352,6 @@ mod tests {
         let Body::Message { payload, .. } = &kept.envelope.body else {
             panic!("it is a message");
         };
-        assert_eq!(payload.bytes, [7; 10].as_slice());
+        assert_eq!(*payload.bytes, [7; 190]);
     }
 }

@@ -26,6 +26,6 @@ pub use arena::SnapshotArena;
 pub use boot::{BootCounter, BootError};
 pub use data_dir::{DataDir, DataDirError};
 pub use dead_letters::{DeadLetters, NoLetter, PushedOut};
-pub use directory::{DirectoryError, DirectoryStore, Tuning};
+pub use directory::{DeclareError, DirectoryError, DirectoryStore, Tuning};
 pub use kinds::{KindError, KindStore};
 pub use log_ring::LogRing;

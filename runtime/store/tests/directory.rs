@@ -16,9 +16,10 @@ use std::time::Duration;
 use faulty::FaultyDisk;
 use parking_lot::{Condvar, Mutex};
 use phoenix_cluster::Origin;
+use phoenix_cluster::directory::{DeathRefused, NodeRefused};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::{AgentId, Directory, Epoch, MigrationId, NodeId};
-use phoenix_store::{DirectoryError, DirectoryStore, Tuning};
+use phoenix_store::{DeclareError, DirectoryError, DirectoryStore, Tuning};
 use proptest::prelude::*;
 
 const ONE: NodeId = NodeId(1);
@@ -460,5 +461,54 @@ proptest! {
                 usize::try_from((seed >> 33) % bound.max(1) as u64).unwrap()
             });
         }
+    }
+}
+
+fn declare_dead(store: &DirectoryStore, node: NodeId) -> Result<u64, DeclareError> {
+    let (sender, receiver) = channel();
+    store.declare_dead(
+        node,
+        Box::new(move |declared| {
+            let _ = sender.send(declared);
+        }),
+    );
+    receiver.recv_timeout(LONG).unwrap()
+}
+
+/// A death that was told outlives a crash of the directory, in the log and in a snapshot.
+#[test]
+fn a_death_that_was_told_is_not_forgotten() {
+    for compact_at in [1, 8 << 20] {
+        let disk = FaultyDisk::default();
+        let tuning = Tuning {
+            compact_at,
+            ..Tuning::default()
+        };
+        let store = open_tuned(&disk, 1, tuning).unwrap();
+        ask(&store, place(1, TWO));
+        let connected = DeclareError::Refused(DeathRefused::Connected(TWO));
+        assert_eq!(declare_dead(&store, TWO), Err(connected));
+        assert_eq!(store.dead_nodes(), []);
+        store.node_down(TWO);
+        assert_eq!(declare_dead(&store, TWO), Ok(1));
+        assert_eq!(
+            (store.dead_nodes(), store.owned_by(TWO)),
+            (vec![(TWO, 1)], 1)
+        );
+        assert_eq!(declare_dead(&store, TWO), Ok(1), "once more");
+        // More records, so that a log that compacts early does so with the death in it.
+        for number in 2..40 {
+            ask(&store, moved(number, 1, 0, ONE, TWO));
+            ask(&store, place(number, ONE));
+        }
+        drop(store);
+        let left = disk.after_power_loss(|_| 0);
+        let store = DirectoryStore::open_on(Arc::new(left), ONE, 2, tuning).unwrap();
+        assert_eq!(store.dead_nodes(), [(TWO, 1)]);
+        let refused = NodeRefused::DeclaredDead { node: TWO, boot: 1 };
+        assert_eq!(store.node_up(TWO, 1), Some(refused));
+        assert_eq!(ask(&store, place(1, ONE)), owned(ONE, 2, 2));
+        assert_eq!(store.node_up(TWO, 2), None);
+        assert_eq!(store.dead_nodes(), []);
     }
 }

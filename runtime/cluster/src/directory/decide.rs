@@ -3,7 +3,7 @@
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::{AgentId, MigrationId, NodeId};
 
-use super::{Attempt, DirectoryState, Origin, Phase, Record};
+use super::{Attempt, DirectoryState, Entry, Origin, Phase, Record};
 
 /// What a command changes.
 pub(super) enum Change {
@@ -36,6 +36,12 @@ impl DirectoryState {
             return in_doubt(format!(
                 "{} asks as of its start {}, and {known} is the last the directory saw of it",
                 origin.node, origin.boot
+            ));
+        }
+        if self.nodes.is_dead(origin.node) {
+            return in_doubt(format!(
+                "{} was declared dead after {known} starts",
+                origin.node
             ));
         }
         match command {
@@ -81,6 +87,9 @@ impl DirectoryState {
     fn place(&self, origin: Origin, agent: &AgentId, prefer: Option<NodeId>) -> Decision {
         if let Some(entry) = self.entries.get(agent) {
             let here = self.owned(entry.owner, entry.generation);
+            if self.nodes.is_dead(entry.owner) {
+                return self.reassign(agent, entry, prefer);
+            }
             // An owner that asks has no copy, or it would claim the one it has.
             // As long as the source may take its copy back the owner must not
             // begin a new life beside it; once the source has started anew that
@@ -91,7 +100,7 @@ impl DirectoryState {
                 && let Some(attempt) = entry.unsettled()
             {
                 let renewed = entry.generation.checked_add(1);
-                let source_lives = self.nodes.boot(attempt.from) == attempt.from_boot;
+                let source_lives = self.lives(attempt.from, attempt.from_boot);
                 let Some(generation) = renewed.filter(|_| !source_lives) else {
                     return in_doubt(format!("{agent} is on its way from {}", attempt.from));
                 };
@@ -133,6 +142,31 @@ impl DirectoryState {
         (answer, Change::Record(record))
     }
 
+    /// The owner was declared dead: another node begins a new life of the agent,
+    /// unless the one it came from still has a copy and will take that back.
+    fn reassign(&self, agent: &AgentId, entry: &Entry, prefer: Option<NodeId>) -> Decision {
+        let coming = entry.unsettled();
+        if let Some(attempt) = coming.filter(|a| self.lives(a.from, a.from_boot)) {
+            return in_doubt(format!("{agent} is on its way back to {}", attempt.from));
+        }
+        let Some(generation) = entry.generation.checked_add(1) else {
+            return in_doubt(format!("{agent} has no generation left"));
+        };
+        let owner = self.nodes.choose(agent, prefer);
+        let record = Record::Reassigned {
+            agent: agent.clone(),
+            owner,
+            generation,
+        };
+        let answer = DirectoryAnswer::Owned(self.owned(owner, generation));
+        (answer, Change::Record(record))
+    }
+
+    /// Whether that life of the node may be going on.
+    fn lives(&self, node: NodeId, boot: u64) -> bool {
+        self.nodes.boot(node) == boot && !self.nodes.is_dead(node)
+    }
+
     /// Whether `node` owns the agent under `generation`, and it lives.
     fn holds(&self, agent: &AgentId, node: NodeId, generation: u64) -> bool {
         match self.entries.get(agent) {
@@ -161,6 +195,10 @@ impl DirectoryState {
             } else {
                 lost(self.ownership(agent))
             };
+        }
+        // Nobody is given an agent who could not keep it.
+        if self.nodes.is_dead(wanted.to) {
+            return lost(self.ownership(agent));
         }
         if wanted.from == wanted.to || !self.holds(agent, wanted.from, wanted.generation) {
             return lost(self.ownership(agent));

@@ -29,7 +29,7 @@ use entry::Graves;
 use nodes::Nodes;
 
 pub use entry::{Attempt, Entry, Grave, Phase};
-pub use nodes::{NodeEntry, NodeRefused, Standing};
+pub use nodes::{DeathRefused, NodeEntry, NodeRefused, Standing};
 pub use record::{BadRecord, Record};
 
 /// What the directory may hold.
@@ -137,6 +137,9 @@ impl DirectoryState {
                 known,
             });
         }
+        if boot == known && self.nodes.is_dead(node) {
+            return Err(NodeRefused::DeclaredDead { node, boot });
+        }
         if !self.nodes.knows(node) && self.nodes.len() >= self.limits.nodes {
             return Err(NodeRefused::TooMany(self.limits.nodes));
         }
@@ -146,6 +149,27 @@ impl DirectoryState {
         }
         self.nodes.set_standing(node, Standing::Up);
         Ok(news.then_some(Record::Boot { node, boot }))
+    }
+
+    /// An operator declares dead the last life that was seen of a node, and gives
+    /// its boot counter. Whether that is true only the operator can know.
+    ///
+    /// The record, if there is one, must be durable before anybody is told. What
+    /// the node owned is given to others, each agent under a higher generation, as
+    /// it is next looked for. Commands of that life, should it live after all, are
+    /// not carried out any more.
+    pub fn declare_dead(&mut self, node: NodeId) -> Result<(u64, Option<Record>), DeathRefused> {
+        if node == self.own {
+            return Err(DeathRefused::Own(node));
+        }
+        let entry = self.nodes.get(node).ok_or(DeathRefused::Unknown(node))?;
+        if entry.standing != Standing::Down {
+            return Err(DeathRefused::Connected(node));
+        }
+        let boot = entry.boot;
+        let record = (!entry.dead).then_some(Record::Dead { node, boot });
+        self.nodes.set_dead(node);
+        Ok((boot, record))
     }
 
     /// A node is connected no longer. What it owns it keeps.
@@ -237,7 +261,10 @@ impl DirectoryState {
     }
 
     /// Puts back a node. It is down until it is announced.
-    pub fn load_node(&mut self, node: NodeId, boot: u64) {
+    pub fn load_node(&mut self, node: NodeId, boot: u64, dead: bool) {
         self.nodes.set_boot(node, boot);
+        if dead {
+            self.nodes.set_dead(node);
+        }
     }
 }

@@ -22,6 +22,8 @@ pub struct NodeEntry {
     pub boot: u64,
     /// Whether it may be given new agents. Not kept across restarts of the directory.
     pub standing: Standing,
+    /// Whether an operator declared it dead, in the life of that counter.
+    pub dead: bool,
 }
 
 /// Why a node is not taken in.
@@ -40,9 +42,31 @@ pub enum NodeRefused {
         /// The counter known.
         known: u64,
     },
+    /// An operator declared this life of it dead.
+    #[error("{node} was declared dead after {boot} starts: only its next start is welcome")]
+    DeclaredDead {
+        /// Which node.
+        node: NodeId,
+        /// The counter of the life that is over.
+        boot: u64,
+    },
     /// There are as many nodes as the directory remembers.
     #[error("the directory knows {0} nodes already, its bound")]
     TooMany(usize),
+}
+
+/// Why a node cannot be declared dead. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeathRefused {
+    /// It holds the directory that would record it.
+    #[error("{0} holds the directory, and is here to say that it lives")]
+    Own(NodeId),
+    /// It was never seen.
+    #[error("no {0} was ever in the cluster")]
+    Unknown(NodeId),
+    /// It is connected.
+    #[error("{0} is connected, so it lives: stop it instead")]
+    Connected(NodeId),
 }
 
 #[derive(Clone, Debug)]
@@ -82,11 +106,28 @@ impl Nodes {
         } else {
             Standing::Down
         };
-        let entry = self
-            .known
-            .entry(node)
-            .or_insert(NodeEntry { boot, standing });
+        let entry = self.known.entry(node).or_insert(NodeEntry {
+            boot,
+            standing,
+            dead: false,
+        });
+        entry.dead &= entry.boot == boot;
         entry.boot = boot;
+    }
+
+    pub(super) fn get(&self, node: NodeId) -> Option<NodeEntry> {
+        self.known.get(&node).copied()
+    }
+
+    /// Whether the last life seen of the node was declared dead.
+    pub(super) fn is_dead(&self, node: NodeId) -> bool {
+        self.known.get(&node).is_some_and(|entry| entry.dead)
+    }
+
+    pub(super) fn set_dead(&mut self, node: NodeId) {
+        if let Some(entry) = self.known.get_mut(&node) {
+            entry.dead = true;
+        }
     }
 
     pub(super) fn set_standing(&mut self, node: NodeId, standing: Standing) {

@@ -13,6 +13,13 @@ pub enum Record {
         /// Its boot counter.
         boot: u64,
     },
+    /// An operator declared a node dead.
+    Dead {
+        /// Which node.
+        node: NodeId,
+        /// In which life: the next one is welcome.
+        boot: u64,
+    },
     /// An agent got its entry.
     Placed {
         /// Which agent.
@@ -89,6 +96,15 @@ pub enum Record {
         /// The owner's generation from now on.
         generation: u64,
     },
+    /// The owner was declared dead, and the agent begins a new life elsewhere.
+    Reassigned {
+        /// Which agent.
+        agent: AgentId,
+        /// Where it lives from now on.
+        owner: NodeId,
+        /// Under which generation.
+        generation: u64,
+    },
     /// The agent stopped.
     Forgotten {
         /// Which agent.
@@ -106,7 +122,7 @@ impl Record {
     /// The agent it is about; none for a node's.
     pub fn agent(&self) -> Option<&AgentId> {
         match self {
-            Self::Boot { .. } => None,
+            Self::Boot { .. } | Self::Dead { .. } => None,
             Self::Placed { agent, .. }
             | Self::Moved { agent, .. }
             | Self::Aborted { agent, .. }
@@ -115,6 +131,7 @@ impl Record {
             | Self::Reclaimed { agent, .. }
             | Self::Voided { agent, .. }
             | Self::Renewed { agent, .. }
+            | Self::Reassigned { agent, .. }
             | Self::Forgotten { agent } => Some(agent),
         }
     }

@@ -20,6 +20,9 @@ impl DirectoryState {
             Record::Boot { node, boot } => {
                 (*boot < self.nodes.boot(*node)).then_some("the boot counter falls")
             }
+            Record::Dead { node, boot } => {
+                (*boot != self.nodes.boot(*node)).then_some("the node has another life")
+            }
             Record::Placed {
                 agent, generation, ..
             } => {
@@ -54,6 +57,15 @@ impl DirectoryState {
                 Some(Some(_)) => rises(agent, *generation),
                 _ => Some("there is no such attempt"),
             },
+            Record::Reassigned {
+                agent, generation, ..
+            } => {
+                if self.entries.contains_key(agent) {
+                    rises(agent, *generation)
+                } else {
+                    Some("the agent has no entry")
+                }
+            }
             Record::Voided { agent, .. } => self
                 .graves
                 .get(agent)
@@ -69,6 +81,7 @@ impl DirectoryState {
     pub(super) fn install(&mut self, record: &Record) {
         match record {
             Record::Boot { node, boot } => self.nodes.set_boot(*node, *boot),
+            Record::Dead { node, .. } => self.nodes.set_dead(*node),
             Record::Placed {
                 agent,
                 owner,
@@ -77,6 +90,16 @@ impl DirectoryState {
                 self.graves.remove(agent);
                 let entry = self.entry(agent, *owner);
                 entry.generation = *generation;
+            }
+            Record::Reassigned {
+                agent,
+                owner,
+                generation,
+            } => {
+                if let Some(entry) = self.entries.get_mut(agent) {
+                    entry.owner = *owner;
+                    entry.generation = *generation;
+                }
             }
             Record::Moved {
                 agent,
@@ -187,6 +210,8 @@ impl DirectoryState {
                 entry.remember(attempt, bound);
             }
             Record::Boot { .. }
+            | Record::Dead { .. }
+            | Record::Reassigned { .. }
             | Record::Placed { .. }
             | Record::Moved { .. }
             | Record::Aborted { .. }

@@ -1,5 +1,6 @@
 //! The directory on node 1: its state, its log, and what of the log is synced.
 
+use phoenix_cluster::directory::NodeRefused;
 use phoenix_cluster::{DirectoryLimits, DirectoryState, Origin, Record};
 use phoenix_core::NodeId;
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
@@ -34,10 +35,29 @@ impl Directory {
         (answer, self.log.len())
     }
 
-    pub(crate) fn node_up(&mut self, node: NodeId, boot: u64) {
-        if let Ok(record) = self.state.node_up(node, boot) {
-            self.log.extend(record);
+    /// Whether the node is taken in.
+    pub(crate) fn node_up(&mut self, node: NodeId, boot: u64) -> bool {
+        match self.state.node_up(node, boot) {
+            Ok(record) => {
+                self.log.extend(record);
+                true
+            }
+            Err(NodeRefused::DeclaredDead { .. }) => false,
+            Err(other) => panic!("{other}"),
         }
+    }
+
+    /// Whether the node is dead from now on, and how much must be synced before that is told.
+    pub(crate) fn declare_dead(&mut self, node: NodeId) -> Option<usize> {
+        let (_, record) = self.state.declare_dead(node).ok()?;
+        self.log.extend(record);
+        Some(self.log.len())
+    }
+
+    /// Whether the last thing that was recorded, not synced yet, took an agent from a dead node.
+    pub(crate) fn reassigned(&self) -> bool {
+        let last = self.log.len() > self.synced;
+        last && matches!(self.log.last(), Some(Record::Reassigned { .. }))
     }
 
     pub(crate) fn sync(&mut self, through: usize) {

@@ -50,6 +50,26 @@ impl World {
         }
     }
 
+    /// An operator declares a node dead. The directory refuses what it has a
+    /// connection to.
+    pub(crate) fn declare(&mut self, node: NodeId) {
+        let alive = self.nodes[&node].alive;
+        if alive && !self.plan.lies {
+            return;
+        }
+        if let Some(needs) = self.directory.declare_dead(node) {
+            self.note(format!("{node} is declared dead, alive: {alive}"));
+            self.owner_crashed |= alive;
+            self.own(DIRECTORY, 3, Event::Synced(needs));
+        }
+    }
+
+    /// A node that lives hears that it was declared dead: it ends itself.
+    pub(crate) fn told_that_it_is_dead(&mut self, node: NodeId) {
+        self.note(format!("{node} hears that it is dead"));
+        self.crash(node, 50);
+    }
+
     pub(crate) fn connect(&mut self, a: NodeId, b: NodeId) {
         if a != b && self.nodes[&a].alive && self.nodes[&b].alive {
             for (x, y) in [(a, b), (b, a)] {

@@ -6,9 +6,15 @@ use crate::world::World;
 
 /// Checks everything that must always hold.
 pub(crate) fn check(world: &World) -> Result<(), String> {
-    at_most_one_runs(world)?;
     if !world.plan.across_lives {
         one_epoch_one_runner(world)?;
+    }
+    if world.plan.lies {
+        // Until it hears that it is dead, who was declared so runs on.
+        return Ok(());
+    }
+    at_most_one_runs(world)?;
+    if !world.plan.across_lives {
         nothing_committed_is_undone(world)?;
     }
     if !world.plan.across_lives && !world.plan.careless {
@@ -104,8 +110,9 @@ pub(crate) fn everything_ends(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// In the end the agent runs, where the directory says.
+/// In the end the agent runs, where the directory says and nowhere else.
 pub(crate) fn the_owner_runs_it(world: &World) -> Result<(), String> {
+    at_most_one_runs(world)?;
     let owner = world.directory.state.ownership(&world.agent);
     let runner = world.runner();
     if runner != Some(owner.owner) {

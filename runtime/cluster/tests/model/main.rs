@@ -58,6 +58,8 @@ fn one_fault_at_every_step() {
             Fault::Cut(target, NodeId(1)),
             Fault::Isolate(source),
             Fault::Isolate(target),
+            Fault::Declare(source),
+            Fault::Declare(target),
             Fault::Lose,
             Fault::Repeat,
             Fault::Delay,
@@ -126,6 +128,7 @@ fn many(seeds: u64) {
     );
     assert!(ended.stayed > seeds / 20, "and failures: {ended:?}");
     assert!(ended.reclaimed > 0 && ended.claimed > 0, "{ended:?}");
+    assert!(ended.reassigned > 0, "{ended:?}");
 }
 
 #[test]
@@ -135,6 +138,21 @@ fn nodes_that_look_for_what_they_have_never_make_two_run() {
         plan.careless = true;
         World::new(plan).run();
     }
+}
+
+/// Nodes are declared dead that live, and hear of it only when they meet the
+/// directory: until then two may run, but never under one epoch, and not for long.
+#[test]
+fn who_is_declared_dead_and_lives_never_runs_under_anothers_epoch() {
+    let mut ended = world::Tally::default();
+    for seed in 0..1_500 {
+        let mut plan = Plan::random(seed);
+        plan.lies = true;
+        let mut world = World::new(plan);
+        world.run();
+        ended.add(&world.tally);
+    }
+    assert!(ended.reassigned > 20, "{ended:?}");
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     CrashBoth(NodeId, NodeId),
     Cut(NodeId, NodeId),
     Isolate(NodeId),
+    /// An operator declares the node dead; without [`Plan::lies`] only if it is.
+    Declare(NodeId),
     /// The event of this step, if it is a message, does not happen.
     Lose,
     /// It happens twice.
@@ -47,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) careless: bool,
     /// Late messages may reach a later life of their receiver.
     pub(crate) across_lives: bool,
+    /// Nodes are declared dead that are only cut off.
+    pub(crate) lies: bool,
 }
 
 impl Plan {
@@ -60,6 +64,7 @@ impl Plan {
             loss: 0,
             calmness: 0,
             across_lives: false,
+            lies: false,
             careless: false,
         }
     }
@@ -110,6 +115,8 @@ pub(crate) struct Tally {
     pub(crate) gone: u64,
     pub(crate) claimed: u64,
     pub(crate) reclaimed: u64,
+    /// Agents that went on elsewhere than on a node that was declared dead.
+    pub(crate) reassigned: u64,
 }
 
 impl Tally {
@@ -119,6 +126,7 @@ impl Tally {
         self.gone += other.gone;
         self.claimed += other.claimed;
         self.reclaimed += other.reclaimed;
+        self.reassigned += other.reassigned;
     }
 }
 
@@ -321,6 +329,7 @@ impl World {
                     self.cut(node, other, back);
                 }
             }
+            Fault::Declare(node) => self.declare(node),
             Fault::Lose => return !message,
             Fault::Repeat if message => {
                 self.put(40, ticket.clone());
@@ -386,8 +395,8 @@ impl World {
                     return;
                 }
                 let boot = self.nodes[&peer].boot;
-                if node == DIRECTORY {
-                    self.directory.node_up(peer, boot);
+                if node == DIRECTORY && !self.directory.node_up(peer, boot) {
+                    return self.told_that_it_is_dead(peer);
                 }
                 self.node(node).seen.insert(peer, boot);
                 let steps = self.table(node).connected(now, peer, boot);
@@ -436,6 +445,7 @@ impl World {
                     self.perform(a, steps);
                 }
             }
+            7 => self.declare(a),
             _ => self.later(0, Event::Work(a)),
         }
     }
@@ -446,6 +456,7 @@ impl World {
             return self.reply(origin, asker, answer);
         }
         let (answer, needs) = self.directory.ask(origin, command);
+        self.tally.reassigned += u64::from(self.directory.reassigned());
         match (command, &answer) {
             (DirectoryCommand::Claim { .. }, DirectoryAnswer::Owned(_)) => self.tally.claimed += 1,
             (DirectoryCommand::Reclaim { .. }, DirectoryAnswer::Owned(_)) => {
@@ -492,7 +503,8 @@ impl World {
                 let life = self.lives + 1;
                 let careless = self.plan.careless;
                 let it = self.node(node);
-                let stale = owner.epoch.generation < it.generation;
+                // Nor may it be the answer to an earlier life's question.
+                let stale = owner.epoch.generation < it.generation || owner.epoch.term != it.boot;
                 let waits = !it.staged.is_empty() && (!careless || !it.activated.is_empty());
                 if stale || owner.owner != node || it.copy.is_some() || waits {
                     return;
@@ -504,7 +516,8 @@ impl World {
                     epoch: owner.epoch,
                     frozen: None,
                 });
-                let excused = self.owner_crashed || self.plan.across_lives || careless;
+                let excused =
+                    self.owner_crashed || self.plan.across_lives || self.plan.lies || careless;
                 if self.lives > 0 && !excused {
                     self.broken = Some(format!("{node} begins a new life beside the old one"));
                 }

@@ -1,4 +1,5 @@
-//! Records and snapshots of the directory as bytes. Version 1.
+//! Records and snapshots of the directory as bytes. Version 1; snapshots that tell
+//! which nodes are dead are version 2, and those that don't are still read.
 //!
 //! A record is the version, a tag and its fields; a snapshot the version, the
 //! own node, and counted lists. Integers take as many bytes as they need.
@@ -10,6 +11,7 @@ use phoenix_core::{AgentId, MigrationId, NodeId};
 use crate::wire::{BadBytes, Reader, put_bytes, put_number};
 
 const VERSION: u8 = 1;
+const STATE_VERSION: u8 = 2;
 
 pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
     let mut out = vec![VERSION, tag(record)];
@@ -17,11 +19,14 @@ pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
         put_bytes(&mut out, agent.as_str().as_bytes());
     }
     match record {
-        Record::Boot { node, boot } => {
+        Record::Boot { node, boot } | Record::Dead { node, boot } => {
             put_node(&mut out, *node);
             put_number(&mut out, *boot);
         }
         Record::Placed {
+            owner, generation, ..
+        }
+        | Record::Reassigned {
             owner, generation, ..
         } => {
             put_node(&mut out, *owner);
@@ -88,6 +93,8 @@ fn tag(record: &Record) -> u8 {
         Record::Voided { .. } => 8,
         Record::Forgotten { .. } => 9,
         Record::Renewed { .. } => 10,
+        Record::Dead { .. } => 11,
+        Record::Reassigned { .. } => 12,
     }
 }
 
@@ -144,6 +151,15 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, BadBytes> {
             migration: migration(&mut r)?,
             generation: generation(&mut r)?,
         },
+        11 => Record::Dead {
+            node: node(&mut r)?,
+            boot: r.number("the boot counter")?,
+        },
+        12 => Record::Reassigned {
+            agent: agent(&mut r)?,
+            owner: node(&mut r)?,
+            generation: generation(&mut r)?,
+        },
         _ => return Err(BadBytes::Value("the tag")),
     };
     r.end()?;
@@ -151,13 +167,14 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, BadBytes> {
 }
 
 pub(crate) fn encode_state(own: NodeId, state: &DirectoryState) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = vec![STATE_VERSION];
     put_node(&mut out, own);
     put_number(&mut out, state.floor());
     put_number(&mut out, state.nodes().count() as u64);
     for (node, entry) in state.nodes() {
         put_node(&mut out, node);
         put_number(&mut out, entry.boot);
+        out.push(entry.dead.into());
     }
     put_number(&mut out, state.entries().len() as u64);
     for (agent, entry) in state.entries() {
@@ -189,7 +206,11 @@ pub(crate) fn decode_state(
     limits: DirectoryLimits,
 ) -> Result<DirectoryState, BadBytes> {
     let mut r = Reader::new(bytes);
-    version(&mut r)?;
+    let tells_dead = match r.byte("the version")? {
+        VERSION => false,
+        STATE_VERSION => true,
+        _ => return Err(BadBytes::Value("the version")),
+    };
     if node(&mut r)? != own {
         return Err(BadBytes::Value("the node whose directory this is"));
     }
@@ -197,7 +218,16 @@ pub(crate) fn decode_state(
     state.load_floor(r.number("the floor")?);
     for _ in 0..r.number("the number of nodes")? {
         let id = node(&mut r)?;
-        state.load_node(id, r.number("the boot counter")?);
+        let boot = r.number("the boot counter")?;
+        let dead = match tells_dead
+            .then(|| r.byte("whether it is dead"))
+            .transpose()?
+        {
+            None | Some(0) => false,
+            Some(1) => true,
+            Some(_) => return Err(BadBytes::Value("whether it is dead")),
+        };
+        state.load_node(id, boot, dead);
     }
     for _ in 0..r.number("the number of entries")? {
         let agent = agent(&mut r)?;
@@ -346,6 +376,12 @@ mod tests {
                 generation,
             },
             Record::Forgotten { agent: agent() },
+            Record::Dead { node: to, boot: 9 },
+            Record::Reassigned {
+                agent: agent(),
+                owner: to,
+                generation,
+            },
         ]
     }
 
@@ -369,7 +405,8 @@ mod tests {
         let limits = DirectoryLimits::default();
         let mut state = DirectoryState::new(own, limits);
         state.load_floor(17);
-        state.load_node(NodeId(2), 30);
+        state.load_node(NodeId(2), 30, true);
+        state.load_node(NodeId(3), 31, false);
         for (number, phase) in (0..6).filter_map(|byte| Some((byte, phase(byte).ok()?))) {
             let entry = Entry {
                 owner: NodeId(number.into()),
@@ -408,7 +445,10 @@ mod tests {
             .map(|(agent, _)| agent.key().to_owned())
             .collect();
         assert_eq!(order, ["z", "y", "x"]);
-        assert_eq!((back.floor(), back.nodes().count()), (17, 1));
+        assert_eq!(back.floor(), 17);
+        let nodes = |state: &DirectoryState| state.nodes().collect::<Vec<_>>();
+        assert_eq!(nodes(&back), nodes(&state));
+        assert!(back.nodes().any(|(_, entry)| entry.dead));
         decode_state(&bytes, NodeId(2), limits).unwrap_err();
         for length in 0..bytes.len() {
             assert!(

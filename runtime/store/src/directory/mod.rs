@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use phoenix_cluster::directory::NodeRefused;
+use phoenix_cluster::directory::{DeathRefused, NodeRefused};
 use phoenix_cluster::{DirectoryLimits, DirectoryState, Origin, Record};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::{AgentId, Directory, NodeId};
@@ -49,6 +49,17 @@ pub enum DirectoryError {
         /// Why not.
         source: NodeRefused,
     },
+}
+
+/// Why a node is not declared dead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeclareError {
+    /// It may not be. Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] DeathRefused),
+    /// The log failed: whether it is may show after the node has started anew.
+    #[error("the directory's log failed: {0}")]
+    Log(String),
 }
 
 /// What can be chosen about a directory.
@@ -220,6 +231,50 @@ impl DirectoryStore {
             Ok(None) => None,
             Err(refused) => Some(refused),
         }
+    }
+
+    /// An operator declares dead the last life seen of a node that is silent.
+    /// `done` is called once, when that is durable, with the life's boot counter.
+    pub fn declare_dead(
+        &self,
+        node: NodeId,
+        done: Box<dyn FnOnce(Result<u64, DeclareError>) + Send + 'static>,
+    ) {
+        let mut live = self.live.lock();
+        let (boot, record) = match live.state.declare_dead(node) {
+            Ok(declared) => declared,
+            Err(refused) => {
+                drop(live);
+                return done(Err(refused.into()));
+            }
+        };
+        // Even what is recorded already may not be durable yet.
+        let record = record.as_ref().map(format::encode_record);
+        let committed = Box::new(move |result: Result<(), LogFailed>| {
+            done(match result {
+                Ok(()) => Ok(boot),
+                Err(failure) => Err(DeclareError::Log(failure.to_string())),
+            });
+        });
+        let submitted = self.log.submit(record, Urgency::Now, committed);
+        drop(live);
+        if let Err((failure, committed)) = submitted {
+            committed(Err(failure));
+        }
+    }
+
+    /// The nodes whose last life was declared dead, and its boot counter.
+    pub fn dead_nodes(&self) -> Vec<(NodeId, u64)> {
+        let live = self.live.lock();
+        let dead = live.state.nodes().filter(|(_, entry)| entry.dead);
+        dead.map(|(node, entry)| (node, entry.boot)).collect()
+    }
+
+    /// Agents that have an entry which says that the node owns them.
+    pub fn owned_by(&self, node: NodeId) -> u64 {
+        let live = self.live.lock();
+        let entries = live.state.entries();
+        entries.filter(|(_, entry)| entry.owner == node).count() as u64
     }
 
     /// A node is connected no longer.
