@@ -112,6 +112,22 @@ pub struct BadPolicy {
     pub accepted: String,
 }
 
+impl BadPolicy {
+    /// Checks fields against ranges, both ends included: name, value, least, most.
+    pub(crate) fn check(ranges: &[(&'static str, u64, u64, u64)]) -> Result<(), Self> {
+        for &(field, found, low, high) in ranges {
+            if !(low..=high).contains(&found) {
+                return Err(Self {
+                    field,
+                    found,
+                    accepted: format!("{low} to {high}"),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl KindPolicy {
     /// Checks every bound against what a node can hold.
     pub fn validate(&self) -> Result<(), BadPolicy> {
@@ -147,15 +163,7 @@ impl KindPolicy {
             ("max-attempts", self.max_attempts.into(), 1, 100),
             ("give-up-after", self.give_up_after.0, 1, 86_400_000),
         ];
-        for (field, found, low, high) in ranges {
-            if !(low..=high).contains(&found) {
-                return Err(BadPolicy {
-                    field,
-                    found,
-                    accepted: format!("{low} to {high}"),
-                });
-            }
-        }
+        BadPolicy::check(&ranges)?;
         if self.outbox_messages < self.turn_effects {
             return Err(BadPolicy {
                 field: "outbox-messages",
