@@ -20,6 +20,7 @@ mod limits;
 mod message;
 pub mod migration;
 mod peer;
+mod retry;
 pub mod snapshot;
 mod time;
 
@@ -36,5 +37,6 @@ pub use message::{
 };
 pub use peer::{Member, PeerMessage, SendRefused, Transport, TransportEvents};
 pub use phoenix_wit::{ContentType, Delivery, Level};
+pub use retry::{RetryPolicy, Schedule};
 pub use smol_str::SmolStr;
 pub use time::{Millis, Nanos};

@@ -5,12 +5,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::{AgentId, Body, Envelope, Lane, Millis, Sender, Sequence, StreamKey};
+use crate::{AgentId, Body, Envelope, Lane, Millis, RetryPolicy, Sender, Sequence, StreamKey};
 
-/// First wait before refused or unanswered messages are sent again.
-const FIRST_RETRY: Millis = Millis(5);
-/// Longest wait between two tries.
-const LAST_RETRY: Millis = Millis(2_000);
 /// How long a sent message may go without a verdict before it is sent again.
 pub(crate) const UNANSWERED: Millis = Millis(1_000);
 
@@ -517,9 +513,10 @@ impl Kept {
     }
 }
 
-/// Exponential, from [`FIRST_RETRY`] to [`LAST_RETRY`].
+/// How long refused or unanswered messages wait. `tries` are those before the one that failed.
 pub(crate) fn backoff(tries: u32) -> Millis {
-    Millis(FIRST_RETRY.0 << tries.min(12)).min(LAST_RETRY)
+    let schedule = RetryPolicy::DEFAULT.schedule;
+    schedule.wait(tries.saturating_add(1))
 }
 
 /// A key of the index, borrowed; hashes as the tuple does.
