@@ -158,7 +158,7 @@ fn is_kind(text: &str) -> bool {
 }
 
 /// `text` as it may stand in an error: escaped and at most 80 characters.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 

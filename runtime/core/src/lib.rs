@@ -7,14 +7,16 @@
 //! out. CI builds this crate for `wasm32-unknown-unknown` to prove it.
 //!
 //! Start with [`Envelope`], then [`agent::Agent`], the state machine every
-//! agent is to its worker. The ports are [`Transport`] (nodes to nodes),
-//! [`Directory`] (who owns an agent) and [`Control`] (operators to a node).
+//! agent is to its worker. [`flow`] decides what may pass to a target, and when.
+//! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent)
+//! and [`Control`] (operators to a node).
 
 pub mod agent;
 pub mod control;
 mod data;
 mod dead_letter;
 pub mod directory;
+pub mod flow;
 mod id;
 mod limits;
 mod message;
