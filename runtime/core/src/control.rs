@@ -115,6 +115,13 @@ pub enum Request {
     },
     /// List the nodes.
     Nodes,
+    /// Declare a node dead that is connected to no other: its agents begin anew
+    /// elsewhere when they are next looked for. If it lives after all, it ends
+    /// itself as soon as it hears of it.
+    DeclareDead {
+        /// Which.
+        node: NodeId,
+    },
     /// Read dead letters, oldest first.
     DeadLetters {
         /// Which.
@@ -244,6 +251,15 @@ pub enum Response {
     Logs(Vec<LogLine>),
     /// The nodes.
     Nodes(Vec<NodeInfo>),
+    /// A node is dead for the others.
+    DeclaredDead {
+        /// Which.
+        node: NodeId,
+        /// In which life, by its boot counter: the next one is welcome.
+        boot: u64,
+        /// Agents that it had.
+        agents: u64,
+    },
     /// Dead letters.
     DeadLetters {
         /// Oldest first.
@@ -383,6 +399,8 @@ pub struct NodeInfo {
     pub connected: bool,
     /// Whether it holds the directory.
     pub directory: bool,
+    /// Whether it was declared dead and has not started since.
+    pub dead: bool,
     /// How often it had started; `None` where not connected.
     pub boot: Option<u64>,
     /// Its version; empty where not connected.

@@ -120,6 +120,14 @@ pub enum PeerMessage {
         /// The response.
         response: Box<Result<Response, crate::control::ControlError>>,
     },
+    /// The lives of that node up to this one are over, by an operator's word. The
+    /// node itself, if it hears it, lets go of all it has.
+    DeclaredDead {
+        /// Which node.
+        node: NodeId,
+        /// The boot counter of its last life that is over.
+        boot: u64,
+    },
     /// The sending node is about to stop: do not choose it for anything new.
     Leaving,
 }

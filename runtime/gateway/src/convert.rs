@@ -109,6 +109,7 @@ pub(crate) fn node(info: control::NodeInfo) -> api::Node {
         address: info.address,
         connected: info.connected,
         directory: info.directory,
+        dead: info.dead,
         boot: info.boot,
         version: info.version,
         resident: info.resident,

@@ -13,6 +13,7 @@ use phoenix_core::{
 
 use crate::clients::MayNotWait;
 use crate::clock;
+use crate::deaths::FENCED;
 use crate::gather::Gather;
 use crate::kinds::{Kind, Known};
 use crate::shared::Shared;
@@ -55,6 +56,10 @@ pub(crate) fn agent_of(request: &Request) -> Option<&AgentId> {
 impl Shared {
     /// Carries out a request, here or where it belongs. `from` is the peer that passed it on.
     pub(crate) fn carry_out(self: &Arc<Self>, request: Request, from: Option<NodeId>, done: Done) {
+        if self.is_fenced() && !matches!(request, Request::Logs { .. } | Request::Shutdown) {
+            done(Err(ControlError::Unavailable(FENCED.to_owned())));
+            return;
+        }
         match request {
             Request::Deploy {
                 kind,
@@ -123,6 +128,7 @@ impl Shared {
             Request::PurgeDeadLetters { letters } => {
                 self.purge_dead_letters(&letters, from, done);
             }
+            Request::DeclareDead { node } => self.declare_dead(node, done),
             Request::JoinToken { valid_for } => done(self.join_token(valid_for)),
             Request::Counters => done(Ok(Response::Counters(self.counters.list()))),
             Request::Shutdown => {
@@ -458,12 +464,13 @@ impl Shared {
         Response::Logs(lines)
     }
 
-    fn node_infos(&self) -> Vec<NodeInfo> {
+    pub(crate) fn node_infos(&self) -> Vec<NodeInfo> {
         let own = NodeInfo {
             node: self.node,
             address: self.address.read().clone(),
             connected: true,
             directory: self.directory.node() == self.node,
+            dead: false,
             boot: Some(self.boot),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             resident: self.resident.load(Ordering::Relaxed),
@@ -478,6 +485,7 @@ impl Shared {
                 address: peer.address.clone(),
                 connected: peer.connected,
                 directory: self.directory.node() == *node,
+                dead: self.deaths.is_over(*node, peer.boot.unwrap_or(0)),
                 boot: peer.boot.filter(|_| peer.connected),
                 version: String::new(),
                 resident: 0,

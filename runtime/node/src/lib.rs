@@ -14,6 +14,7 @@ mod config;
 mod control;
 mod counters;
 mod dead_letters;
+mod deaths;
 mod directory;
 mod fetch;
 mod gather;

@@ -17,6 +17,10 @@ pub(crate) struct Ears(pub(crate) Arc<Shared>);
 
 impl TransportEvents for Ears {
     fn received(&self, from: NodeId, messages: Vec<PeerMessage>) {
+        // What comes from a life that is over counts for nothing.
+        if self.0.is_over(from) {
+            return;
+        }
         for message in messages {
             self.0.peer_message(from, message);
         }
@@ -29,6 +33,12 @@ impl TransportEvents for Ears {
             let entry = peers.entry(peer).or_insert_with(Peer::unknown);
             entry.boot = Some(boot);
             entry.leaving = false;
+        }
+        if shared.deaths.is_over(peer, boot) {
+            let text = format!("{peer} lives, and was declared dead: it is told so");
+            shared.log(None, Level::Warn, &text);
+            shared.tell_that_it_is_over(peer, boot);
+            return;
         }
         shared.directory.node_up(peer, boot);
         if shared.directory.node() == shared.node {
@@ -136,29 +146,14 @@ impl Shared {
                     self.learn(member);
                 }
             }
-            PeerMessage::ControlAsk { id, request } => {
-                let shared = self.clone();
-                let done = Box::new(move |response| {
-                    let answer = PeerMessage::ControlAnswer {
-                        id,
-                        response: Box::new(response),
-                    };
-                    // The asker's own deadline covers an answer that is lost.
-                    if shared.send(from, answer) == Err(SendRefused::TooLarge) {
-                        let text = format!(
-                            "the answer is too large for the way between nodes: ask {} itself",
-                            shared.node
-                        );
-                        let answer = PeerMessage::ControlAnswer {
-                            id,
-                            response: Box::new(Err(ControlError::Conflict(text))),
-                        };
-                        let _ = shared.send(from, answer);
-                    }
-                });
-                self.carry_out(request, Some(from), done);
-            }
+            PeerMessage::ControlAsk { id, request } => self.control_asked(from, id, request),
             PeerMessage::ControlAnswer { id, response } => self.controls.answered(id, *response),
+            PeerMessage::DeclaredDead { node, boot } => {
+                // Of itself a node believes it from anyone who refuses to hear it.
+                if node == self.node || from == self.directory.node() {
+                    self.died(node, boot);
+                }
+            }
             PeerMessage::Leaving => {
                 if let Some(peer) = self.peers.write().get_mut(&from) {
                     peer.leaving = true;
@@ -166,6 +161,31 @@ impl Shared {
                 self.directory.node_down(from, true);
             }
         }
+    }
+
+    /// Carries out an operator's request that a peer passed on.
+    fn control_asked(
+        self: &Arc<Self>,
+        from: NodeId,
+        id: u64,
+        request: phoenix_core::control::Request,
+    ) {
+        let shared = self.clone();
+        let done = Box::new(move |response| {
+            let answer = |response| PeerMessage::ControlAnswer {
+                id,
+                response: Box::new(response),
+            };
+            // The asker's own deadline covers an answer that is lost.
+            if shared.send(from, answer(response)) == Err(SendRefused::TooLarge) {
+                let text = format!(
+                    "the answer is too large for the way between nodes: ask {} itself",
+                    shared.node
+                );
+                let _ = shared.send(from, answer(Err(ControlError::Conflict(text))));
+            }
+        });
+        self.carry_out(request, Some(from), done);
     }
 
     /// Hands messages that were first sent from `origin` to the workers of their
@@ -221,6 +241,7 @@ impl Shared {
         for info in self.kinds.list() {
             let _ = self.send(peer, PeerMessage::Kind(info));
         }
+        self.tell_deaths(peer);
     }
 }
 
@@ -247,7 +268,7 @@ impl Controls {
     }
 
     /// The node a request was passed on to is gone.
-    fn lost(&self, peer: NodeId) {
+    pub(crate) fn lost(&self, peer: NodeId) {
         let lost: Vec<_> = {
             let mut open = self.open.lock();
             open.extract_if(|_, (node, _)| *node == peer).collect()

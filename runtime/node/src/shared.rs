@@ -18,6 +18,7 @@ use crate::clients::Clients;
 use crate::clock;
 use crate::config::NodeConfig;
 use crate::counters::{Counters, count};
+use crate::deaths::Deaths;
 use crate::directory::DirectoryAccess;
 use crate::fetch::Fetches;
 use crate::kinds::Kinds;
@@ -79,6 +80,9 @@ pub(crate) struct Shared {
     pub(crate) dead: Mutex<DeadLetters>,
     pub(crate) counters: Counters,
     pub(crate) draining: AtomicBool,
+    pub(crate) deaths: Deaths,
+    /// This life of the node was declared dead.
+    pub(crate) fenced: AtomicBool,
     pub(crate) resident: AtomicU64,
     pub(crate) asleep: AtomicU64,
     incarnations: AtomicU64,
@@ -119,6 +123,8 @@ impl Shared {
             dead: Mutex::new(DeadLetters::new(node, boot, config.dead_letters)),
             counters: Counters::default(),
             draining: AtomicBool::new(false),
+            deaths: Deaths::default(),
+            fenced: AtomicBool::new(false),
             resident: AtomicU64::new(0),
             asleep: AtomicU64::new(0),
             incarnations: AtomicU64::new(0),
@@ -222,6 +228,7 @@ impl Shared {
     pub(crate) fn send(&self, to: NodeId, message: PeerMessage) -> Result<(), SendRefused> {
         let transport = self.transport.read();
         let sent = match transport.as_ref() {
+            _ if self.is_fenced() => Err(SendRefused::NotConnected),
             Some(transport) => transport.send(to, message),
             None => Err(SendRefused::UnknownPeer),
         };

@@ -122,6 +122,11 @@ impl Node {
         let shared = Arc::new(Shared::new(
             node, boot, config, host, kinds, kind_store, directory,
         ));
+        if let DirectoryAccess::Here { store, .. } = &shared.directory {
+            for (node, boot) in store.dead_nodes() {
+                shared.deaths.note(node, boot);
+            }
+        }
         for (index, seat) in shared.seats.iter().enumerate() {
             seat.start(Box::new(Worker::new(index, shared.clone())))?;
         }
@@ -169,6 +174,12 @@ impl Node {
     /// Whether an operator asked it to stop.
     pub fn shutdown_wanted(&self) -> bool {
         self.shared.shutdown_wanted.load(Ordering::Acquire)
+    }
+
+    /// Whether an operator declared it dead: it has no agents any more, and is to
+    /// be started again.
+    pub fn declared_dead(&self) -> bool {
+        self.shared.is_fenced()
     }
 
     /// Moves agents to other nodes, or puts them to sleep where there are none,

@@ -64,15 +64,30 @@ pub(super) async fn about_move(
     if !is_about_what_is_missing(&error) {
         return error.into();
     }
-    let Ok(list) = node.client.nodes().await else {
+    match other_nodes(to, node).await {
+        None => about_agent(error, agent, node).await,
+        Some(names) => CliError::from(error).help(names),
+    }
+}
+
+/// For a request about a node.
+pub(super) async fn about_node(error: ClientError, about: NodeId, node: &mut Session) -> CliError {
+    if !is_about_what_is_missing(&error) {
         return error.into();
-    };
-    let to = to.to_string();
-    if list.nodes.iter().any(|node| node.node == to) {
-        return about_agent(error, agent, node).await;
+    }
+    let names = other_nodes(about, node).await;
+    CliError::from(error).help_if(names)
+}
+
+/// Which nodes there are, if that one is none of them.
+async fn other_nodes(missing: NodeId, node: &mut Session) -> Option<String> {
+    let list = node.client.nodes().await.ok()?;
+    let missing = missing.to_string();
+    if list.nodes.iter().any(|node| node.node == missing) {
+        return None;
     }
     let names: Vec<_> = list.nodes.into_iter().map(|node| node.node).collect();
-    CliError::from(error).help(format!("the nodes are {}", names.join(", ")))
+    Some(format!("the nodes are {}", names.join(", ")))
 }
 
 /// For a request about a dead letter.

@@ -61,7 +61,7 @@ pub(crate) enum Verb {
     Stop(stop::StopArgs),
     /// Show what agents and nodes log
     Logs(logs::LogsArgs),
-    /// List the nodes
+    /// List the nodes, or declare one dead
     Nodes(nodes::NodesArgs),
     /// See what became of messages that were not applied, and send them again
     #[command(name = "deadletters", alias = "dead-letters")]
@@ -101,7 +101,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Reset(args) => with_node(global, async |node| reset::run(&args, node).await),
         Verb::Stop(args) => with_node(global, async |node| stop::run(&args, node).await),
         Verb::Logs(args) => with_node(global, async |node| logs::run(&args, node).await),
-        Verb::Nodes(_) => with_node(global, async |node| nodes::run(node).await),
+        Verb::Nodes(args) => with_node(global, async |node| nodes::run(&args, node).await),
         Verb::DeadLetters(args) => {
             with_node(global, async |node| deadletters::run(&args, node).await)
         }

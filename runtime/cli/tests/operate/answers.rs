@@ -29,7 +29,10 @@ fn lists_are_tables_and_json() {
             .starts_with("node-1  127.0.0.1:7401  yes"),
         "{nodes}"
     );
-    assert!(nodes.lines().nth(2).unwrap().contains("no"), "{nodes}");
+    assert!(
+        nodes.lines().nth(2).unwrap().contains("declared dead"),
+        "{nodes}"
+    );
     assert_eq!(
         node.run(&["nodes", "--json"]).json()["nodes"][1]["connected"],
         false
@@ -326,6 +329,15 @@ fn agents_are_operated() {
         "the node is stopping\n"
     );
     assert_eq!(node.control.last(), Request::Shutdown);
+    assert_eq!(
+        node.run(&["nodes", "declare-dead", "2", "--yes"]).out,
+        "node-2 is dead; its 40 agents begin anew elsewhere when they are next looked for\n"
+    );
+    let dead = node.run(&["nodes", "declare-dead", "node-2", "--yes", "--json"]);
+    assert_eq!(
+        dead.json(),
+        json!({"node": "node-2", "boot": 5, "agents": 40})
+    );
     assert_eq!(
         node.run(&["token", "--valid-for", "5m"]).out,
         "phx1-secret\n"

@@ -74,7 +74,9 @@ fn slips_are_recognised() {
         Request::Call { .. } => Some(Ok(phoenix_core::control::Response::Called(Reply::Bounced(
             "no-such-kind".into(),
         )))),
-        Request::Migrate { .. } => Some(Err(ControlError::NotFound("no node-9".into()))),
+        Request::Migrate { .. } | Request::DeclareDead { .. } => {
+            Some(Err(ControlError::NotFound("no node-9".into())))
+        }
         _ => None,
     });
     for (args, help) in [
@@ -86,6 +88,10 @@ fn slips_are_recognised() {
         (vec!["call", "counter/alice", "ad"], "did you mean `add`?"),
         (
             vec!["migrate", "counter/alice", "9"],
+            "the nodes are node-1, node-2",
+        ),
+        (
+            vec!["nodes", "declare-dead", "9", "--yes"],
             "the nodes are node-1, node-2",
         ),
         (
@@ -155,6 +161,8 @@ fn wrong_arguments_are_two_and_ask_nobody() {
         (vec!["deadletters", "replay", "1.3.9", "--all"], "--all"),
         (vec!["deadletters", "purge", "--yes"], "--all"),
         (vec!["deadletters", "purge", "--all"], "--yes"),
+        (vec!["nodes", "declare-dead"], "<NODE>"),
+        (vec!["nodes", "declare-dead", "2"], "--yes"),
         (vec!["pss"], "ps"),
         (vec!["deploy"], "FILE"),
         (vec!["node", "--node-api", "127.0.0.1:1"], "--api"),

@@ -22,6 +22,9 @@ pub struct Node {
     pub connected: bool,
     /// Whether it holds the directory.
     pub directory: bool,
+    /// Whether it was declared dead and has not started since.
+    #[serde(default)]
+    pub dead: bool,
     /// How often it had started; absent where not connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<u64>,
@@ -33,6 +36,17 @@ pub struct Node {
     pub hibernated: u64,
     /// How long it has been up, milliseconds.
     pub uptime_ms: u64,
+}
+
+/// A node is dead for the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredDead {
+    /// Its name, as in `node-2`.
+    pub node: String,
+    /// In which life, by how often it had started: the next one is welcome.
+    pub boot: u64,
+    /// Agents that it had.
+    pub agents: u64,
 }
 
 /// Log lines.

@@ -228,6 +228,12 @@ impl Client {
         self.fetch(Method::GET, "/v1/nodes".to_owned()).await
     }
 
+    /// Declares a node dead that is connected to no other.
+    pub async fn declare_dead(&self, node: NodeId) -> Result<api::DeclaredDead, ClientError> {
+        self.fetch(Method::POST, format!("/v1/nodes/{node}/declare-dead"))
+            .await
+    }
+
     /// Dead letters, oldest first.
     pub async fn dead_letters(
         &self,

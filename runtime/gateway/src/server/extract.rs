@@ -23,6 +23,9 @@ pub(super) struct MethodPath(pub(super) AgentId, pub(super) Arc<str>);
 /// The kind that the path's `{kind}` names.
 pub(super) struct KindPath(pub(super) KindName);
 
+/// The node that the path's `{node}` names.
+pub(super) struct NodePath(pub(super) NodeId);
+
 /// The dead letter that the path's `{letter}` names.
 pub(super) struct LetterPath(pub(super) LetterId);
 
@@ -56,6 +59,15 @@ impl FromRequestParts<Arc<App>> for KindPath {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Fault> {
         let name: String = path(parts, app).await?;
         Ok(Self(kind(&name)?))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for NodePath {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Fault> {
+        let name: String = path(parts, app).await?;
+        Ok(Self(node(&name)?))
     }
 }
 

@@ -49,6 +49,7 @@ const GUARDED: &[Route] = routes! {
     post "/v1/messages" => messages::batch,
     get "/v1/logs" => cluster::logs,
     get "/v1/nodes" => cluster::nodes,
+    post "/v1/nodes/{node}/declare-dead" => cluster::declare_dead,
     get "/v1/dead-letters" => dead_letters::list,
     delete "/v1/dead-letters" => dead_letters::purge_some,
     post "/v1/dead-letters/replay" => dead_letters::replay_some,

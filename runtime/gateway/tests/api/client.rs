@@ -57,6 +57,7 @@ async fn every_operation_reaches_the_node() {
         .unwrap();
     assert_eq!(page.next, Some(2));
     assert_eq!(client.nodes().await.unwrap().nodes.len(), 2);
+    assert_eq!(client.declare_dead(NodeId(2)).await.unwrap().agents, 40);
     let filter = LetterFilter {
         reason: Some("trapped".into()),
         ..LetterFilter::default()

@@ -146,6 +146,11 @@ pub(crate) fn usual(request: Request) -> Result<Response, ControlError> {
                 .collect(),
         ),
         Request::Nodes => Response::Nodes(vec![node(1), node(2)]),
+        Request::DeclareDead { node } => Response::DeclaredDead {
+            node,
+            boot: 5,
+            agents: 40,
+        },
         Request::DeadLetters { limit, .. } => Response::DeadLetters {
             letters: [9, 10]
                 .map(dead_letter)
@@ -259,6 +264,7 @@ pub(crate) fn node(number: u32) -> NodeInfo {
         address: format!("127.0.0.1:740{number}"),
         connected: number == 1,
         directory: number == 1,
+        dead: number == 2,
         boot: (number == 1).then_some(3),
         version: if number == 1 { "0.1.0" } else { "" }.to_owned(),
         resident: 10,

@@ -496,6 +496,19 @@ async fn logs_nodes_tokens_and_counters() {
     let nodes = parsed(&served.ask("GET /v1/nodes", &[], b"").await);
     assert_eq!(nodes["nodes"][0]["node"], "node-1");
     assert_eq!(nodes["nodes"][1].get("boot"), None);
+    assert_eq!(nodes["nodes"][1]["dead"], true);
+    let dead = served
+        .ask("POST /v1/nodes/node-2/declare-dead", &[], b"")
+        .await;
+    assert_eq!(
+        parsed(&dead),
+        value!({"node": "node-2", "boot": 5, "agents": 40})
+    );
+    assert_eq!(control.last(), Request::DeclareDead { node: NodeId(2) });
+    let nobody = served
+        .ask("POST /v1/nodes/two/declare-dead", &[], b"")
+        .await;
+    assert_eq!(nobody.status, 400);
     let token = parsed(
         &served
             .ask("POST /v1/join-tokens?valid_for=10m", &[], b"")

@@ -72,6 +72,7 @@ choice!(Request as "a request" {
     17 => ReplayDeadLetters { letters, limit, timeout },
     18 => PurgeDeadLetters { letters },
     19 => Reset { agent, config, force },
+    20 => DeclareDead { node },
 });
 
 record!(ClientMessage {
@@ -108,6 +109,7 @@ choice!(Response as "a response" {
     16 => Replayed(replayed),
     17 => Purged { letters },
     18 => Reset { node, incarnation, dead_letters },
+    19 => DeclaredDead { node, boot, agents },
 });
 
 record!(KindInfo {
@@ -167,6 +169,7 @@ record!(NodeInfo {
     address,
     connected,
     directory,
+    dead,
     boot,
     version,
     resident,

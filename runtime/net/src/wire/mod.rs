@@ -72,6 +72,7 @@ mod tag {
     pub(super) const FORWARD: u8 = 16;
     pub(super) const FORWARD_VERDICTS: u8 = 17;
     pub(super) const COMPONENT_MISSING: u8 = 18;
+    pub(super) const DECLARED_DEAD: u8 = 19;
 }
 
 record!(Member { node, address });
@@ -243,6 +244,11 @@ fn put_head(message: &PeerMessage, out: &mut Output) {
             id.put(out);
             response.put(out);
         }
+        PeerMessage::DeclaredDead { node, boot } => {
+            out.byte(tag::DECLARED_DEAD);
+            node.put(out);
+            boot.put(out);
+        }
         PeerMessage::Leaving => out.byte(tag::LEAVING),
     }
 }
@@ -315,6 +321,10 @@ fn single(input: &mut Input) -> Result<PeerMessage, Malformed> {
         tag::CONTROL_ANSWER => PeerMessage::ControlAnswer {
             id: Wire::get(input)?,
             response: Wire::get(input)?,
+        },
+        tag::DECLARED_DEAD => PeerMessage::DeclaredDead {
+            node: Wire::get(input)?,
+            boot: Wire::get(input)?,
         },
         tag::LEAVING => PeerMessage::Leaving,
         found => {

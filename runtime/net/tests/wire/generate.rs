@@ -363,7 +363,7 @@ impl Generator {
         use Request as R;
         let (agent, client) = (self.agent(), self.client());
         let (node, limit) = (self.option(Self::node), self.small());
-        match self.below(20) {
+        match self.below(21) {
             0 => R::Deploy {
                 kind: self.kind(),
                 component: self.bytes(),
@@ -432,11 +432,12 @@ impl Generator {
             18 => R::PurgeDeadLetters {
                 letters: self.letters(),
             },
-            _ => R::Reset {
+            19 => R::Reset {
                 agent,
                 config: self.payload(),
                 force: self.flag(),
             },
+            _ => R::DeclareDead { node: self.node() },
         }
     }
 
@@ -488,6 +489,7 @@ impl Generator {
             address: self.text(),
             connected: self.flag(),
             directory: self.flag(),
+            dead: self.flag(),
             boot: self.option(Self::number),
             version: self.text(),
             resident: self.number(),
@@ -560,7 +562,7 @@ impl Generator {
             ]);
             return Err(make(self.text()));
         }
-        Ok(match self.below(19) {
+        Ok(match self.below(20) {
             0 => R::Done,
             1 => R::Deployed(self.kind_info()),
             2 => R::Kinds(self.list(3, Self::kind_info)),
@@ -595,16 +597,21 @@ impl Generator {
             17 => R::Purged {
                 letters: self.number(),
             },
-            _ => R::Reset {
+            18 => R::Reset {
                 node: self.node(),
                 incarnation: self.incarnation(),
                 dead_letters: self.number(),
+            },
+            _ => R::DeclaredDead {
+                node: self.node(),
+                boot: self.number(),
+                agents: self.number(),
             },
         })
     }
 
     /// How many kinds of messages there are.
-    pub(crate) const VARIANTS: usize = 19;
+    pub(crate) const VARIANTS: usize = 20;
 
     /// A message of one of the kinds.
     pub(crate) fn message(&mut self, variant: usize) -> PeerMessage {
@@ -671,6 +678,10 @@ impl Generator {
             },
             17 => P::ComponentMissing {
                 component: self.digest(),
+            },
+            18 => P::DeclaredDead {
+                node: self.node(),
+                boot: self.number(),
             },
             _ => P::Leaving,
         }

@@ -5,6 +5,7 @@
 //! do next, and a [`Job`] is a guest call the driver makes on its behalf.
 
 mod drain;
+mod fence;
 mod job;
 mod moving;
 mod request;
@@ -111,6 +112,8 @@ pub(crate) enum Event {
     },
     /// A job that was relieved has ended.
     Finished(Box<Job>),
+    /// The node was declared dead: nothing here is its own any more.
+    Fence,
     /// Another worker has no room for an agent's memory: put an idle one to sleep.
     MakeRoom,
     /// Move everything away, or put it to sleep; call back when nothing is left
@@ -303,6 +306,7 @@ impl Worker {
                 then,
             } => self.place_on(agent, prefer, then),
             Event::Finished(job) => self.finish(*job),
+            Event::Fence => self.fence(),
             Event::MakeRoom => drop(self.evict(u32::MAX)),
             Event::Drain { until, done } => self.drain(until, done),
         }

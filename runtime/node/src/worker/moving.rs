@@ -49,6 +49,12 @@ impl Movement {
         }
     }
 
+    /// Operators who wait for an agent to be away.
+    pub(super) fn take_waiting(&mut self) -> Vec<Done> {
+        let departures = self.departures.values_mut();
+        departures.filter_map(|one| one.done.take()).collect()
+    }
+
     /// Agents on their way out.
     pub(super) fn leaving(&self) -> usize {
         self.departures.len()

@@ -48,7 +48,10 @@ impl Worker {
     fn pass_on(&mut self, request: Request, agent: &AgentId, from: Option<NodeId>, done: Done) {
         let directory = self.shared.directory.node();
         let here = self.shared.node;
-        let known = self.routes.node_of(agent).filter(|node| *node != here);
+        let known = self
+            .routes
+            .node_of(agent)
+            .filter(|node| *node != here && !self.shared.is_over(*node));
         let next = if from.is_some() && directory != here {
             // Somebody thought it was here; whoever moved it knows better.
             known.filter(|node| Some(*node) != from)
@@ -56,7 +59,7 @@ impl Worker {
             self.shared
                 .directory
                 .owner_here(agent)
-                .filter(|node| *node != here)
+                .filter(|node| *node != here && !self.shared.is_over(*node))
         } else {
             known.or(Some(directory))
         };

@@ -172,8 +172,8 @@ impl Worker {
         match self.routes.routes.get_mut(envelope.receiver()) {
             Some(Route::At { node, generation }) => {
                 let (node, generation) = (*node, *generation);
-                if node == self.shared.node {
-                    // It lived here and does not any more: ask anew.
+                if node == self.shared.node || self.shared.is_over(node) {
+                    // It lived here, or on a dead node, and does not any more: ask anew.
                     self.routes.routes.remove(envelope.receiver());
                     self.place(envelope);
                     return;
@@ -308,7 +308,21 @@ impl Worker {
                 self.routes.routes.remove(&agent);
                 self.settle_here(&agent, ownership, held);
             }
+            // The answer is from before the owner was declared dead.
+            DirectoryAnswer::Owned(ownership) | DirectoryAnswer::Lost(ownership)
+                if self
+                    .shared
+                    .deaths
+                    .is_over(ownership.owner, ownership.epoch.term) =>
+            {
+                self.routes.routes.remove(&agent);
+                for envelope in held {
+                    self.turn_away(&envelope, Refusal::Busy);
+                }
+            }
             DirectoryAnswer::Owned(ownership) | DirectoryAnswer::Lost(ownership) => {
+                self.shared
+                    .hears_of_life(ownership.owner, ownership.epoch.term);
                 self.went_to(agent, ownership.owner, ownership.epoch.generation);
                 for envelope in held {
                     self.deliver_late(envelope);

@@ -77,6 +77,12 @@ async fn live(config: Config, json: bool) -> Result<ExitCode, CliError> {
     tokio::select! {
         signal = signals.next() => tracing::info!(signal, "stopping: agents move away or sleep"),
         () = shutdown_wanted(&node) => tracing::info!("stopping, as an operator asked"),
+        () = declared_dead(&node) => {
+            tracing::error!("stopping: the node was declared dead");
+            stop(node, gateway, Duration::ZERO).await;
+            return Err(CliError::failed("this node was declared dead, and its agents live elsewhere")
+                .help("start it again: it joins its cluster anew"));
+        }
     }
     tokio::select! {
         () = stop(node, gateway, drain_timeout) => Ok(Exit::Ok.into()),
@@ -196,6 +202,12 @@ fn say_ready(node: &Node, gateway: &Gateway, wanted: &Wanted, json: bool) -> Res
 
 async fn shutdown_wanted(node: &Node) {
     while !node.shutdown_wanted() {
+        tokio::time::sleep(SHUTDOWN_POLL).await;
+    }
+}
+
+async fn declared_dead(node: &Node) {
+    while !node.declared_dead() {
         tokio::time::sleep(SHUTDOWN_POLL).await;
     }
 }

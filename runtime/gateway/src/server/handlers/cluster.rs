@@ -13,7 +13,7 @@ use phoenix_core::control::{Request as Ask, Response};
 use serde::Deserialize;
 
 use crate::server::app::App;
-use crate::server::extract::{self, Params};
+use crate::server::extract::{self, NodePath, Params};
 use crate::server::fault::Fault;
 use crate::{api, convert};
 
@@ -57,6 +57,20 @@ pub(in crate::server) async fn nodes(
     match app.control(Ask::Nodes).await? {
         Response::Nodes(nodes) => Ok(Json(api::NodeList {
             nodes: nodes.into_iter().map(convert::node).collect(),
+        })),
+        _ => Err(Fault::odd_answer()),
+    }
+}
+
+pub(in crate::server) async fn declare_dead(
+    State(app): State<Arc<App>>,
+    NodePath(node): NodePath,
+) -> Result<Json<api::DeclaredDead>, Fault> {
+    match app.control(Ask::DeclareDead { node }).await? {
+        Response::DeclaredDead { node, boot, agents } => Ok(Json(api::DeclaredDead {
+            node: node.to_string(),
+            boot,
+            agents,
         })),
         _ => Err(Fault::odd_answer()),
     }

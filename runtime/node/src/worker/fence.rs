@@ -1,0 +1,39 @@
+//! The end of everything a worker has, because its node was declared dead.
+
+use std::sync::atomic::Ordering;
+
+use phoenix_core::control::{ControlError, Done};
+
+use crate::deaths::FENCED;
+use crate::worker::Worker;
+use crate::worker::slot::Slot;
+
+impl Worker {
+    /// Lets go of every agent, without a word to anybody: they are others' now.
+    /// A turn that is under way ends for nobody.
+    pub(super) fn fence(&mut self) {
+        let fresh = Self::new(self.index, self.shared.clone());
+        let mut old = std::mem::replace(self, fresh);
+        // Jobs of before must find no tenant of theirs.
+        self.tenants = old.tenants;
+        let mut waiting: Vec<Done> = Vec::new();
+        for slot in old.slots.drain() {
+            match slot {
+                Slot::Awake(awake) => {
+                    self.shared.resident.fetch_sub(1, Ordering::Relaxed);
+                    waiting.extend(awake.sleepers);
+                    waiting.extend(awake.reset.map(|reset| reset.done));
+                }
+                Slot::Asleep(_) => {
+                    self.shared.asleep.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        }
+        waiting.extend(old.movement.take_waiting());
+        // Whoever waits for the node to be empty sees that it is.
+        self.draining = old.draining.take();
+        for done in waiting {
+            done(Err(ControlError::Unknown(FENCED.to_owned())));
+        }
+    }
+}
