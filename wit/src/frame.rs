@@ -8,6 +8,7 @@ const MESSAGE: u8 = 1;
 const REPLY: u8 = 2;
 const TIMER: u8 = 3;
 const DESCRIBE: u8 = 4;
+const BOUNCED: u8 = 5;
 
 /// Bytes of a turn's record before its texts, its length field not included.
 const TURN_HEAD: usize = 32;
@@ -58,6 +59,19 @@ pub enum Input<'a> {
         /// What it carries.
         payload: Payload<'a>,
     },
+    /// A message the agent sent came back.
+    Bounced {
+        /// Whom it was for.
+        to: &'a str,
+        /// Which handler it was for.
+        method: &'a str,
+        /// What it carried.
+        payload: Payload<'a>,
+        /// Why it came back: a stable word, and more after a colon.
+        reason: &'a str,
+        /// Whether it may have been applied all the same.
+        unsure: bool,
+    },
     /// What handlers are there? Put at deployment only; changes nothing.
     Describe,
 }
@@ -101,6 +115,7 @@ impl FrameWriter {
                 payload,
             } => (TIMER, 0, 0, id, "", method, payload),
             Input::Describe => (DESCRIBE, 0, 0, 0, "", "", none),
+            Input::Bounced { .. } => return self.push_bounced(turn),
             Input::Reply { ask, reply } => match reply {
                 Reply::Ok(payload) => (REPLY, 0, 0, ask, "", "", payload),
                 Reply::Failed(f) => (REPLY, 1, 0, ask, f.message, f.code, f.details),
@@ -112,22 +127,44 @@ impl FrameWriter {
             },
         };
         let (a, b) = (wire::short(a), wire::short(b));
-        let len = 32 + a.len() + b.len() + payload.bytes.len();
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let mut head = [0u8; 36];
-        head[..4].copy_from_slice(&len.to_le_bytes());
-        head[4..8].copy_from_slice(&[kind, payload.content_type as u8, status, flag]);
-        head[8..16].copy_from_slice(&turn.number.to_le_bytes());
-        head[16..24].copy_from_slice(&turn.now.to_le_bytes());
-        head[24..32].copy_from_slice(&id.to_le_bytes());
-        head[32..34].copy_from_slice(&wire::text_len(a));
-        head[34..36].copy_from_slice(&wire::text_len(b));
+        let tail = a.len() + b.len() + payload.bytes.len();
+        let marks = [kind, payload.content_type as u8, status, flag];
+        self.buf.reserve(36 + tail);
         self.buf
-            .reserve(36 + a.len() + b.len() + payload.bytes.len());
-        self.buf.extend_from_slice(&head);
+            .extend_from_slice(&head(turn, marks, id, a, b, tail));
         self.buf.extend_from_slice(a.as_bytes());
         self.buf.extend_from_slice(b.as_bytes());
         self.buf.extend_from_slice(payload.bytes);
+        self.count += 1;
+    }
+
+    /// Adds a turn about a message that came back, the only kind with three texts.
+    #[cold]
+    fn push_bounced(&mut self, turn: &Turn<'_>) {
+        let Input::Bounced {
+            to,
+            method,
+            payload,
+            reason,
+            unsure,
+        } = turn.input
+        else {
+            return;
+        };
+        let (to, method, reason) = (wire::short(to), wire::short(method), wire::short(reason));
+        let tail = to.len() + method.len() + reason.len() + payload.bytes.len();
+        let marks = [BOUNCED, payload.content_type as u8, 0, u8::from(unsure)];
+        let id = reason.len() as u64;
+        self.buf
+            .extend_from_slice(&head(turn, marks, id, to, method, tail));
+        for bytes in [
+            to.as_bytes(),
+            method.as_bytes(),
+            reason.as_bytes(),
+            payload.bytes,
+        ] {
+            self.buf.extend_from_slice(bytes);
+        }
         self.count += 1;
     }
 
@@ -151,6 +188,21 @@ impl FrameWriter {
         wire::patch_u32(&mut self.buf, 4, self.count as usize);
         self.buf
     }
+}
+
+/// A turn's record up to its texts, `tail` bytes of which follow with the rest.
+#[inline(always)]
+fn head(turn: &Turn<'_>, marks: [u8; 4], id: u64, a: &str, b: &str, tail: usize) -> [u8; 36] {
+    let len = u32::try_from(TURN_HEAD + tail).unwrap_or(u32::MAX);
+    let mut head = [0u8; 36];
+    head[..4].copy_from_slice(&len.to_le_bytes());
+    head[4..8].copy_from_slice(&marks);
+    head[8..16].copy_from_slice(&turn.number.to_le_bytes());
+    head[16..24].copy_from_slice(&turn.now.to_le_bytes());
+    head[24..32].copy_from_slice(&id.to_le_bytes());
+    head[32..34].copy_from_slice(&wire::text_len(a));
+    head[34..36].copy_from_slice(&wire::text_len(b));
+    head
 }
 
 /// Reads an input frame.
@@ -248,7 +300,7 @@ impl<'a> FrameReader<'a> {
                 content_type,
                 bytes,
             };
-            input(kind, status, id, a, b, payload)?
+            input([kind, status, flag], id, a, b, payload)?
         };
         Ok(Some(Turn { number, now, input }))
     }
@@ -257,8 +309,7 @@ impl<'a> FrameReader<'a> {
 /// What a turn is about that is no message.
 #[inline(never)]
 fn input<'a>(
-    kind: u8,
-    status: u8,
+    [kind, status, flag]: [u8; 3],
     id: u64,
     a: &'a str,
     b: &'a str,
@@ -272,6 +323,25 @@ fn input<'a>(
             payload,
         },
         DESCRIBE => Input::Describe,
+        BOUNCED => {
+            let mut rest = Bytes::new(payload.bytes);
+            let length = u16::try_from(id).map_err(|_| FrameError::Short {
+                what: "reason",
+                needed: usize::try_from(id).unwrap_or(usize::MAX),
+                left: payload.bytes.len(),
+            })?;
+            let reason = rest.text(length, "reason")?;
+            Input::Bounced {
+                to: a,
+                method: b,
+                payload: Payload {
+                    content_type: payload.content_type,
+                    bytes: rest.rest(),
+                },
+                reason,
+                unsure: flag == 1,
+            }
+        }
         REPLY => Input::Reply {
             ask: id,
             reply: match status {

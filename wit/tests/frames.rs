@@ -69,6 +69,20 @@ fn inputs() -> Vec<Input<'static>> {
             ask: 7,
             reply: Reply::Abandoned,
         },
+        Input::Bounced {
+            to: "counter/é",
+            method: "add",
+            payload: payload(b"4"),
+            reason: "init-failed: no more",
+            unsure: false,
+        },
+        Input::Bounced {
+            to: "counter/b",
+            method: "",
+            payload: Payload::NONE,
+            reason: "",
+            unsure: true,
+        },
     ]
 }
 

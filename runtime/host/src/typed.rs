@@ -216,6 +216,19 @@ fn body(turn: &Turn<'_>) -> Called {
                 Reply::Abandoned => wit::Answer::Abandoned,
             },
         }),
+        Input::Bounced {
+            to,
+            method,
+            payload,
+            reason,
+            unsure,
+        } => wit::Body::Bounced(wit::Bounce {
+            to: to.to_owned(),
+            method: method.to_owned(),
+            payload: owned(payload),
+            reason: reason.to_owned(),
+            unsure,
+        }),
         Input::Timer {
             id,
             method,

@@ -61,6 +61,10 @@ fn generate(agent: &Agent, exports: bool) -> syn::Result<TokenStream> {
     });
     let init = init(agent);
     let arms = agent.handlers.iter().map(|handler| arm(agent, handler));
+    let bounced = agent
+        .bounced
+        .as_ref()
+        .map(|handler| bounced(agent, handler));
     let export = exports.then(|| export(agent));
     let requests = requests::of_agent(agent)?;
     Ok(quote! {
@@ -81,6 +85,8 @@ fn generate(agent: &Agent, exports: bool) -> syn::Result<TokenStream> {
                     _ => call.unknown_method(<Self as ::phoenix_sdk::__private::Agent>::HANDLERS),
                 }
             }
+
+            #bounced
         }
         // A private agent has no other use in a native build.
         const _: () = ::phoenix_sdk::__private::used::<#ty>();
@@ -171,7 +177,35 @@ fn arm(agent: &Agent, handler: &Handler) -> TokenStream {
     }
 }
 
+/// What takes messages that came back.
+fn bounced(agent: &Agent, handler: &Handler) -> TokenStream {
+    let (cfgs, entry) = (&handler.cfgs, entry(handler));
+    // No message carries the argument: it is at hand.
+    let read = handler.arguments().map(|argument| {
+        let local = local(argument);
+        quote!(let #local = bounced;)
+    });
+    let body = run(agent, handler, &quote!(#(#read)*));
+    quote! {
+        #(#cfgs)*
+        fn bounced(
+            call: &mut ::phoenix_sdk::__private::Call<'_, '_, Self>,
+            bounced: ::phoenix_sdk::Bounced,
+        ) -> ::phoenix_sdk::__private::Done {
+            #[allow(unused_imports, reason = "which of the two is used depends on what it returns")]
+            use ::phoenix_sdk::__private::{EndsInResult as _, EndsInValue as _};
+            const HANDLER: &::phoenix_sdk::__private::Handler = &#entry;
+            #body
+        }
+    }
+}
+
 fn immediate(agent: &Agent, handler: &Handler) -> TokenStream {
+    run(agent, handler, &arguments(agent, handler, Lifetime::Frame))
+}
+
+/// Runs a handler that does not wait, its arguments read by `read`.
+fn run(agent: &Agent, handler: &Handler, read: &TokenStream) -> TokenStream {
     let this = format_ident!("this", span = Span::mixed_site());
     let (made, value) = value_of(handler);
     let (take, lent) = match handler.access {
@@ -183,7 +217,6 @@ fn immediate(agent: &Agent, handler: &Handler) -> TokenStream {
             (quote!(let Some(#this) = call.read(HANDLER)), quote!(&#this))
         }
     };
-    let read = arguments(agent, handler, Lifetime::Frame);
     let call = invoke(agent, handler, &lent, &quote!(call.context()));
     let end = quote_spanned!(result_place(handler).start()=> (&#value).ending().call(call, HANDLER, #value));
     quote! {

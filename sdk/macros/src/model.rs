@@ -15,6 +15,8 @@ pub(crate) struct Agent {
     pub(crate) name: Ident,
     pub(crate) ty: Type,
     pub(crate) init: Option<Init>,
+    /// The one marked `#[bounced]`.
+    pub(crate) bounced: Option<Handler>,
     pub(crate) handlers: Vec<Handler>,
 }
 
@@ -83,6 +85,7 @@ impl Agent {
             name,
             ty: (*block.self_ty).clone(),
             init: None,
+            bounced: None,
             handlers: Vec::new(),
         };
         let mut errors = Errors::default();
@@ -114,6 +117,19 @@ impl Agent {
                 ));
             }
             self.init = Some(Init::read(signature)?);
+            return Ok(());
+        }
+        if let Some(path) = &marks.bounced {
+            if let Some(first) = &self.bounced {
+                return Err(syn::Error::new(
+                    signature.ident.span(),
+                    format!(
+                        "an agent has one `#[bounced]`, and that is `{}`",
+                        first.ident
+                    ),
+                ));
+            }
+            self.bounced = Some(Handler::read_bounced(function, &marks, path)?);
             return Ok(());
         }
         let is_handler = signature.receiver().is_some() || first_is_state(signature);
@@ -158,6 +174,7 @@ fn agent_name(block: &ItemImpl) -> syn::Result<Ident> {
 struct Marks {
     skip: bool,
     init: bool,
+    bounced: Option<Path>,
     interleave: Option<Path>,
 }
 
@@ -167,7 +184,7 @@ impl Marks {
         let mut errors = Errors::default();
         function.attrs.retain(|attribute| {
             let path = attribute.path();
-            let known = ["skip", "init", "interleave"]
+            let known = ["skip", "init", "bounced", "interleave"]
                 .into_iter()
                 .find(|name| path.is_ident(name));
             let Some(name) = known else { return true };
@@ -177,6 +194,7 @@ impl Marks {
             match name {
                 "skip" => marks.skip = true,
                 "init" => marks.init = true,
+                "bounced" => marks.bounced = Some(path.clone()),
                 _ => marks.interleave = Some(path.clone()),
             }
             false
@@ -185,6 +203,12 @@ impl Marks {
             errors.push(syn::Error::new(
                 function.sig.ident.span(),
                 "`#[skip]`, `#[init]` and `#[interleave]` exclude each other",
+            ));
+        }
+        if let Some(path) = marks.bounced.as_ref().filter(|_| marks.skip || marks.init) {
+            errors.push(syn::Error::new_spanned(
+                path,
+                "`#[bounced]` marks a handler, which `#[skip]` and `#[init]` say it is not",
             ));
         }
         errors.finish(marks)
@@ -266,10 +290,36 @@ impl Handler {
         })
     }
 
+    /// The one of messages that came back.
+    fn read_bounced(function: &ImplItemFn, marks: &Marks, path: &Path) -> syn::Result<Self> {
+        let signature = &function.sig;
+        if let Some(token) = &signature.asyncness {
+            return Err(syn::Error::new_spanned(
+                token,
+                "`#[bounced]` cannot wait: set a timer in it, and ask from that timer's handler",
+            ));
+        }
+        if signature.receiver().is_none() {
+            return Err(syn::Error::new_spanned(path, BOUNCED_FORM));
+        }
+        let handler = Self::read(function, marks)?;
+        let is_bounced = |it: &Argument| it.by == By::Value && is_named(&it.ty, "Bounced");
+        let mut arguments = handler.arguments();
+        let fits = arguments.next().is_some_and(is_bounced) && arguments.next().is_none();
+        drop(arguments);
+        if fits {
+            Ok(handler)
+        } else {
+            Err(syn::Error::new_spanned(&signature.inputs, BOUNCED_FORM))
+        }
+    }
+
     pub(crate) fn arguments(&self) -> impl Iterator<Item = &Argument> {
         arguments(&self.parameters)
     }
 }
+
+const BOUNCED_FORM: &str = "`#[bounced]` takes the message that came back: write `fn came_back(&mut self, bounced: Bounced)`, with a context if you like";
 
 const INTERLEAVE_HOLDS: &str = "an `async` handler with `self` holds the agent until it is done, so no other can run between its awaits. \
      Take `this: State<Self>` instead, and look at the agent in steps: `this.with(|it| …)`, `this.with_mut(|it| …)`";

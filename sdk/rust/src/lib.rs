@@ -190,6 +190,12 @@
 //! }
 //! ```
 //!
+//! # Messages that come back
+//!
+//! A message whose receiver cannot take it (it has no room for too long, or the
+//! message is a dead letter there) comes back. The node logs it, and the handler
+//! marked `#[bounced]`, if there is one, is given it: [`Bounced`] has an example.
+//!
 //! # Errors
 //!
 //! ```
@@ -235,6 +241,7 @@ extern crate self as phoenix_sdk;
 
 mod ask;
 mod binary;
+mod bounced;
 mod context;
 mod describe;
 mod failure;
@@ -252,6 +259,7 @@ mod transcode;
 
 pub use ask::{Ask, AskError};
 pub use binary::Binary;
+pub use bounced::Bounced;
 pub use context::{Context, DEFAULT_DEADLINE, MAX_DEADLINE, TimerId};
 pub use failure::{AgentError, Failure};
 pub use payload::{Payload, PayloadError};
@@ -288,6 +296,8 @@ pub use phoenix_macros::AgentError;
 ///   type's `Default`.
 /// - `#[interleave]` lets a handler run while another one waits.
 /// - `#[skip]` keeps a method from being a handler.
+/// - `#[bounced]` marks the one that takes messages of the agent's own that came
+///   back: a [`Bounced`] and, if it likes, a context. No message can name it.
 ///
 /// Beside the block it writes `NameRequests`, a function a handler, that make typed
 /// [`Request`]s.
@@ -328,8 +338,8 @@ pub mod prelude {
     pub use std::time::Duration;
 
     pub use crate::{
-        AgentError, Ask, AskError, Context, Failure, Level, Request, State, Timestamp, agent,
-        requests,
+        AgentError, Ask, AskError, Bounced, Context, Failure, Level, Request, State, Timestamp,
+        agent, requests,
     };
 }
 

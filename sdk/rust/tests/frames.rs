@@ -84,7 +84,7 @@ fn payloads() -> impl Strategy<Value = Payload> {
 type Script = Vec<(u8, usize, u64, Payload)>;
 
 fn scripts() -> impl Strategy<Value = Script> {
-    let step = (0..9_u8, 0..METHODS.len(), 0..12_u64, payloads());
+    let step = (0..10_u8, 0..METHODS.len(), 0..12_u64, payloads());
     proptest::collection::vec(step, 0..40)
 }
 
@@ -105,6 +105,13 @@ fn input(kind: u8, method: usize, ask: u64, payload: &Payload) -> Input<'_> {
         4 => Input::Reply {
             ask,
             reply: Reply::Timeout,
+        },
+        9 => Input::Bounced {
+            to: "site/main",
+            method,
+            payload,
+            reason: "overflow",
+            unsure: false,
         },
         _ => Input::Message {
             source: "client/test",

@@ -33,6 +33,7 @@ pub use ending::{EndsInResult, EndsInValue, ResultEnd, ValueEnd};
 pub(crate) use shared::Shared;
 pub use tasks::{Finished, HandlerFuture};
 
+use crate::bounced::Bounced;
 use crate::context::Context;
 use crate::describe;
 use crate::failure::Failure;
@@ -54,6 +55,12 @@ pub trait Agent: Sized + 'static {
 
     /// Runs the handler that a message names.
     fn dispatch(call: &mut Call<'_, '_, Self>) -> Done;
+
+    /// Runs the handler of messages that came back, if there is one.
+    fn bounced(call: &mut Call<'_, '_, Self>, bounced: Bounced) -> Done {
+        let _ = (call, bounced);
+        Done::Ok(ContentType::None)
+    }
 }
 
 /// The beginning of an agent: what the generated `init` works on.
@@ -183,6 +190,13 @@ impl<A: Agent> Runtime<A> {
                     Done::Ok(ContentType::None)
                 }
             }
+            Input::Bounced {
+                to,
+                method,
+                payload,
+                reason,
+                unsure,
+            } => self.bounced(Bounced::new(to, method, payload, reason, unsure)),
             Input::Init { config } => self.init(config),
             Input::Describe => {
                 self.answer.extend_from_slice(&describe::of(A::HANDLERS));
@@ -225,6 +239,25 @@ impl<A: Agent> Runtime<A> {
             failure.put_in_format(format);
         }
         done
+    }
+
+    #[cold]
+    fn bounced(&mut self, bounced: Bounced) -> Done {
+        let Life::Born(state) = &self.life else {
+            return Done::Ok(ContentType::None);
+        };
+        let shared = Rc::clone(&self.shared);
+        let mut call = Call {
+            method: "",
+            source: shared.id(),
+            payload: phoenix_wit::Payload::NONE,
+            request: None,
+            state,
+            context: &mut self.context,
+            tasks: &mut self.tasks,
+            answer: &mut self.answer,
+        };
+        A::bounced(&mut call, bounced)
     }
 
     #[cold]

@@ -43,6 +43,7 @@ use serde::de::DeserializeOwned;
 pub use records::{Asked, Logged, Published, Sent, Spawned, Timer};
 
 use crate::ask::AskError;
+use crate::bounced::Bounced;
 use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::request::{Answer, Request};
@@ -138,6 +139,21 @@ impl<A: Agent> TestContext<A> {
     pub fn send<T: Serialize, R>(&mut self, request: Request<T, R>) -> Result<(), Failure> {
         self.world
             .message(request.method(), &encoded(request.arguments()))
+    }
+
+    /// Gives the agent a message of its own that came back, as one of
+    /// [`take_sent`](Self::take_sent):
+    ///
+    /// ```
+    /// # use phoenix_sdk::prelude::*;
+    /// # use phoenix_sdk::testing::TestContext;
+    /// # fn example<A: phoenix_sdk::Agent>(test: &mut TestContext<A>) {
+    /// let sent = test.take_sent().remove(0);
+    /// test.bounce(sent.bounced("no-credit"));
+    /// # }
+    /// ```
+    pub fn bounce(&mut self, bounced: Bounced) {
+        self.world.bounce(bounced);
     }
 
     /// Begins a call and leaves it waiting if its handler waits.

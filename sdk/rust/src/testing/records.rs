@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::bounced::Bounced;
 use crate::payload::Payload;
 use crate::request::Request;
 use crate::time::Timestamp;
@@ -79,6 +80,19 @@ pub struct Timer {
 }
 
 impl Sent {
+    /// The message as it comes back, for that reason: what
+    /// [`TestContext::bounce`](super::TestContext::bounce) gives the agent. Only
+    /// `gave-up` leaves it open whether it was applied.
+    pub fn bounced(self, why: &str) -> Bounced {
+        Bounced {
+            to: self.to,
+            method: self.method,
+            payload: self.payload,
+            why: why.to_owned(),
+            unsure: why == "gave-up",
+        }
+    }
+
     /// Whether it is `request`, sent to `to`.
     pub fn is<A: Serialize, R>(&self, to: &str, request: &Request<A, R>) -> bool {
         self.to == to && carries(&self.method, &self.payload, request)

@@ -7,6 +7,7 @@ use phoenix_wit::{AnswerReader, Effect, FrameWriter, Input, Outcome, Reply, Turn
 
 use super::records::{Asked, Logged, Published, Sent, Spawned, Timer};
 use crate::ask::AskError;
+use crate::bounced::Bounced;
 use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::runtime::{Agent, Runtime};
@@ -41,6 +42,8 @@ pub(super) struct Mail {
     request: Option<u64>,
     /// The timer that it is, instead of a message.
     timer: Option<u64>,
+    /// What it is of the agent's own that came back, instead of a message.
+    bounced: Option<Bounced>,
 }
 
 /// What came of a turn, owned.
@@ -149,20 +152,36 @@ impl<A: Agent> World<A> {
             payload: payload.clone(),
             request,
             timer: None,
+            bounced: None,
         }
+    }
+
+    /// Gives the agent a message that came back.
+    pub(super) fn bounce(&mut self, bounced: Bounced) {
+        let mut mail = self.mail("", &Payload::none(), None);
+        mail.bounced = Some(bounced);
+        self.deliver(mail);
+        self.settle();
     }
 
     /// Gives the agent one message or timer; `false` if it put it off.
     fn deliver(&mut self, mail: Mail) -> bool {
         let turn = self.turn;
         let payload = mail.payload.as_wit();
-        let ended = self.run(match mail.timer {
-            Some(id) => Input::Timer {
+        let ended = self.run(match (mail.timer, &mail.bounced) {
+            (_, Some(bounced)) => Input::Bounced {
+                to: &bounced.to,
+                method: &bounced.method,
+                payload: bounced.payload.as_wit(),
+                reason: &bounced.why,
+                unsure: bounced.unsure,
+            },
+            (Some(id), None) => Input::Timer {
                 id,
                 method: &mail.method,
                 payload,
             },
-            None => Input::Message {
+            (None, None) => Input::Message {
                 source: &mail.source,
                 method: &mail.method,
                 payload,
@@ -285,6 +304,7 @@ impl<A: Agent> World<A> {
             payload: timer.payload.clone(),
             request: None,
             timer: Some(id),
+            bounced: None,
         };
         if timer.period_ms > 0 {
             let due = timer.due + Duration::from_millis(timer.period_ms);

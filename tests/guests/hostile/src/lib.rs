@@ -65,7 +65,9 @@ impl Guest for Hostile {
                 Input::Timer {
                     method, payload, ..
                 } => message(&mut answer, &turn, method, &text(payload), &mut lie),
-                Input::Reply { .. } => answer.outcome(&Outcome::Ok(Payload::NONE), 0),
+                Input::Reply { .. } | Input::Bounced { .. } => {
+                    answer.outcome(&Outcome::Ok(Payload::NONE), 0);
+                }
             }
         }
         let honest = answer.finish();

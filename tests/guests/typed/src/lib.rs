@@ -67,6 +67,14 @@ impl Guest for Typed {
             Body::Message(message) => state.message(&message),
             Body::Reply(reply) => state.reply(reply),
             Body::Timer(timer) => state.timer(&timer),
+            Body::Bounced(bounce) => {
+                let text = format!(
+                    "{} {} came back: {}",
+                    bounce.to, bounce.method, bounce.reason
+                );
+                log::write(Level::Warn, &text);
+                Outcome::Ok(json(""))
+            }
         })
     }
 }
