@@ -154,8 +154,8 @@ mod tests {
                     AgentId::new("counter/a").unwrap(),
                     Lane::Normal,
                 ),
-                original: None,
                 sequence: None,
+                extras: None,
                 body: Body::Spawn {
                     config: Payload::default(),
                     ask: None,

@@ -8,8 +8,9 @@
 //!
 //! Start with [`Envelope`], then [`agent::Agent`], the state machine every
 //! agent is to its worker. [`flow`] decides what may pass to a target, and when.
-//! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent)
-//! and [`Control`] (operators to a node).
+//! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),
+//! [`Control`] (operators to a node) and [`Spill`] (messages beyond a mailbox's
+//! bounds to a disk).
 
 pub mod agent;
 pub mod control;
@@ -24,6 +25,7 @@ pub mod migration;
 mod peer;
 mod retry;
 pub mod snapshot;
+mod spill;
 mod time;
 
 pub use control::Control;
@@ -32,13 +34,15 @@ pub use directory::Directory;
 pub use id::{
     AgentId, BadAgentId, ClientId, Digest, Epoch, Incarnation, KindName, MigrationId, NodeId,
 };
-pub use limits::{BadPolicy, KindPolicy, SpawnPolicy};
+pub use limits::{BadOverflow, BadPolicy, KindPolicy, Overflow, SpawnPolicy};
 pub use message::{
-    Acknowledgement, Ask, Body, DeadReason, Envelope, Failure, Lane, Notice, Payload, Refusal,
-    Reply, ReplyTo, Sender, Sequence, SkipReason, StreamKey,
+    Acknowledgement, Ask, Body, Bounce, DeadReason, Envelope, Expiry, Extras, Failure, Lane,
+    MAX_REDIRECTS, Notice, Original, Payload, Refusal, Reply, ReplyTo, Sender, Sequence,
+    SkipReason, StreamKey,
 };
 pub use peer::{Member, PeerMessage, SendRefused, Transport, TransportEvents};
 pub use phoenix_wit::{ContentType, Delivery, Level};
 pub use retry::{RetryPolicy, Schedule};
 pub use smol_str::SmolStr;
+pub use spill::{MemorySpill, Spill, SpillArea, SpillError};
 pub use time::{Millis, Nanos};

@@ -1,6 +1,9 @@
 //! Everything an agent can use up, with its bound.
 
-use crate::Millis;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{AgentId, Millis};
 
 /// How agents of a kind come to life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +12,73 @@ pub enum SpawnPolicy {
     OnMessage,
     /// By an explicit spawn only; messages to others bounce.
     Explicit,
+}
+
+/// What becomes of a message that finds its receiver's mailbox full.
+///
+/// People write it as `reject`, `drop-oldest`, `drop-newest`, `spill` or
+/// `redirect:KIND/KEY`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// It is not taken. A reliable one stays with its sender, which tries again;
+    /// an at-most-once one is lost.
+    #[default]
+    Reject,
+    /// It takes the place of what has waited longest among the least urgent, if
+    /// that is no more urgent than itself. What has to go is a dead letter if it
+    /// is reliable, and lost if not.
+    DropOldest,
+    /// It is a dead letter if it is reliable, and lost if not.
+    DropNewest,
+    /// It waits, in order, in an area beside the mailbox that the node keeps on disk.
+    Spill,
+    /// It is sent on to this agent, under its own identity.
+    Redirect(AgentId),
+}
+
+impl Overflow {
+    const REDIRECT: &str = "redirect:";
+}
+
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reject => f.write_str("reject"),
+            Self::DropOldest => f.write_str("drop-oldest"),
+            Self::DropNewest => f.write_str("drop-newest"),
+            Self::Spill => f.write_str("spill"),
+            Self::Redirect(to) => write!(f, "{}{to}", Self::REDIRECT),
+        }
+    }
+}
+
+/// A text that is no overflow policy. It says what is one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an overflow policy is {FORM}{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+pub struct BadOverflow(Option<crate::BadAgentId>);
+
+impl BadOverflow {
+    /// What may be written.
+    pub const FORM: &str = FORM;
+}
+
+const FORM: &str = "reject, drop-oldest, drop-newest, spill, or redirect:KIND/KEY";
+
+impl FromStr for Overflow {
+    type Err = BadOverflow;
+    fn from_str(text: &str) -> Result<Self, BadOverflow> {
+        Ok(match text {
+            "reject" => Self::Reject,
+            "drop-oldest" => Self::DropOldest,
+            "drop-newest" => Self::DropNewest,
+            "spill" => Self::Spill,
+            _ => {
+                let to = text.strip_prefix(Self::REDIRECT).ok_or(BadOverflow(None))?;
+                let to = AgentId::new(to).map_err(|bad| BadOverflow(Some(bad)))?;
+                Self::Redirect(to)
+            }
+        })
+    }
 }
 
 /// A kind's policy: what its agents may use, and how they live.
@@ -44,6 +114,16 @@ pub struct KindPolicy {
     pub mailbox_messages: u32,
     /// Bytes waiting for one agent.
     pub mailbox_bytes: u64,
+    /// How full a mailbox may be, percent of its messages or its bytes, before its
+    /// senders are told to hold.
+    pub mailbox_high: u32,
+    /// How empty it has to be, percent of both, before they are told to go on. The
+    /// further below the high mark, the rarer and the larger are the bursts.
+    pub mailbox_low: u32,
+    /// What becomes of a message that finds the mailbox full.
+    pub overflow: Overflow,
+    /// Bytes of one agent's messages that may be spilled; beyond that they are rejected.
+    pub spill_bytes: u64,
     /// Effects of one agent without a verdict.
     pub outbox_messages: u32,
     /// Bytes of one agent's effects without a verdict.
@@ -85,6 +165,10 @@ impl Default for KindPolicy {
             answer_bytes: 4 << 20,
             mailbox_messages: 10_000,
             mailbox_bytes: 16 << 20,
+            mailbox_high: 75,
+            mailbox_low: 50,
+            overflow: Overflow::Reject,
+            spill_bytes: 256 << 20,
             outbox_messages: 20_000,
             outbox_bytes: 32 << 20,
             open_asks: 1_000,
@@ -131,7 +215,7 @@ impl BadPolicy {
 impl KindPolicy {
     /// Checks every bound against what a node can hold.
     pub fn validate(&self) -> Result<(), BadPolicy> {
-        let ranges: [(&'static str, u64, u64, u64); 20] = [
+        let ranges: [(&'static str, u64, u64, u64); 23] = [
             ("memory-bytes", self.memory_bytes, 64 << 10, 1 << 32),
             ("table-elements", self.table_elements.into(), 1, 10_000_000),
             ("turn-deadline", self.turn_deadline.0, 1, 3_600_000),
@@ -148,6 +232,9 @@ impl KindPolicy {
                 10_000_000,
             ),
             ("mailbox-bytes", self.mailbox_bytes, 1_024, 1 << 32),
+            ("mailbox-high-percent", self.mailbox_high.into(), 1, 100),
+            ("mailbox-low-percent", self.mailbox_low.into(), 0, 99),
+            ("spill-bytes", self.spill_bytes, 4_096, 1 << 40),
             (
                 "outbox-messages",
                 self.outbox_messages.into(),
@@ -164,6 +251,13 @@ impl KindPolicy {
             ("give-up-after", self.give_up_after.0, 1, 86_400_000),
         ];
         BadPolicy::check(&ranges)?;
+        if self.mailbox_low >= self.mailbox_high {
+            return Err(BadPolicy {
+                field: "mailbox-low-percent",
+                found: self.mailbox_low.into(),
+                accepted: format!("below mailbox-high-percent ({})", self.mailbox_high),
+            });
+        }
         if self.outbox_messages < self.turn_effects {
             return Err(BadPolicy {
                 field: "outbox-messages",
@@ -194,5 +288,51 @@ mod tests {
             ..KindPolicy::default()
         };
         assert_eq!(policy.validate().unwrap_err().field, "turn-deadline");
+    }
+
+    #[test]
+    fn the_low_mark_lies_below_the_high_one() {
+        let marks = |mailbox_low, mailbox_high| KindPolicy {
+            mailbox_low,
+            mailbox_high,
+            ..KindPolicy::default()
+        };
+        for (low, high) in [(0, 1), (99, 100), (50, 75)] {
+            marks(low, high).validate().unwrap();
+        }
+        for (low, high, field) in [
+            (75, 75, "mailbox-low-percent"),
+            (80, 75, "mailbox-low-percent"),
+            (100, 100, "mailbox-low-percent"),
+            (0, 101, "mailbox-high-percent"),
+            (0, 0, "mailbox-high-percent"),
+        ] {
+            assert_eq!(marks(low, high).validate().unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn an_overflow_policy_reads_back_as_it_is_written() {
+        let to = AgentId::new("spare/of:all").unwrap();
+        for policy in [
+            Overflow::Reject,
+            Overflow::DropOldest,
+            Overflow::DropNewest,
+            Overflow::Spill,
+            Overflow::Redirect(to),
+        ] {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        for bad in [
+            "",
+            "drop",
+            "redirect",
+            "redirect:",
+            "redirect:spare",
+            "Spill",
+        ] {
+            let error = bad.parse::<Overflow>().unwrap_err().to_string();
+            assert!(error.contains("drop-oldest"), "{error}");
+        }
     }
 }

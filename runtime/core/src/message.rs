@@ -97,7 +97,7 @@ impl<S: Borrow<Sender>> Hash for Speaker<S> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Lane {
-    /// Control traffic; replies.
+    /// Control traffic.
     High = 0,
     /// Everything else.
     #[default]
@@ -106,6 +106,9 @@ pub enum Lane {
     Low = 2,
     /// What nobody would miss.
     Bulk = 3,
+    /// Replies. They come before all messages and find room always: whoever waits
+    /// for one may be unable to make any.
+    Reply = 4,
 }
 
 /// A reliable message's place in its stream.
@@ -120,6 +123,11 @@ pub struct Sequence {
     pub give_up: Millis,
 }
 
+impl Lane {
+    /// Those of messages, the most urgent first.
+    pub const MESSAGES: [Self; 4] = [Self::High, Self::Normal, Self::Low, Self::Bulk];
+}
+
 impl Sequence {
     /// Whether it is a number a stream can have; readers refuse others.
     pub fn is_valid(&self) -> bool {
@@ -132,14 +140,56 @@ impl Sequence {
 pub struct Envelope {
     /// Who sent it to whom, on which lane. Messages that follow each other share it.
     pub stream: Arc<StreamKey>,
-    /// Who sent it first, where its sender sends again what another one sent. The
-    /// receiver sees this one; streams and verdicts are those of its sender.
-    pub original: Option<Arc<Sender>>,
     /// Its place in its stream; `None` for at-most-once.
     pub sequence: Option<Sequence>,
     /// What it says.
     pub body: Body,
+    /// What few messages carry; boxed, so that the others stay small.
+    pub extras: Option<Box<Extras>>,
 }
+
+/// What few messages carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// When it is of no use any more.
+    pub expiry: Option<Expiry>,
+    /// Whose message it is, if its sender sends on, or again, what another one
+    /// sent. The receiver sees the other one; streams and verdicts are those of
+    /// its sender.
+    pub original: Option<Original>,
+}
+
+/// When a message is of no use any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// From then on it is not put to its receiver, since 1970-01-01 UTC.
+    pub at: Millis,
+    /// Whether its sender asked to know: it is a dead letter then.
+    pub report: bool,
+}
+
+/// A message's identity before its receiver redirected it, or before it was a
+/// dead letter that is sent again.
+///
+/// A receiver sends it on in a stream of its own, once, with the commit that
+/// closes the original: so whoever gets it knows a repeated one by that stream,
+/// as any other. A dead letter that is sent again has a stream of its own too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// Who sent it.
+    pub sender: Sender,
+    /// Whom it was for.
+    pub receiver: AgentId,
+    /// Its number in the stream of the two, on the lane it is on still; `None`
+    /// for at-most-once.
+    pub number: Option<u64>,
+    /// How often it was redirected, at most [`MAX_REDIRECTS`].
+    pub redirects: u8,
+}
+
+/// How often a message may be redirected. Full agents that point at each other
+/// must not pass it round for ever: after that it waits with its sender.
+pub const MAX_REDIRECTS: u8 = 4;
 
 /// What an envelope carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +219,24 @@ pub enum Body {
         /// Set if somebody waits for the end of it.
         ask: Option<Box<Ask>>,
     },
+    /// A message of the receiver's own that came back. Only an agent's own node
+    /// makes one.
+    Bounce(Box<Bounce>),
+}
+
+/// A message that came back to the agent that sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounce {
+    /// Whom it was for.
+    pub to: AgentId,
+    /// Which handler it was for.
+    pub method: SmolStr,
+    /// What it carried.
+    pub payload: Payload,
+    /// Why it came back, in a stable word.
+    pub reason: Arc<str>,
+    /// Whether it may have been applied all the same: nothing was heard of it.
+    pub unsure: bool,
 }
 
 /// That somebody waits for an answer, and where.
@@ -261,6 +329,16 @@ pub enum Notice {
         /// Why.
         refusal: Refusal,
     },
+    /// How much more of the stream the receiver wants. It says so when its
+    /// mailbox passes its high mark, and again when it is down to the low one;
+    /// a sender that hears nothing for long tries again with one message. So
+    /// this may be lost, repeated and late.
+    Credit {
+        /// The last number it has taken.
+        taken: u64,
+        /// How many it wants beyond that: none means to hold.
+        window: u64,
+    },
 }
 
 /// Why a message was closed without being applied.
@@ -272,6 +350,9 @@ pub enum SkipReason {
     Cancelled,
     /// It is a dead letter.
     Dead(DeadReason),
+    /// The mailbox was full and its receiver sent it on: whoever has it now
+    /// answers for it.
+    Redirected,
 }
 
 /// Why a message is a dead letter.
@@ -297,11 +378,17 @@ pub enum DeadReason {
     GaveUp,
     /// The agent was reset while it waited.
     Reset,
+    /// The mailbox was full, and the kind drops what has no room.
+    Overflow,
+    /// Its time was over before its turn came, and its sender asked to know.
+    Expired,
+    /// The sender gave it up before the receiver had room for it: it never left.
+    NoCredit,
 }
 
 impl DeadReason {
     /// The words for all of them.
-    pub const CODES: [&'static str; 10] = [
+    pub const CODES: [&'static str; 13] = [
         "trapped",
         "no-such-kind",
         "no-such-agent",
@@ -312,6 +399,9 @@ impl DeadReason {
         "quarantined",
         "gave-up",
         "reset",
+        "overflow",
+        "expired",
+        "no-credit",
     ];
 
     /// The stable word for it, one of [`DeadReason::CODES`].
@@ -327,6 +417,9 @@ impl DeadReason {
             Self::Quarantined(_) => "quarantined",
             Self::GaveUp => "gave-up",
             Self::Reset => "reset",
+            Self::Overflow => "overflow",
+            Self::Expired => "expired",
+            Self::NoCredit => "no-credit",
         }
     }
 
@@ -357,16 +450,21 @@ impl Envelope {
     /// Bytes it counts for in a mailbox or outbox.
     #[inline(always)]
     pub fn size(&self) -> usize {
-        match &self.body {
-            Body::Message {
-                method, payload, ..
-            } => Self::OVERHEAD + method.len() + payload.bytes.len(),
+        match (&self.body, &self.extras) {
+            (
+                Body::Message {
+                    method, payload, ..
+                },
+                None,
+            ) => Self::OVERHEAD + method.len() + payload.bytes.len(),
             _ => self.rarer_size(),
         }
     }
 
     fn rarer_size(&self) -> usize {
+        let extras = self.extras.as_ref().map_or(0, |_| Self::OVERHEAD);
         Self::OVERHEAD
+            + extras
             + match &self.body {
                 Body::Message {
                     method, payload, ..
@@ -380,6 +478,9 @@ impl Envelope {
                     Reply::Bounced(why) | Reply::Unavailable(why) => why.len(),
                     Reply::Timeout | Reply::Deadlock => 0,
                 },
+                Body::Bounce(bounce) => {
+                    Self::OVERHEAD + bounce.method.len() + bounce.payload.bytes.len()
+                }
             }
     }
 
@@ -389,7 +490,7 @@ impl Envelope {
         match &self.body {
             Body::Message { payload, .. } => payload.bytes.len(),
             Body::Spawn { config, .. } => config.bytes.len(),
-            Body::Reply { .. } => 0,
+            Body::Reply { .. } | Body::Bounce(_) => 0,
         }
     }
 
@@ -398,13 +499,25 @@ impl Envelope {
         &self.stream.sender
     }
 
-    /// Who the receiver is told it is from.
+    /// Who the receiver is told it is from: of a message that was sent on, or again,
+    /// for another one not whoever did that.
     pub fn first_sender(&self) -> &Sender {
-        self.original.as_deref().unwrap_or(self.sender())
+        self.original()
+            .map_or(self.sender(), |original| &original.sender)
     }
 
     /// Whom it is for.
     pub fn receiver(&self) -> &AgentId {
         &self.stream.receiver
+    }
+
+    /// When it is of no use any more, if that was said.
+    pub fn expiry(&self) -> Option<Expiry> {
+        self.extras.as_ref()?.expiry
+    }
+
+    /// Whose message it is, if its sender sends on, or again, what another one sent.
+    pub fn original(&self) -> Option<&Original> {
+        self.extras.as_ref()?.original.as_ref()
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use phoenix_core::agent::{Actions, Agent, BadAnswer, Batch, BatchRoom, Failed, Handlers, bury};
 use phoenix_core::{
-    AgentId, Body, ClientId, ContentType, DeadReason, Digest, Envelope, Incarnation, KindPolicy,
-    Lane, Millis, Nanos, NodeId, Notice, Payload, Refusal, ReplyTo, Sender, Sequence, SkipReason,
-    StreamKey, snapshot,
+    AgentId, Body, ClientId, ContentType, DeadReason, Digest, Envelope, Extras, Incarnation,
+    KindPolicy, Lane, Millis, Nanos, NodeId, Notice, Original, Payload, Refusal, ReplyTo, Sender,
+    Sequence, SkipReason, StreamKey, snapshot,
 };
 use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome, Reply};
 use proptest::prelude::*;
@@ -130,7 +130,6 @@ fn stream(sender: Sender, receiver: &str) -> Arc<StreamKey> {
 fn message(to: &str, number: u64, body: &[u8]) -> Arc<Envelope> {
     Arc::new(Envelope {
         stream: stream(Sender::System, to),
-        original: None,
         sequence: (number > 0).then_some(Sequence {
             number,
             base: 1,
@@ -144,6 +143,7 @@ fn message(to: &str, number: u64, body: &[u8]) -> Arc<Envelope> {
             },
             ask: None,
         },
+        extras: None,
     })
 }
 
@@ -411,13 +411,13 @@ fn an_ask_is_answered_across_a_sleep() {
 fn stray_reply(id: &str) -> Arc<Envelope> {
     Arc::new(Envelope {
         stream: stream(Sender::System, id),
-        original: None,
         sequence: None,
         body: Body::Reply {
             ask: 99,
             asker: Incarnation::default(),
             reply: phoenix_core::Reply::Timeout,
         },
+        extras: None,
     })
 }
 
@@ -535,7 +535,15 @@ fn what_is_sent_again_is_its_first_senders() {
     let mut runner = Runner::new("test/a", KindPolicy::default());
     let first = Sender::Agent(AgentId::new("test/first").unwrap(), Incarnation::default());
     let again = Envelope {
-        original: Some(Arc::new(first)),
+        extras: Some(Box::new(Extras {
+            original: Some(Original {
+                sender: first,
+                receiver: runner.agent.id().clone(),
+                number: None,
+                redirects: 0,
+            }),
+            ..Extras::default()
+        })),
         ..Envelope::clone(&client_message(1, 1))
     };
     runner.offer(Arc::new(again));

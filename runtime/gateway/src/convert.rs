@@ -148,6 +148,12 @@ pub(crate) fn dead_letter(
             };
             (api::LetterBody::Reply, "", payload, None)
         }
+        Body::Bounce(bounce) => (
+            api::LetterBody::Message,
+            &*bounce.method,
+            show(&bounce.payload),
+            None,
+        ),
     };
     let from = envelope.first_sender();
     let (agents, through) = match from {
@@ -167,7 +173,7 @@ pub(crate) fn dead_letter(
         incarnation: agents,
         through,
         resent_by: envelope
-            .original
+            .original()
             .is_some()
             .then(|| envelope.sender().to_string()),
         to: envelope.receiver().to_string(),
@@ -180,6 +186,7 @@ pub(crate) fn dead_letter(
                 Lane::Normal => api::Lane::Normal,
                 Lane::Low => api::Lane::Low,
                 Lane::Bulk => api::Lane::Bulk,
+                Lane::Reply => api::Lane::Reply,
             },
             number: sequence.number,
             give_up_ms: sequence.give_up.0,

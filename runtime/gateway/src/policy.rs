@@ -3,7 +3,7 @@
 //! The same names and forms serve the API's `phoenix-policy` header, a policy
 //! file and `--set name=value`, so they are read in one place.
 
-use phoenix_core::{KindPolicy, Millis, SpawnPolicy};
+use phoenix_core::{BadOverflow, KindPolicy, Millis, SpawnPolicy};
 
 use crate::api::{Policy, PolicyValue};
 use crate::suggest::{nearest, shown};
@@ -17,8 +17,18 @@ pub struct Field {
     pub about: &'static str,
     /// What its values look like.
     pub form: Form,
-    get: fn(&KindPolicy) -> u64,
-    set: fn(&mut KindPolicy, u64) -> bool,
+    access: Access,
+}
+
+/// How a field is read and set.
+enum Access {
+    /// As a number; setting says whether it fits.
+    Number {
+        get: fn(&KindPolicy) -> u64,
+        set: fn(&mut KindPolicy, u64) -> bool,
+    },
+    /// The one that is a text.
+    Overflow,
 }
 
 /// What a field's values look like.
@@ -34,6 +44,8 @@ pub enum Form {
     Flag,
     /// How agents come to life.
     Spawn,
+    /// What becomes of messages that find a mailbox full.
+    Overflow,
 }
 
 /// A policy that cannot be read.
@@ -83,13 +95,15 @@ macro_rules! number {
             name: $name,
             about: $about,
             form: Form::$form,
-            get: |policy| u64::from(policy.$field),
-            set: |policy, value| match value.try_into() {
-                Ok(value) => {
-                    policy.$field = value;
-                    true
-                }
-                Err(_) => false,
+            access: Access::Number {
+                get: |policy| u64::from(policy.$field),
+                set: |policy, value| match value.try_into() {
+                    Ok(value) => {
+                        policy.$field = value;
+                        true
+                    }
+                    Err(_) => false,
+                },
             },
         }
     };
@@ -101,38 +115,44 @@ macro_rules! span {
             name: $name,
             about: $about,
             form: Form::Span,
-            get: |policy| policy.$field.0,
-            set: |policy, value| {
-                policy.$field = Millis(value);
-                true
+            access: Access::Number {
+                get: |policy| policy.$field.0,
+                set: |policy, value| {
+                    policy.$field = Millis(value);
+                    true
+                },
             },
         }
     };
 }
 
 /// Every field, in the order in which policies are shown.
-pub static FIELDS: [Field; 24] = [
+pub static FIELDS: [Field; 28] = [
     Field {
         name: "spawn",
         about: "how agents come to life",
         form: Form::Spawn,
-        get: |policy| u64::from(policy.spawn == SpawnPolicy::Explicit),
-        set: |policy, value| {
-            policy.spawn = match value {
-                0 => SpawnPolicy::OnMessage,
-                _ => SpawnPolicy::Explicit,
-            };
-            true
+        access: Access::Number {
+            get: |policy| u64::from(policy.spawn == SpawnPolicy::Explicit),
+            set: |policy, value| {
+                policy.spawn = match value {
+                    0 => SpawnPolicy::OnMessage,
+                    _ => SpawnPolicy::Explicit,
+                };
+                true
+            },
         },
     },
     Field {
         name: "movable",
         about: "whether agents may sleep and move",
         form: Form::Flag,
-        get: |policy| u64::from(policy.movable),
-        set: |policy, value| {
-            policy.movable = value != 0;
-            true
+        access: Access::Number {
+            get: |policy| u64::from(policy.movable),
+            set: |policy, value| {
+                policy.movable = value != 0;
+                true
+            },
         },
     },
     number!(
@@ -193,6 +213,30 @@ pub static FIELDS: [Field; 24] = [
         Size,
         mailbox_bytes,
         "bytes waiting for one agent"
+    ),
+    number!(
+        "mailbox-high-percent",
+        Count,
+        mailbox_high,
+        "how full a mailbox is when its senders are to hold"
+    ),
+    number!(
+        "mailbox-low-percent",
+        Count,
+        mailbox_low,
+        "how full it is when they are to go on"
+    ),
+    Field {
+        name: "overflow",
+        about: "what becomes of messages that find a mailbox full",
+        form: Form::Overflow,
+        access: Access::Overflow,
+    },
+    number!(
+        "spill-bytes",
+        Size,
+        spill_bytes,
+        "one agent's messages that may be spilled"
     ),
     number!(
         "outbox-messages",
@@ -269,12 +313,15 @@ impl Field {
 
     /// The field's value in `policy`.
     pub fn value(&self, policy: &KindPolicy) -> PolicyValue {
-        let value = (self.get)(policy);
+        let Access::Number { get, .. } = self.access else {
+            return PolicyValue::Text(policy.overflow.to_string());
+        };
+        let value = get(policy);
         match self.form {
             Form::Flag => PolicyValue::Flag(value != 0),
             Form::Spawn if value == 0 => PolicyValue::from(ON_MESSAGE),
             Form::Spawn => PolicyValue::from(EXPLICIT),
-            Form::Count | Form::Size | Form::Span => PolicyValue::Number(value),
+            Form::Count | Form::Size | Form::Span | Form::Overflow => PolicyValue::Number(value),
         }
     }
 
@@ -284,9 +331,23 @@ impl Field {
         policy: &mut KindPolicy,
         value: &PolicyValue,
     ) -> Result<(), PolicyError> {
-        match self.form.read(value) {
-            Some(number) if (self.set)(policy, number) => Ok(()),
-            _ => Err(PolicyError::Value {
+        let is_set = match (&self.access, value) {
+            (Access::Number { set, .. }, value) => {
+                let number = self.form.read(value);
+                number.is_some_and(|number| set(policy, number))
+            }
+            (Access::Overflow, PolicyValue::Text(text)) => {
+                let overflow = text.parse();
+                overflow.is_ok_and(|overflow| {
+                    policy.overflow = overflow;
+                    true
+                })
+            }
+            (Access::Overflow, _) => false,
+        };
+        match is_set {
+            true => Ok(()),
+            false => Err(PolicyError::Value {
                 field: self.name,
                 found: value.to_string(),
                 accepted: self.form.accepted().to_owned(),
@@ -307,6 +368,7 @@ impl Form {
             Self::Span => DURATION_FORM,
             Self::Flag => "true or false",
             Self::Spawn => "on-message or explicit",
+            Self::Overflow => BadOverflow::FORM,
         }
     }
 
@@ -357,6 +419,8 @@ pub fn shape(policy: &KindPolicy) -> Policy {
 
 #[cfg(test)]
 mod tests {
+    use phoenix_core::{AgentId, Overflow};
+
     use super::*;
 
     fn with(name: &str, value: impl Into<PolicyValue>) -> Result<KindPolicy, PolicyError> {
@@ -383,6 +447,10 @@ mod tests {
             answer_bytes: _,
             mailbox_messages: _,
             mailbox_bytes: _,
+            mailbox_high: _,
+            mailbox_low: _,
+            overflow: _,
+            spill_bytes: _,
             outbox_messages: _,
             outbox_bytes: _,
             open_asks: _,
@@ -405,6 +473,8 @@ mod tests {
             movable: false,
             memory_bytes: 3 << 20,
             idle_after: Millis(77),
+            mailbox_low: 3,
+            overflow: Overflow::Redirect(AgentId::new("spare/1").unwrap()),
             ..KindPolicy::default()
         };
         assert_eq!(
@@ -435,6 +505,10 @@ mod tests {
             ("movable", "perhaps"),
             ("streams", "99999999999"),
             ("turn-deadline", "0"),
+            ("overflow", "drop"),
+            ("overflow", "redirect:nobody"),
+            ("mailbox-high-percent", "101"),
+            ("mailbox-low-percent", "75"),
         ] {
             let error = with(name, value).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");

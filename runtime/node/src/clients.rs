@@ -217,6 +217,8 @@ impl Clients {
                 from
             }
             Notice::Refused { expected, .. } => waiting.split_off(&(*expected, 0, 0)),
+            // Clients hold by themselves.
+            Notice::Credit { .. } => return,
         };
         if waiting.is_empty() {
             inner.sequenced.remove(&key);
@@ -370,6 +372,7 @@ fn verdict_of(notice: &Notice) -> Verdict {
         Notice::Skipped { reason, .. } => match reason {
             SkipReason::Expired => dead(&"expired".into()),
             SkipReason::Cancelled => dead(&"cancelled".into()),
+            SkipReason::Redirected => dead(&"redirected".into()),
             SkipReason::Dead(reason) => Verdict::Dead {
                 code: reason.code().into(),
                 detail: reason.detail().into(),
@@ -379,6 +382,7 @@ fn verdict_of(notice: &Notice) -> Verdict {
             expected: Some(*expected),
             reason: agent::refusal_text(*refusal).into(),
         },
+        Notice::Credit { .. } => Verdict::Unknown,
     }
 }
 

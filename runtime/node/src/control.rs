@@ -8,7 +8,7 @@ use phoenix_core::control::{
 };
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, Digest, Envelope, KindName, KindPolicy, Lane, Millis, NodeId,
-    Payload, PeerMessage, ReplyTo, Sender, Sequence, StreamKey,
+    Overflow, Payload, PeerMessage, ReplyTo, Sender, Sequence, StreamKey,
 };
 
 use crate::clients::MayNotWait;
@@ -29,6 +29,9 @@ pub(crate) const MAX_WAIT: Millis = Millis(3_600_000);
 pub(crate) const SPAWN_WITHIN: Millis = Millis(30_000);
 /// How long a client's sequenced message is worth trying; the client repeats it.
 pub(crate) const CLIENT_GIVE_UP: Millis = Millis(600_000);
+/// Why a kind that spills is refused: a node has nowhere to keep what is spilled.
+const NO_SPILL: &str = "overflow: this version cannot keep messages on a node's disk (spill); \
+    use reject, drop-oldest, drop-newest, or redirect:KIND/KEY";
 
 /// The node's side of [`Control`].
 pub(crate) struct Desk(pub(crate) Arc<Shared>);
@@ -93,9 +96,9 @@ impl Shared {
                 let sender = Sender::Client(client, self.node);
                 self.deliver(Envelope {
                     stream: stream(sender, agent),
-                    original: None,
                     sequence: None,
                     body,
+                    extras: None,
                 });
             }
             Request::Agents {
@@ -194,12 +197,12 @@ impl Shared {
         };
         let envelope = Envelope {
             stream: stream(Sender::System, agent.clone()),
-            original: None,
             sequence: None,
             body: Body::Spawn {
                 config,
                 ask: Some(self.client_ask(id, deadline)),
             },
+            extras: None,
         };
         let Some(prefer) = on else {
             self.deliver(envelope);
@@ -266,13 +269,13 @@ impl Shared {
             let worker = self.worker_of(&agent);
             let envelope = Arc::new(Envelope {
                 stream: stream(Sender::Client(client.clone(), self.node), agent),
-                original: None,
                 sequence,
                 body: Body::Message {
                     method: method.into(),
                     payload,
                     ask,
                 },
+                extras: None,
             });
             if let Some(envelopes) = by_worker.get_mut(worker) {
                 envelopes.push(envelope);
@@ -297,6 +300,10 @@ impl Shared {
     ) {
         if let Err(bad) = policy.validate() {
             done(Err(ControlError::Invalid(bad.to_string())));
+            return;
+        }
+        if policy.overflow == Overflow::Spill {
+            done(Err(ControlError::Invalid(NO_SPILL.to_owned())));
             return;
         }
         let directory = self.directory.node();

@@ -8,7 +8,8 @@ use phoenix_core::control::{
     Verdict,
 };
 use phoenix_core::{
-    Body, ClientId, DeadReason, Envelope, Level, Millis, NodeId, Sender, Sequence, StreamKey,
+    Body, ClientId, DeadReason, Envelope, Extras, Level, Millis, NodeId, Original, Sender,
+    Sequence, StreamKey,
 };
 
 use crate::clock;
@@ -249,19 +250,30 @@ impl Shared {
                 ask: None,
             },
             Body::Reply { .. } => return Err("it is a reply, which nobody waits for any more"),
+            Body::Bounce(_) => return Err("it came back to its sender, which has ended"),
         };
         let client = ClientId::new(&format!("replay-{}", letter.id)).ok_or("its id is too long")?;
         let sender = Sender::Client(client.clone(), self.node);
         let StreamKey { receiver, lane, .. } = &*letter.envelope.stream;
+        let original = letter.envelope.original().cloned();
+        let original = original.unwrap_or_else(|| Original {
+            sender: letter.envelope.sender().clone(),
+            receiver: receiver.clone(),
+            number: letter.envelope.sequence.map(|sequence| sequence.number),
+            redirects: 0,
+        });
         let envelope = Envelope {
             stream: StreamKey::shared(sender, receiver.clone(), *lane),
-            original: Some(Arc::new(letter.envelope.first_sender().clone())),
             sequence: Some(Sequence {
                 number: 1,
                 base: 1,
                 give_up: now + CLIENT_GIVE_UP,
             }),
             body,
+            extras: Some(Box::new(Extras {
+                original: Some(original),
+                ..Extras::default()
+            })),
         };
         Ok((client, envelope))
     }

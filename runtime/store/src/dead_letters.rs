@@ -192,6 +192,7 @@ fn own(envelope: &Envelope) -> Envelope {
     match &mut own.body {
         Body::Message { payload, .. } => copy(payload),
         Body::Spawn { config, .. } => copy(config),
+        Body::Bounce(bounce) => copy(&mut bounce.payload),
         Body::Reply { .. } => {}
     }
     own
@@ -224,7 +225,6 @@ mod tests {
             attempts: 3,
             envelope: Arc::new(Envelope {
                 stream: StreamKey::shared(Sender::System, AgentId::new(to).unwrap(), Lane::Normal),
-                original: None,
                 sequence: None,
                 body: Body::Message {
                     method: "add".into(),
@@ -234,6 +234,7 @@ mod tests {
                     },
                     ask: None,
                 },
+                extras: None,
             }),
         }
     }

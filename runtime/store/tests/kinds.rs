@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use phoenix_core::control::{HandlerInfo, KindInfo};
-use phoenix_core::{Digest, KindName, KindPolicy, Millis, SpawnPolicy};
+use phoenix_core::{AgentId, Digest, KindName, KindPolicy, Millis, Overflow, SpawnPolicy};
 use phoenix_store::{KindError, KindStore};
 
 const COMPONENT: &[u8] = b"\0asm and so on";
@@ -62,6 +62,10 @@ fn kinds_come_back_in_order_with_all_they_had() {
         answer_bytes: 1_800,
         mailbox_messages: 19,
         mailbox_bytes: 2_000,
+        mailbox_high: 91,
+        mailbox_low: 33,
+        overflow: Overflow::Redirect(AgentId::new("spare/1").unwrap()),
+        spill_bytes: 5_000,
         outbox_messages: 21,
         outbox_bytes: 2_200,
         open_asks: 23,

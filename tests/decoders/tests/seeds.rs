@@ -91,6 +91,16 @@ fn input_frames() {
         ),
         ("timer", vec![timer]),
         ("describe", vec![Input::Describe]),
+        (
+            "bounced",
+            vec![Input::Bounced {
+                to: "counter/bob",
+                method: "add",
+                payload: JSON,
+                reason: "no-credit",
+                unsure: false,
+            }],
+        ),
         ("nothing", vec![]),
     ];
     write(
@@ -274,7 +284,6 @@ impl Life {
     fn offer(&mut self, from: Sender, number: u64, ask: Option<Ask>) {
         let envelope = Envelope {
             stream: StreamKey::shared(from, self.agent.id().clone(), Lane::Normal),
-            original: None,
             sequence: Some(Sequence {
                 number,
                 base: 1,
@@ -288,6 +297,7 @@ impl Life {
                 },
                 ask: ask.map(Box::new),
             },
+            extras: None,
         };
         let mut actions = Actions::default();
         self.agent

@@ -229,7 +229,7 @@ impl Ledger {
             let agent = &acknowledgement.stream.receiver;
             let through = match &acknowledgement.notice {
                 Notice::Applied { through } => through,
-                Notice::Refused { .. } => continue,
+                Notice::Refused { .. } | Notice::Credit { .. } => continue,
                 Notice::Skipped { number, reason } => {
                     books.wrong(format!(
                         "{from} closes {number} of {sender} to {agent} unapplied: {reason:?}"

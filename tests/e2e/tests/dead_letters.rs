@@ -85,7 +85,7 @@ fn what_came_too_early_is_sent_again_as_its_senders() {
     let kept = client.dead_letters(of_kind("late"));
     assert_eq!(kept.len(), 4);
     assert!(!ids(&kept).contains(&first.id));
-    let mut renewed = kept.iter().filter(|one| one.envelope.original.is_some());
+    let mut renewed = kept.iter().filter(|one| one.envelope.original().is_some());
     let renewed = renewed.next().unwrap();
     assert_eq!(renewed.envelope.first_sender(), first.envelope.sender());
     assert_ne!(renewed.envelope.sender(), first.envelope.sender());

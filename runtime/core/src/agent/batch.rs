@@ -85,7 +85,7 @@ impl Agent {
             return true;
         }
         if self.pending == 0 {
-            return self.mailbox.front_message().is_some();
+            return self.mailbox.front_message().is_some() || self.mailbox.spilled() > 0;
         }
         handlers.any_interleaves() && self.mailbox.may_have_interleaving()
     }
@@ -236,6 +236,13 @@ impl Agent {
             }
             Input::Envelope(envelope, _) => match &envelope.body {
                 Body::Spawn { .. } => return Some(Skip::Nothing),
+                Body::Bounce(bounce) => Put::Bounced {
+                    to: bounce.to.as_str(),
+                    method: &bounce.method,
+                    payload: bounce.payload.as_wit(),
+                    reason: &bounce.reason,
+                    unsure: bounce.unsure,
+                },
                 Body::Reply { ask, asker, reply } => {
                     let waits = self.asks.get(ask).is_some_and(|open| !open.ended);
                     if !waits || *asker != self.incarnation {
@@ -285,22 +292,21 @@ impl Skip {
 fn interleaves(envelope: &Arc<Envelope>, handlers: &impl Handlers) -> bool {
     match &envelope.body {
         Body::Message { method, .. } => handlers.interleaves(method),
-        Body::Reply { .. } | Body::Spawn { .. } => true,
+        Body::Reply { .. } | Body::Spawn { .. } | Body::Bounce(_) => true,
     }
 }
 
 /// How a message is skipped that nobody wants any more: its asker has stopped
-/// waiting, or its sender has given it up.
+/// waiting, its sender has given it up, or its time is over.
 fn over(envelope: &Envelope, now: Millis) -> Option<Skip> {
     if let Body::Message { ask: Some(ask), .. } = &envelope.body
         && ask.deadline <= now
     {
         return Some(Skip::Cancelled);
     }
-    envelope
-        .sequence
-        .is_some_and(|s| s.give_up <= now)
-        .then_some(Skip::Expired)
+    let is_over = envelope.sequence.is_some_and(|s| s.give_up <= now)
+        || envelope.expiry().is_some_and(|it| it.at <= now);
+    is_over.then_some(Skip::Expired)
 }
 
 /// How agents see a sender. Clients and the system are put together in `room`.

@@ -12,8 +12,8 @@ use crate::agent::outbox::UNANSWERED;
 use crate::agent::{Actions, Agent, Input, OpenAsk, Timer, answer, is_reliable};
 use crate::message::Speaker;
 use crate::{
-    Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, Envelope, Failure, KindPolicy, Lane,
-    Level, Millis, Notice, Payload, Reply, ReplyTo, Sender, SmolStr, StreamKey,
+    Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, DeadReason, Envelope, Failure,
+    KindPolicy, Lane, Level, Millis, Notice, Payload, Reply, ReplyTo, Sender, SmolStr, StreamKey,
 };
 
 /// Longest time an agent may give an ask.
@@ -264,7 +264,7 @@ impl Agent {
                 }
             }
             let may_defer = matches!(entry.input, Input::Timer { .. })
-                || matches!(&entry.input, Input::Envelope(e, _) if matches!(e.body, Body::Message { .. }));
+                || matches!(&entry.input, Input::Envelope(e, _) if matches!(e.body, Body::Message { .. } | Body::Bounce(_)));
             if is_deferred && (!may_defer || effects.len() > from || turn.pending == 0) {
                 return Err(BadAnswer::BadDeferral(number));
             }
@@ -404,7 +404,8 @@ impl Agent {
     /// Ends what was not put to the guest.
     pub(super) fn settle_skip(&mut self, input: &Input, skip: Skip, out: &mut Actions) {
         match skip {
-            Skip::Expired | Skip::Cancelled => self.counters.expired += 1,
+            Skip::Expired => self.counters.expired += 1,
+            Skip::Cancelled => self.counters.cancelled += 1,
             Skip::LateReply => self.counters.late_replies += 1,
             Skip::Nothing => {}
         }
@@ -423,6 +424,10 @@ impl Agent {
                 let stream = stream.clone();
                 out.acknowledge.push(Acknowledgement { stream, notice });
             }
+        }
+        if skip == Skip::Expired && envelope.expiry().is_some_and(|it| it.report) {
+            self.counters.count_dead(&DeadReason::Expired);
+            out.dead.push((envelope.clone(), DeadReason::Expired, 0));
         }
     }
 
@@ -468,6 +473,13 @@ impl Agent {
                             out.log.push((Level::Warn, text));
                         }
                     }
+                    Body::Bounce(_) => {
+                        if let Outcome::Failed(failure) = outcome {
+                            let why = clip(failure.message);
+                            let text = format!("taking back a message failed: {why}");
+                            out.log.push((Level::Warn, text));
+                        }
+                    }
                     Body::Spawn { .. } => {}
                 }
             }
@@ -506,7 +518,7 @@ impl Agent {
                 };
                 // Nobody waits longer than the deadline, give or take a clock.
                 let give_up = ask.deadline + super::MAX_CLOCK_SKEW;
-                let at = self.stream(to, Lane::High);
+                let at = self.stream(to, Lane::Reply);
                 self.push(at, body, now, give_up, out);
             }
         }
@@ -643,9 +655,9 @@ impl Agent {
             };
             out.send.push(Arc::new(Envelope {
                 stream,
-                original: None,
                 sequence: None,
                 body,
+                extras: None,
             }));
         }
     }
@@ -666,7 +678,7 @@ impl Agent {
         Some(self.stream(&to, lane))
     }
 
-    fn stream(&mut self, to: &AgentId, lane: Lane) -> u32 {
+    pub(super) fn stream(&mut self, to: &AgentId, lane: Lane) -> u32 {
         let (id, incarnation) = (&self.id, self.incarnation);
         let from = || Sender::Agent(id.clone(), incarnation);
         self.outbox.stream(from, to, lane)

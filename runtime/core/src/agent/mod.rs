@@ -13,12 +13,17 @@
 //! A batch is committed whole or not at all: until [`Agent::commit`] succeeds
 //! nothing has changed but the mailbox, and [`Agent::fail`] puts that back.
 
+mod admit;
 mod batch;
 mod commit;
+mod counters;
+mod credit;
 mod inbound;
 mod mailbox;
 mod outbox;
 mod renew;
+mod sent;
+mod spill;
 mod timers;
 
 use std::sync::Arc;
@@ -28,11 +33,14 @@ use hashbrown::HashMap;
 use batch::Entry;
 pub use batch::{Batch, BatchRoom, Handlers};
 pub use commit::BadAnswer;
-pub(crate) use inbound::Inbound;
+pub use counters::Counters;
+pub(crate) use credit::{Amount, Holding};
 pub use inbound::StreamIndex;
+pub(crate) use inbound::{Inbound, Skips};
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use outbox::{Kept, Outbox};
+pub use spill::Refill;
 pub(crate) use timers::{Timer, Timers};
 
 use crate::{
@@ -40,8 +48,6 @@ use crate::{
     Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo, Sender,
     SkipReason, StreamKey,
 };
-use inbound::Arrival;
-
 /// How far clocks of nodes may differ before a stream is forgotten too early.
 pub const MAX_CLOCK_SKEW: Millis = Millis(30_000);
 
@@ -58,6 +64,9 @@ pub struct Actions {
     pub log: Vec<(Level, String)>,
     /// Messages that ended without being applied.
     pub dead: Vec<(Arc<Envelope>, DeadReason, u32)>,
+    /// Messages to write to the agent's area for spilled ones, in order, before
+    /// anything is read from it.
+    pub spill: Vec<Arc<Envelope>>,
     /// Effects the node cannot carry out yet, by name.
     pub unsupported: Vec<&'static str>,
 }
@@ -70,56 +79,8 @@ impl Actions {
             && self.answer.is_empty()
             && self.log.is_empty()
             && self.dead.is_empty()
+            && self.spill.is_empty()
             && self.unsupported.is_empty()
-    }
-}
-
-/// Outcomes that were not delivery, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Messages refused because the mailbox was full.
-    pub refused_full: u64,
-    /// Messages refused because others had to come first.
-    pub refused_early: u64,
-    /// Messages that came again.
-    pub duplicates: u64,
-    /// Messages whose time was over before their turn.
-    pub expired: u64,
-    /// Replies nobody waited for any more.
-    pub late_replies: u64,
-    /// Messages that became dead letters here.
-    pub dead: u64,
-    /// Asks that ran into their deadline.
-    pub timeouts: u64,
-    /// Messages given up without hearing.
-    pub undetermined: u64,
-    /// At-most-once messages dropped at a full mailbox.
-    pub dropped: u64,
-    /// Turns put off because another handler was pending.
-    pub deferred: u64,
-    /// Batches that were undone.
-    pub faults: u64,
-    /// Bytes of log that were cut.
-    pub log_cut: u64,
-}
-
-impl Counters {
-    /// Name and value, for people.
-    pub fn list(&self) -> [(&'static str, u64); 12] {
-        [
-            ("refused-full", self.refused_full),
-            ("refused-early", self.refused_early),
-            ("duplicates", self.duplicates),
-            ("expired", self.expired),
-            ("late-replies", self.late_replies),
-            ("dead", self.dead),
-            ("timeouts", self.timeouts),
-            ("undetermined", self.undetermined),
-            ("dropped", self.dropped),
-            ("deferred", self.deferred),
-            ("faults", self.faults),
-            ("log-cut", self.log_cut),
-        ]
     }
 }
 
@@ -133,11 +94,15 @@ pub struct Agent {
     pub(crate) turn: u64,
     /// The latest `now` a turn has seen.
     pub(crate) now: Nanos,
+    /// The latest time it was told, in or between turns.
+    clock: Millis,
     /// Handlers pending in the guest.
     pub(crate) pending: u16,
     /// Whether `init` has committed.
     pub(crate) begun: bool,
     pub(crate) mailbox: Mailbox,
+    /// The mailbox was past its high mark and is not down to its low one since.
+    pub(crate) holding: Option<Holding>,
     pub(crate) inbound: Inbound,
     pub(crate) outbox: Outbox,
     /// Asks without an answer: deadline, and whether their end is in the mailbox already.
@@ -199,9 +164,11 @@ impl Agent {
             seed,
             turn: 0,
             now: Nanos(0),
+            clock: Millis(0),
             pending: 0,
             begun: false,
             mailbox: Mailbox::default(),
+            holding: None,
             inbound: Inbound::default(),
             outbox: Outbox::default(),
             asks: HashMap::new(),
@@ -246,6 +213,17 @@ impl Agent {
         self.mailbox.len()
     }
 
+    /// Messages waiting in each lane, the most urgent first, without those that
+    /// are spilled.
+    pub fn lanes(&self) -> [(Lane, usize); 4] {
+        Lane::MESSAGES.map(|lane| (lane, self.mailbox.lane_len(lane)))
+    }
+
+    /// Whether its senders are told to hold.
+    pub fn is_holding(&self) -> bool {
+        self.holding.is_some()
+    }
+
     /// Effects without a verdict.
     pub fn unacknowledged(&self) -> u64 {
         self.outbox.len()
@@ -281,146 +259,6 @@ impl Agent {
         Sender::Agent(self.id.clone(), self.incarnation)
     }
 
-    /// Gives it a message. Reliable ones are taken in the order of their stream
-    /// and once; whatever is not taken is said in `out`.
-    pub fn offer(&mut self, envelope: Arc<Envelope>, policy: &KindPolicy, out: &mut Actions) {
-        if self.stopped.is_some() {
-            self.refuse(&envelope, None, Refusal::Busy, out);
-            return;
-        }
-        let is_reply = matches!(envelope.body, Body::Reply { .. });
-        let too_large = envelope.asked_bytes() > policy.max_message as usize;
-        let Some(sequence) = envelope.sequence else {
-            if too_large {
-                self.close(&envelope, None, &DeadReason::TooLarge, 0, out);
-            } else if is_reply {
-                self.mailbox.push_urgent(Input::Envelope(envelope, None));
-            } else if self.has_room(&envelope, policy) {
-                self.mailbox.push_message(Input::Envelope(envelope, None));
-            } else {
-                self.counters.dropped += 1;
-                if let Some(ask) = Input::Envelope(envelope, None).ask() {
-                    answer(ask, Reply::Unavailable("mailbox full".into()), out);
-                }
-            }
-            return;
-        };
-        match self
-            .inbound
-            .arrival(&envelope.stream, &sequence, policy.streams)
-        {
-            Arrival::Next(at) => {
-                if too_large && self.inbound.is_settled(at) {
-                    self.inbound.take(at, &sequence);
-                    self.close(&envelope, Some(at), &DeadReason::TooLarge, 0, out);
-                    self.report_watermarks(out);
-                } else if is_reply {
-                    self.inbound.take(at, &sequence);
-                    self.mailbox
-                        .push_urgent(Input::Envelope(envelope, Some(at)));
-                } else if !too_large && self.has_room(&envelope, policy) {
-                    self.inbound.take(at, &sequence);
-                    self.mailbox
-                        .push_message(Input::Envelope(envelope, Some(at)));
-                } else {
-                    // One that is too large is closed after those before it.
-                    self.counters.refused_full += 1;
-                    let expected = Some(sequence.number);
-                    self.refuse(&envelope, expected, Refusal::MailboxFull, out);
-                }
-            }
-            Arrival::Committed(through) => {
-                self.counters.duplicates += 1;
-                acknowledge(&envelope, Notice::Applied { through }, out);
-            }
-            Arrival::Waiting => self.counters.duplicates += 1,
-            Arrival::Early(expected) => {
-                self.counters.refused_early += 1;
-                self.refuse(&envelope, Some(expected), Refusal::OutOfOrder, out);
-            }
-            Arrival::Forgotten => self.close(&envelope, None, &DeadReason::Forgotten, 0, out),
-            Arrival::NoRoom => {
-                // Time may have made room.
-                self.wake_by(Millis(0));
-                self.refuse(&envelope, None, Refusal::Busy, out);
-            }
-        }
-    }
-
-    fn has_room(&self, envelope: &Envelope, policy: &KindPolicy) -> bool {
-        self.mailbox.has_room(
-            envelope.size(),
-            policy.mailbox_messages,
-            policy.mailbox_bytes,
-        )
-    }
-
-    fn refuse(
-        &self,
-        envelope: &Arc<Envelope>,
-        expected: Option<u64>,
-        refusal: Refusal,
-        out: &mut Actions,
-    ) {
-        refuse(envelope, expected, refusal, out);
-    }
-
-    /// Puts back a message that was in the mailbox when the snapshot was taken:
-    /// it was accepted then, so no bound refuses it now.
-    pub(crate) fn readmit(&mut self, envelope: Arc<Envelope>) {
-        let at = match &envelope.sequence {
-            Some(sequence) => match self.inbound.arrival(&envelope.stream, sequence, u32::MAX) {
-                Arrival::Next(at) => {
-                    self.inbound.take(at, sequence);
-                    Some(at)
-                }
-                _ => return,
-            },
-            None => None,
-        };
-        let is_reply = matches!(envelope.body, Body::Reply { .. });
-        let input = Input::Envelope(envelope, at);
-        if is_reply {
-            self.mailbox.push_urgent(input);
-        } else {
-            self.mailbox.push_message(input);
-        }
-    }
-
-    /// Tells it what became of messages it sent.
-    pub fn acknowledged(
-        &mut self,
-        to: &AgentId,
-        lane: Lane,
-        notice: &Notice,
-        now: Millis,
-        out: &mut Actions,
-    ) {
-        match notice {
-            Notice::Applied { through } => {
-                self.outbox.applied(to, lane, *through, now, &mut out.send);
-            }
-            Notice::Skipped { number, reason } => {
-                let closed = self.outbox.closed(to, lane, *number, now, &mut out.send);
-                let Some(envelope) = closed else { return };
-                if let Some(ask) = own_ask(&envelope) {
-                    let reply = Reply::Bounced(skip_text(reason).into());
-                    self.end_ask(ask, reply);
-                } else if let SkipReason::Dead(reason) = reason {
-                    out.log.push((
-                        Level::Warn,
-                        format!("a message to {to} is a dead letter: {}", reason.code()),
-                    ));
-                }
-            }
-            Notice::Refused { expected, .. } => {
-                if let Some(at) = self.outbox.refused(to, lane, *expected, now) {
-                    self.wake_by(at);
-                }
-            }
-        }
-    }
-
     /// The connection to some node is back: everything without a verdict goes again at once.
     pub fn retry_now(&mut self) {
         self.outbox.retry_now();
@@ -433,6 +271,12 @@ impl Agent {
         while let Some((id, due)) = self.timers.pop_due(now) {
             self.mailbox.push_urgent(Input::Timer { id, due });
         }
+        self.clock = self.clock.max(now);
+        // For an agent that is on its way no time passes.
+        self.mailbox.go_on();
+        let mut given_up = Vec::new();
+        self.outbox.tick(now, &mut out.send, &mut given_up);
+        self.end_unsent_asks(&given_up);
         let mut over: Vec<u64> = self
             .asks
             .iter()
@@ -444,21 +288,7 @@ impl Agent {
             self.counters.timeouts += 1;
             self.end_ask(ask, Reply::Timeout);
         }
-        let mut given_up = Vec::new();
-        self.outbox.tick(now, &mut out.send, &mut given_up);
-        for envelope in given_up {
-            self.counters.undetermined += 1;
-            if let Some(ask) = own_ask(&envelope) {
-                self.end_ask(ask, Reply::Timeout);
-            } else if !matches!(envelope.body, Body::Reply { .. }) {
-                let text = format!(
-                    "a message to {} is given up: nothing was heard",
-                    envelope.receiver()
-                );
-                out.log.push((Level::Warn, text));
-            }
-            out.dead.push((envelope, DeadReason::GaveUp, 0));
-        }
+        self.gave_up(given_up, out);
         self.wake = self.next_wake_exact();
     }
 
@@ -511,7 +341,8 @@ impl Agent {
 
     /// Whether it can sleep now with nothing left to do but wait.
     pub fn quiet(&self) -> bool {
-        self.begun && self.mailbox.len() == 0 && self.outbox.len() == 0 && self.stopped.is_none()
+        let has_inputs = self.mailbox.len() > 0 || self.mailbox.spilled() > 0;
+        self.begun && !has_inputs && self.outbox.len() == 0 && self.stopped.is_none()
     }
 
     /// Forgets streams nobody can speak on any more; call it before a snapshot of a quiet agent.
@@ -586,7 +417,7 @@ impl Agent {
     /// after the agent.
     pub fn take_unshipped(&mut self) -> Vec<Arc<Envelope>> {
         let (id, asker) = (self.id.clone(), self.incarnation);
-        let late = self.mailbox.take_unshipped();
+        let late = self.mailbox.take_unshipped().into_iter();
         late.filter_map(|input| match input {
             Input::Envelope(envelope, _) => Some(envelope),
             // The end of an ask that is open where the agent went.
@@ -632,9 +463,9 @@ impl Agent {
         attempts: u32,
         out: &mut Actions,
     ) {
-        self.counters.dead += 1;
+        self.counters.count_dead(reason);
         if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
-            self.inbound.commit(at, sequence.number);
+            self.inbound.skip(at, sequence.number, false);
         }
         let from = out.acknowledge.len();
         bury(envelope, reason, attempts, out);
@@ -651,6 +482,8 @@ impl Agent {
         }
     }
 
+    /// Tells senders what was committed of their streams, and those that hold that
+    /// they may go on, if they may.
     fn report_watermarks(&mut self, out: &mut Actions) {
         self.inbound.moved(|stream| {
             out.acknowledge.push(Acknowledgement {
@@ -660,6 +493,7 @@ impl Agent {
                 },
             });
         });
+        self.grant_credit(out);
     }
 }
 
@@ -679,7 +513,10 @@ pub fn bury(envelope: &Arc<Envelope>, reason: &DeadReason, attempts: u32, out: &
         // A reliable ask of an agent bounces through its stream instead.
         answer(ask, Reply::Bounced(dead_text(reason).into()), out);
     }
-    out.dead.push((envelope.clone(), reason.clone(), attempts));
+    // What came back is a dead letter already.
+    if !matches!(envelope.body, Body::Bounce(_)) {
+        out.dead.push((envelope.clone(), reason.clone(), attempts));
+    }
 }
 
 /// Tells the sender of `envelope` that it was not taken.
@@ -726,22 +563,14 @@ fn answer(ask: &Ask, reply: Reply, out: &mut Actions) {
     }
 }
 
-/// A message of the host's own, outside any stream.
+/// A message of the host's own, outside any stream. It waits with the replies.
 fn of_the_host(to: AgentId, body: Body) -> Arc<Envelope> {
     Arc::new(Envelope {
-        stream: StreamKey::shared(Sender::System, to, Lane::High),
-        original: None,
+        stream: StreamKey::shared(Sender::System, to, Lane::Reply),
         sequence: None,
         body,
+        extras: None,
     })
-}
-
-/// The ask an own message stands for, by the agent's number.
-fn own_ask(envelope: &Envelope) -> Option<u64> {
-    match &envelope.body {
-        Body::Message { ask, .. } | Body::Spawn { ask, .. } => ask.as_ref().map(|ask| ask.id),
-        Body::Reply { .. } => None,
-    }
 }
 
 fn dead_text(reason: &DeadReason) -> String {
@@ -756,6 +585,7 @@ fn skip_text(reason: &SkipReason) -> String {
         SkipReason::Expired => "expired".to_owned(),
         SkipReason::Cancelled => "cancelled".to_owned(),
         SkipReason::Dead(reason) => dead_text(reason),
+        SkipReason::Redirected => "redirected".to_owned(),
     }
 }
 

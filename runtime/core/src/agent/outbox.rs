@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::{AgentId, Body, Envelope, Lane, Millis, RetryPolicy, Sender, Sequence, StreamKey};
+use crate::{
+    AgentId, Body, Envelope, Extras, Lane, Millis, RetryPolicy, Sender, Sequence, StreamKey,
+};
 
 /// How long a sent message may go without a verdict before it is sent again.
 pub(crate) const UNANSWERED: Millis = Millis(1_000);
@@ -16,6 +18,8 @@ const IDLE_STREAMS: usize = 1_024;
 
 /// Messages of a stream that are sent again where nothing is heard of it.
 const UNHEARD_WINDOW: u64 = 64;
+/// How long a sender that was told to hold does, if it hears nothing more.
+const HOLD: Millis = Millis(1_000);
 
 /// One message that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +27,16 @@ pub(crate) struct Kept {
     pub(crate) envelope: Arc<Envelope>,
     /// It has its verdict, and is kept only because one before it has none.
     pub(crate) closed: bool,
+    /// It has left, once at least: whoever it is for may have it.
+    pub(crate) sent: bool,
 }
 
 /// One stream that leaves.
 ///
 /// A receiver that refuses says from where on, so it is sent no more than it
 /// can hold: as many messages as it held when it refused, and twice as many
-/// after each verdict.
+/// after each verdict. One that gives credit is sent so much, and one more for
+/// each that has its verdict: it need not refuse any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OutStream {
     /// Shared with its messages.
@@ -44,6 +51,10 @@ pub(crate) struct OutStream {
     window: u64,
     /// While set, nothing is handed out: the receiver refused.
     retry_at: Option<Millis>,
+    /// While set, nothing is handed out before: the receiver has given no credit.
+    held_until: Option<Millis>,
+    /// Whether the window is what the receiver gave credit for.
+    is_credited: bool,
     /// When the oldest is sent again if nothing is heard.
     resend_at: Millis,
     tries: u32,
@@ -207,6 +218,19 @@ impl Outbox {
         now: Millis,
         give_up: Millis,
     ) -> Option<Arc<Envelope>> {
+        self.push_with(at, body, None, now, give_up)
+    }
+
+    /// The same for a message with extras.
+    #[inline(always)]
+    pub(crate) fn push_with(
+        &mut self,
+        at: u32,
+        body: Body,
+        extras: Option<Box<Extras>>,
+        now: Millis,
+        give_up: Millis,
+    ) -> Option<Arc<Envelope>> {
         self.last = at;
         let stream = self.streams.get_mut(at as usize)?.as_mut()?;
         let number = stream.next;
@@ -214,26 +238,30 @@ impl Outbox {
         let base = stream.base().unwrap_or(number);
         let envelope = Arc::new(Envelope {
             stream: stream.key.clone(),
-            original: None,
             sequence: Some(Sequence {
                 number,
                 base,
                 give_up,
             }),
             body,
+            extras,
         });
         if stream.kept.is_empty() {
             stream.resend_at = now + UNANSWERED;
+            stream.held_until = stream.held_until.filter(|until| *until > now);
             self.busy += 1;
         }
         self.messages += 1;
         self.bytes += envelope.size() as u64;
+        let may_leave = stream.retry_at.is_none()
+            && stream.held_until.is_none()
+            && stream.unsent == number
+            && number - base < stream.window;
         stream.kept.push_back(Kept {
             envelope: envelope.clone(),
             closed: false,
+            sent: may_leave,
         });
-        let may_leave =
-            stream.retry_at.is_none() && stream.unsent == number && number - base < stream.window;
         stream.unsent += u64::from(may_leave);
         may_leave.then_some(envelope)
     }
@@ -293,7 +321,7 @@ impl Outbox {
             self.bytes -= kept.size();
         }
         if self.messages < before {
-            stream.went_on(now, send);
+            stream.went_on(before - self.messages, now, send);
             if stream.kept.is_empty() {
                 self.ran_dry(at);
             }
@@ -327,6 +355,36 @@ impl Outbox {
         stream.retry_at
     }
 
+    /// The receiver has taken everything up to `taken` and wants `window` more, or
+    /// none for now: then nothing leaves before the next word of it, or before the
+    /// instant that is returned.
+    pub(crate) fn credit(
+        &mut self,
+        to: &AgentId,
+        lane: Lane,
+        taken: u64,
+        window: u64,
+        now: Millis,
+        send: &mut Vec<Arc<Envelope>>,
+    ) -> Option<Millis> {
+        let at = self.at(to, lane)?;
+        let stream = self.get_mut(at)?;
+        stream.is_credited = true;
+        if window == 0 {
+            stream.held_until = Some(now + HOLD);
+            return stream.held_until;
+        }
+        let was_held = stream.held_until.take().is_some();
+        stream.retry_at = None;
+        let base = stream.base()?;
+        let wanted = stream.under_way(taken.saturating_add(window), base);
+        // Where it was not held, it may have more under way already.
+        let most = if was_held { 0 } else { stream.window };
+        stream.window = wanted.max(most);
+        stream.hand_out(send);
+        None
+    }
+
     /// Lets everything be sent again at once, as when a connection came back.
     pub(crate) fn retry_now(&mut self) {
         for stream in self.streams.iter_mut().flatten() {
@@ -339,6 +397,7 @@ impl Outbox {
         self.iter()
             .filter_map(|stream| {
                 let next = stream.retry_at.unwrap_or(stream.resend_at);
+                let next = stream.held_until.unwrap_or(next);
                 Some(next.min(stream.kept.front()?.give_up()))
             })
             .min()
@@ -350,7 +409,7 @@ impl Outbox {
         &mut self,
         now: Millis,
         resend: &mut Vec<Arc<Envelope>>,
-        given_up: &mut Vec<Arc<Envelope>>,
+        given_up: &mut Vec<Kept>,
     ) {
         if self.messages == 0 {
             return;
@@ -366,7 +425,7 @@ impl Outbox {
                 self.messages -= 1;
                 self.bytes -= kept.size();
                 if !kept.closed {
-                    given_up.push(kept.envelope);
+                    given_up.push(kept);
                 }
             }
             if self.messages < before && stream.kept.is_empty() {
@@ -411,6 +470,8 @@ impl Outbox {
                 unsent: next,
                 window: u64::MAX,
                 retry_at: None,
+                held_until: None,
+                is_credited: false,
                 resend_at: Millis(0),
                 tries: 0,
                 is_listed: false,
@@ -432,18 +493,27 @@ impl OutStream {
         self.tries = 0;
         self.unsent = self.next;
         self.window = u64::MAX;
+        self.is_credited = false;
     }
 
     /// Everything without a verdict is to be sent again, at once.
     fn begin_again(&mut self) {
+        self.held_until = None;
         if let Some(base) = self.base() {
             self.unsent = base;
             self.retry_at = Some(Millis(0));
         }
     }
 
-    /// Verdicts came, so the receiver has room again.
-    fn went_on(&mut self, now: Millis, send: &mut Vec<Arc<Envelope>>) {
+    /// How many are under way when everything up to `through` is, or everything
+    /// that is already.
+    fn under_way(&self, through: u64, base: u64) -> u64 {
+        let next = through.saturating_add(1).max(self.unsent);
+        next.saturating_sub(base).max(1)
+    }
+
+    /// So many verdicts came, so the receiver has room again.
+    fn went_on(&mut self, verdicts: u64, now: Millis, send: &mut Vec<Arc<Envelope>>) {
         let Some(base) = self.base() else {
             self.drained();
             return;
@@ -451,18 +521,31 @@ impl OutStream {
         self.tries = 0;
         self.resend_at = now + UNANSWERED;
         self.unsent = self.unsent.max(base);
+        if self.held_until.is_some() {
+            return;
+        }
         if self.retry_at.take().is_none() {
-            self.window = self.window.saturating_mul(2);
+            let more = if self.is_credited {
+                verdicts
+            } else {
+                self.window
+            };
+            self.window = self.window.saturating_add(more);
         }
         self.hand_out(send);
     }
 
     fn tick(&mut self, now: Millis, send: &mut Vec<Arc<Envelope>>) {
         let Some(base) = self.base() else { return };
-        if self.retry_at.unwrap_or(self.resend_at) > now {
+        let next = self.retry_at.unwrap_or(self.resend_at);
+        if self.held_until.unwrap_or(next) > now {
             return;
         }
-        if self.retry_at.take().is_none() {
+        if self.held_until.take().is_some() {
+            // The word to go on may be lost: one more message asks for it.
+            self.window = self.under_way(self.unsent, base);
+            self.retry_at = None;
+        } else if self.retry_at.take().is_none() {
             // Nothing was heard: it may all be lost, and the receiver with it.
             self.unsent = base;
             self.window = self.window.min(UNHEARD_WINDOW);
@@ -493,6 +576,7 @@ impl OutStream {
                 again.sequence = Some(Sequence { base, ..sequence });
                 kept.envelope = Arc::new(again);
             }
+            kept.sent = true;
             send.push(kept.envelope.clone());
         }
         self.unsent = self.unsent.max(until);

@@ -10,9 +10,14 @@ use phoenix_wit::ContentType;
 
 use super::SnapshotError;
 use crate::{
-    AgentId, Ask, Body, ClientId, Envelope, Failure, Incarnation, Lane, Millis, NodeId, Payload,
-    Reply, ReplyTo, Sender, Sequence, StreamKey,
+    AgentId, Ask, Body, Bounce, ClientId, Envelope, Expiry, Extras, Failure, Incarnation, Lane,
+    Millis, NodeId, Original, Payload, Reply, ReplyTo, Sender, Sequence, StreamKey,
 };
+
+/// Of an envelope's optional parts: its sequence is there.
+const SEQUENCE: u8 = 1;
+/// Its extras are there.
+const EXTRAS: u8 = 1 << 1;
 
 /// Appends to a snapshot.
 pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
@@ -121,14 +126,11 @@ impl Writer<'_> {
         self.u8(envelope.stream.lane as u8);
         let part = |is_there: bool, bit| if is_there { bit } else { 0 };
         let sequence = part(envelope.sequence.is_some(), SEQUENCE);
-        self.u8(sequence | part(envelope.original.is_some(), ORIGINAL));
+        self.u8(sequence | part(envelope.extras.is_some(), EXTRAS));
         if let Some(sequence) = &envelope.sequence {
             self.number(sequence.number);
             self.number(sequence.base);
             self.number(sequence.give_up.0);
-        }
-        if let Some(original) = &envelope.original {
-            self.sender(original);
         }
         match &envelope.body {
             Body::Message {
@@ -152,14 +154,37 @@ impl Writer<'_> {
                 self.payload(config);
                 self.optional_ask(ask.as_deref());
             }
+            Body::Bounce(bounce) => {
+                self.u8(3);
+                self.text(bounce.to.as_str());
+                self.text(&bounce.method);
+                self.payload(&bounce.payload);
+                self.text(&bounce.reason);
+                self.u8(u8::from(bounce.unsure));
+            }
+        }
+        if let Some(extras) = &envelope.extras {
+            self.extras(extras);
+        }
+    }
+
+    fn extras(&mut self, extras: &Extras) {
+        let Extras { expiry, original } = extras;
+        self.u8(u8::from(expiry.is_some()));
+        if let Some(Expiry { at, report }) = expiry {
+            self.number(at.0);
+            self.u8(u8::from(*report));
+        }
+        self.u8(u8::from(original.is_some()));
+        if let Some(original) = original {
+            self.sender(&original.sender);
+            self.text(original.receiver.as_str());
+            // Streams count from 1.
+            self.number(original.number.unwrap_or(0));
+            self.u8(original.redirects);
         }
     }
 }
-
-/// Of an envelope's optional parts: its sequence is there.
-const SEQUENCE: u8 = 1;
-/// Its original sender is there.
-const ORIGINAL: u8 = 1 << 1;
 
 /// A cursor over an untrusted snapshot.
 pub(super) struct Reader<'a> {
@@ -286,11 +311,16 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn lane(&mut self) -> Result<Lane, SnapshotError> {
-        Ok(match self.u8("lane")? {
+        Self::lane_of(self.u8("lane")?)
+    }
+
+    pub(super) fn lane_of(number: u8) -> Result<Lane, SnapshotError> {
+        Ok(match number {
             0 => Lane::High,
             1 => Lane::Normal,
             2 => Lane::Low,
             3 => Lane::Bulk,
+            4 => Lane::Reply,
             _ => return Err(SnapshotError::Invalid("lane")),
         })
     }
@@ -358,7 +388,7 @@ impl<'a> Reader<'a> {
             lane: self.lane()?,
         };
         let parts = self.u8("envelope")?;
-        if parts & !(SEQUENCE | ORIGINAL) != 0 {
+        if parts & !(SEQUENCE | EXTRAS) != 0 {
             return Err(SnapshotError::Invalid("envelope"));
         }
         let sequence = if parts & SEQUENCE != 0 {
@@ -374,9 +404,6 @@ impl<'a> Reader<'a> {
         } else {
             None
         };
-        let original = (parts & ORIGINAL != 0)
-            .then(|| self.sender().map(Arc::new))
-            .transpose()?;
         let body = match self.u8("body")? {
             0 => Body::Message {
                 method: self.text("method")?.into(),
@@ -392,13 +419,48 @@ impl<'a> Reader<'a> {
                 config: self.payload()?,
                 ask: self.optional_ask()?,
             },
+            3 => Body::Bounce(Box::new(Bounce {
+                to: self.agent()?,
+                method: self.text("method")?.into(),
+                payload: self.payload()?,
+                reason: self.text("reason")?.into(),
+                unsure: self.flag("bounce")?,
+            })),
             _ => return Err(SnapshotError::Invalid("body")),
+        };
+        let extras = if parts & EXTRAS != 0 {
+            Some(Box::new(self.extras()?))
+        } else {
+            None
         };
         Ok(Envelope {
             stream: Arc::new(stream),
-            original,
             sequence,
             body,
+            extras,
+        })
+    }
+
+    fn extras(&mut self) -> Result<Extras, SnapshotError> {
+        Ok(Extras {
+            expiry: if self.flag("expiry")? {
+                Some(Expiry {
+                    at: Millis(self.number("expiry")?),
+                    report: self.flag("expiry")?,
+                })
+            } else {
+                None
+            },
+            original: if self.flag("original")? {
+                Some(Original {
+                    sender: self.sender()?,
+                    receiver: self.agent()?,
+                    number: Some(self.number("original")?).filter(|number| *number > 0),
+                    redirects: self.u8("original")?,
+                })
+            } else {
+                None
+            },
         })
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! A snapshot is the same bytes asleep in memory and on its way between nodes.
 //! In this order: version, flags, component digest, agent id, incarnation,
-//! seed, turn, `now`, pending handlers, why it stopped, streams that arrive, streams that leave
-//! with what has no verdict, open asks, open requests, timers, the mailbox (of
-//! a moving agent), the memory image, and BLAKE3 over all of it.
+//! seed, turn, `now`, pending handlers, why it stopped, the marks its mailbox has to
+//! fall to if its senders hold, streams that arrive with what was closed ahead of
+//! its turn, streams that leave with what has no verdict, open asks, open requests,
+//! timers, the mailbox (of a moving agent), the memory image, and BLAKE3 over all
+//! of it. Spilled messages are not in it: they follow a moving agent as messages.
 //!
 //! The memory image is the host's own format; here it is bytes.
 
@@ -15,15 +17,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::agent::{Agent, Input, Kept, OpenAsk, Timer};
+use crate::agent::{Agent, Amount, Holding, Input, Kept, OpenAsk, Skips, Timer};
 use crate::{AgentId, Digest, Millis, Nanos, StreamKey};
 use codec::{Reader, Writer};
 
 /// The version this node writes and the only one it reads.
-pub const SNAPSHOT_VERSION: u8 = 3;
+pub const SNAPSHOT_VERSION: u8 = 4;
 
 /// Bytes of the hash that seals a snapshot.
 const SEAL: usize = 32;
+
+/// A message of the outbox has its verdict.
+const CLOSED: u8 = 1;
+/// A message of the outbox has left.
+const SENT: u8 = 1 << 1;
+
+/// The sender of a stream was told to hold; beside its lane.
+const IS_HELD: u8 = 1 << 6;
+/// Something of a stream is closed above its watermark; beside its lane.
+const HAS_SKIPS: u8 = 1 << 7;
 
 /// Why a snapshot cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,14 +85,13 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
     if let Some(why) = &agent.stopped {
         w.text(why);
     }
-    w.number(agent.inbound.forgotten().0);
-    w.number(agent.inbound.len() as u64);
-    for stream in agent.inbound.iter() {
-        w.sender(&stream.key.sender);
-        w.u8(stream.key.lane as u8);
-        w.number(stream.watermark);
-        w.number(stream.last_give_up.0);
+    w.u8(u8::from(agent.holding.is_some()));
+    if let Some(Holding { low, high }) = agent.holding {
+        w.number(low.messages);
+        w.number(low.bytes);
+        w.number(high);
     }
+    encode_inbound(agent, &mut w);
     w.number(agent.outbox.floor());
     w.number(agent.outbox.stream_count() as u64);
     for stream in agent.outbox.iter() {
@@ -89,7 +100,9 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
         w.number(stream.next);
         w.number(stream.kept.len() as u64);
         for kept in &stream.kept {
-            w.u8(u8::from(kept.closed));
+            let closed = if kept.closed { CLOSED } else { 0 };
+            let sent = if kept.sent { SENT } else { 0 };
+            w.u8(closed | sent);
             w.envelope(&kept.envelope);
         }
     }
@@ -101,6 +114,30 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
     w.bytes(image);
     let seal = Digest::of(out);
     out.extend_from_slice(&seal.0);
+}
+
+/// Streams that arrive.
+fn encode_inbound(agent: &Agent, w: &mut Writer<'_>) {
+    w.number(agent.inbound.forgotten().0);
+    w.number(agent.inbound.len() as u64);
+    for stream in agent.inbound.iter() {
+        let skips = agent.inbound.skips(stream);
+        let is_held = if stream.is_held { IS_HELD } else { 0 };
+        let has_skips = if skips.is_empty() { 0 } else { HAS_SKIPS };
+        w.sender(&stream.key.sender);
+        w.u8(stream.key.lane as u8 | is_held | has_skips);
+        w.number(stream.watermark);
+        w.number(stream.last_give_up.0);
+        if skips.is_empty() {
+            continue;
+        }
+        w.number(skips.len() as u64);
+        for skip in skips {
+            w.number(skip.from);
+            w.number(skip.through);
+            w.u8(u8::from(skip.redirected));
+        }
+    }
 }
 
 /// Open asks, requests and timers, each in the order of its numbers.
@@ -212,7 +249,17 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
     if r.flag("stop")? {
         agent.stopped = Some(r.text("stop")?.into());
     }
-    decode_streams(&mut agent, &mut r)?;
+    if r.flag("marks")? {
+        agent.holding = Some(Holding {
+            low: Amount {
+                messages: r.number("marks")?,
+                bytes: r.number("marks")?,
+            },
+            high: r.number("marks")?,
+        });
+    }
+    decode_inbound(&mut agent, &mut r)?;
+    decode_outbox(&mut agent, &mut r)?;
     decode_tables(&mut agent, &mut r)?;
     decode_mailbox(&mut agent, &mut r)?;
     // Whoever made the snapshot still has what came with it.
@@ -228,19 +275,44 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
     })
 }
 
-fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {
+fn decode_inbound(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {
     let forgotten = Millis(r.number("give-up")?);
     agent.inbound.restore_forgotten(forgotten);
     for _ in 0..r.count(4, "streams")? {
+        let sender = r.sender()?;
+        let marked = r.u8("lane")?;
         let key = StreamKey {
-            sender: r.sender()?,
+            sender,
             receiver: agent.id.clone(),
-            lane: r.lane()?,
+            lane: Reader::lane_of(marked & !(IS_HELD | HAS_SKIPS))?,
         };
         let watermark = r.number("watermark")?;
         let last_give_up = Millis(r.number("give-up")?);
-        agent.inbound.restore(key, watermark, last_give_up);
+        let mut skips: Vec<Skips> = Vec::new();
+        if marked & HAS_SKIPS != 0 {
+            let mut last = watermark;
+            for _ in 0..r.count(3, "skips")? {
+                let skip = Skips {
+                    from: r.number("skips")?,
+                    through: r.number("skips")?,
+                    redirected: r.flag("skips")?,
+                };
+                if skip.from <= last || skip.through < skip.from {
+                    return Err(SnapshotError::Invalid("skips"));
+                }
+                last = skip.through;
+                skips.push(skip);
+            }
+        }
+        let is_held = marked & IS_HELD != 0;
+        agent
+            .inbound
+            .restore(key, watermark, last_give_up, is_held, skips);
     }
+    Ok(())
+}
+
+fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {
     let floor = r.number("floor")?;
     agent.outbox.restore_floor(floor);
     for _ in 0..r.count(4, "outbox")? {
@@ -252,7 +324,10 @@ fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
         let mut kept = VecDeque::new();
         let mut expected = None;
         for _ in 0..r.count(4, "outbox")? {
-            let closed = r.flag("outbox")?;
+            let marks = r.u8("outbox")?;
+            if marks & !(CLOSED | SENT) != 0 {
+                return Err(SnapshotError::Invalid("outbox"));
+            }
             let mut envelope = r.envelope()?;
             let sequence = envelope.sequence.ok_or(SnapshotError::Invalid("outbox"))?;
             let in_order = expected.is_none_or(|expected| expected == sequence.number);
@@ -261,8 +336,11 @@ fn decode_streams(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
             }
             envelope.stream = key.clone();
             expected = Some(sequence.number + 1);
-            let envelope = Arc::new(envelope);
-            kept.push_back(Kept { envelope, closed });
+            kept.push_back(Kept {
+                envelope: Arc::new(envelope),
+                closed: marks & CLOSED != 0,
+                sent: marks & SENT != 0,
+            });
         }
         if expected.is_some_and(|expected| expected != next) {
             return Err(SnapshotError::Invalid("outbox"));

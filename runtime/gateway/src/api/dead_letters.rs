@@ -85,7 +85,7 @@ pub struct StreamPlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lane {
-    /// Control traffic; replies.
+    /// Control traffic.
     High,
     /// Everything else.
     Normal,
@@ -93,6 +93,8 @@ pub enum Lane {
     Low,
     /// What nobody would miss.
     Bulk,
+    /// Replies.
+    Reply,
 }
 
 impl Lane {
@@ -103,6 +105,7 @@ impl Lane {
             Self::Normal => "normal",
             Self::Low => "low",
             Self::Bulk => "bulk",
+            Self::Reply => "reply",
         }
     }
 }

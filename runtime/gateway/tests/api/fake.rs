@@ -8,9 +8,9 @@ use phoenix_core::control::{
     KindInfo, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response, Verdict,
 };
 use phoenix_core::{
-    AgentId, Ask, Body, ClientId, ContentType, Digest, Envelope, Failure, Incarnation, KindName,
-    KindPolicy, Lane, Level, MigrationId, Millis, NodeId, Payload, Reply, ReplyTo, Sender,
-    Sequence, StreamKey,
+    AgentId, Ask, Body, ClientId, ContentType, Digest, Envelope, Extras, Failure, Incarnation,
+    KindName, KindPolicy, Lane, Level, MigrationId, Millis, NodeId, Original, Payload, Reply,
+    ReplyTo, Sender, Sequence, StreamKey,
 };
 
 type Answer = Box<dyn Fn(&Request) -> Option<Result<Response, ControlError>> + Send + Sync>;
@@ -313,14 +313,24 @@ pub(crate) fn dead_letter(number: u64) -> DeadLetter {
                 AgentId::new("counter/alice").unwrap(),
                 Lane::Normal,
             ),
-            original: (!first)
-                .then(|| Arc::new(Sender::Agent(AgentId::new("site/main").unwrap(), LIFE))),
             sequence: Some(Sequence {
                 number: 4,
                 base: 2,
                 give_up: Millis(1_700_000_600_000),
             }),
             body,
+            extras: (!first).then(|| {
+                let original = Original {
+                    sender: Sender::Agent(AgentId::new("site/main").unwrap(), LIFE),
+                    receiver: AgentId::new("counter/alice").unwrap(),
+                    number: Some(4),
+                    redirects: 0,
+                };
+                Box::new(Extras {
+                    expiry: None,
+                    original: Some(original),
+                })
+            }),
         }),
     }
 }

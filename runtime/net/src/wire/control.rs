@@ -5,7 +5,7 @@ use phoenix_core::control::{
     KindInfo, LetterFilter, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response,
     Verdict,
 };
-use phoenix_core::{KindPolicy, Level, SpawnPolicy};
+use phoenix_core::{KindPolicy, Level, Overflow, SpawnPolicy};
 
 use super::codec::{Wire, choice, record};
 use super::input::{Input, Malformed};
@@ -24,6 +24,14 @@ choice!(SpawnPolicy as "a spawn policy" {
     1 => Explicit,
 });
 
+choice!(Overflow as "an overflow policy" {
+    0 => Reject,
+    1 => DropOldest,
+    2 => DropNewest,
+    3 => Spill,
+    4 => Redirect(to),
+});
+
 record!(KindPolicy {
     spawn,
     movable,
@@ -38,6 +46,10 @@ record!(KindPolicy {
     answer_bytes,
     mailbox_messages,
     mailbox_bytes,
+    mailbox_high,
+    mailbox_low,
+    overflow,
+    spill_bytes,
     outbox_messages,
     outbox_bytes,
     open_asks,

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use phoenix_core::{
-    Acknowledgement, Ask, Body, ContentType, DeadReason, Envelope, Failure, Lane, Notice, Payload,
-    Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason, SmolStr, StreamKey,
+    Acknowledgement, Ask, Body, Bounce, ContentType, DeadReason, Envelope, Expiry, Extras, Failure,
+    Lane, Notice, Original, Payload, Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason,
+    SmolStr, StreamKey,
 };
 
 use super::codec::{Wire, choice, record};
@@ -43,6 +44,7 @@ choice!(Lane as "a lane" {
     1 => Normal,
     2 => Low,
     3 => Bulk,
+    4 => Reply,
 });
 
 choice!(ReplyTo as "a reply's address" {
@@ -69,12 +71,14 @@ choice!(Notice as "a notice" {
     0 => Applied { through },
     1 => Skipped { number, reason },
     2 => Refused { expected, refusal },
+    3 => Credit { taken, window },
 });
 
 choice!(SkipReason as "a reason for skipping" {
     0 => Expired,
     1 => Cancelled,
     2 => Dead(reason),
+    3 => Redirected,
 });
 
 choice!(DeadReason as "a dead letter's reason" {
@@ -88,6 +92,9 @@ choice!(DeadReason as "a dead letter's reason" {
     7 => Quarantined(why),
     8 => GaveUp,
     9 => Reset,
+    10 => Overflow,
+    11 => Expired,
+    12 => NoCredit,
 });
 
 choice!(Refusal as "a refusal" {
@@ -95,6 +102,22 @@ choice!(Refusal as "a refusal" {
     1 => OutOfOrder,
     2 => Busy,
 });
+
+record!(Bounce {
+    to,
+    method,
+    payload,
+    reason,
+    unsure,
+});
+record!(Expiry { at, report });
+record!(Original {
+    sender,
+    receiver,
+    number,
+    redirects,
+});
+record!(Extras { expiry, original });
 
 impl Wire for Sequence {
     fn put(&self, out: &mut Output) {
@@ -137,16 +160,17 @@ const SEQUENCE: u32 = 1 << 2;
 const ASK: u32 = 1 << 3;
 /// The body is a reply.
 const REPLY: u32 = 1 << 4;
-/// The body is a spawn; neither bit is a message.
+/// The body is a spawn; neither bit is a message, and both are a bounce.
 const SPAWN: u32 = 1 << 5;
 /// Where the stream is not the one before, the sender is.
 const SAME_SENDER: u32 = 1 << 6;
 /// Where the stream is not the one before, the receiver is.
 const SAME_RECEIVER: u32 = 1 << 7;
-/// An original sender is there.
-const ORIGINAL: u32 = 1 << 8;
+/// What few messages carry follows.
+const EXTRAS: u32 = 1 << 8;
 /// All of them.
 const FLAGS: u32 = (1 << 9) - 1;
+const BOUNCE: u32 = REPLY | SPAWN;
 
 /// An envelope by itself, as in a dead letter.
 impl Wire for Arc<Envelope> {
@@ -188,16 +212,16 @@ impl<'a> Run<'a> {
     pub(super) fn put_envelope(&mut self, envelope: &'a Envelope, out: &mut Output) {
         let Envelope {
             stream,
-            original,
             sequence,
             body,
+            extras,
         } = envelope;
         let mut flags = self.known(stream);
+        if extras.is_some() {
+            flags |= EXTRAS;
+        }
         if sequence.is_some() {
             flags |= SEQUENCE;
-        }
-        if original.is_some() {
-            flags |= ORIGINAL;
         }
         flags |= match body {
             Body::Message { method, ask, .. } => {
@@ -207,14 +231,12 @@ impl<'a> Run<'a> {
             }
             Body::Reply { .. } => REPLY,
             Body::Spawn { ask, .. } => SPAWN | if ask.is_some() { ASK } else { 0 },
+            Body::Bounce(_) => BOUNCE,
         };
         flags.put(out);
         put_stream(flags, stream, out);
         if let Some(sequence) = sequence {
             sequence.put(out);
-        }
-        if let Some(original) = original {
-            original.put(out);
         }
         match body {
             Body::Message {
@@ -241,6 +263,10 @@ impl<'a> Run<'a> {
                     ask.put(out);
                 }
             }
+            Body::Bounce(bounce) => bounce.put(out),
+        }
+        if let Some(extras) = extras {
+            extras.put(out);
         }
     }
 
@@ -337,9 +363,6 @@ impl ReadRun {
         } else {
             Some(Sequence::get(input)?)
         };
-        let original = (flags & ORIGINAL != 0)
-            .then(|| Sender::get(input).map(Arc::new))
-            .transpose()?;
         let ask = |input: &mut Input| {
             if flags & ASK == 0 {
                 Ok(None)
@@ -362,18 +385,19 @@ impl ReadRun {
                 config: Wire::get(input)?,
                 ask: ask(input)?,
             },
-            found => {
-                return Err(Malformed::Unknown {
-                    what: "an envelope's body",
-                    found: found.into(),
-                });
-            }
+            // The two bits have no other values.
+            _ => Body::Bounce(Wire::get(input)?),
+        };
+        let extras = if flags & EXTRAS == 0 {
+            None
+        } else {
+            Some(Wire::get(input)?)
         };
         Ok(Envelope {
             stream,
-            original,
             sequence,
             body,
+            extras,
         })
     }
 
@@ -403,7 +427,6 @@ mod tests {
                     AgentId::new("a/b").unwrap(),
                     Lane::Normal,
                 ),
-                original: None,
                 sequence: Some(Sequence {
                     number,
                     base,
@@ -413,6 +436,7 @@ mod tests {
                     config: Payload::default(),
                     ask: None,
                 },
+                extras: None,
             };
             let mut out = Output::new();
             let message = PeerMessage::Deliver(vec![Arc::new(envelope)]);

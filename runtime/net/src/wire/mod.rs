@@ -1,4 +1,4 @@
-//! Messages between nodes as bytes, version 1.
+//! Messages between nodes as bytes, version 3.
 //!
 //! A stream is a sequence of frames: a length of four bytes, little-endian,
 //! then so many bytes, whose first is the message's tag. Numbers are LEB128,
@@ -30,7 +30,7 @@ pub use input::{Input, Malformed};
 pub use output::{Chunks, Output};
 
 /// The version of this format. Nodes of different versions do not connect.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Most items one list in a frame may have.
 pub const MAX_ITEMS: usize = codec::MAX_LIST;

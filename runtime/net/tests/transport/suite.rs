@@ -61,7 +61,6 @@ pub(crate) fn numbered(thread: u64, number: u64) -> PeerMessage {
     match number % 3 {
         0 => PeerMessage::Deliver(vec![Arc::new(Envelope {
             stream: stream(agent),
-            original: None,
             sequence: Some(Sequence {
                 // A stream's first number is 1.
                 number: number + 1,
@@ -76,6 +75,7 @@ pub(crate) fn numbered(thread: u64, number: u64) -> PeerMessage {
                 },
                 ask: None,
             },
+            extras: None,
         })]),
         1 => PeerMessage::Marker {
             agent,
@@ -126,7 +126,6 @@ pub(crate) fn ship(offset: u64, size: usize) -> PeerMessage {
 fn large(number: u64, size: usize) -> PeerMessage {
     PeerMessage::Deliver(vec![Arc::new(Envelope {
         stream: stream(AgentId::new("counter/0").unwrap()),
-        original: None,
         sequence: Some(Sequence {
             number: number + 1,
             base: 1,
@@ -139,6 +138,7 @@ fn large(number: u64, size: usize) -> PeerMessage {
             },
             ask: None,
         },
+        extras: None,
     })])
 }
 

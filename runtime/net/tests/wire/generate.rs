@@ -11,10 +11,10 @@ use phoenix_core::control::{
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{
-    Acknowledgement, AgentId, Ask, Body, ClientId, ContentType, DeadReason, Digest, Envelope,
-    Epoch, Failure, Incarnation, KindName, KindPolicy, Lane, Level, Member, MigrationId, Millis,
-    NodeId, Notice, Payload, PeerMessage, Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason,
-    SpawnPolicy, StreamKey,
+    Acknowledgement, AgentId, Ask, Body, Bounce, ClientId, ContentType, DeadReason, Digest,
+    Envelope, Epoch, Expiry, Extras, Failure, Incarnation, KindName, KindPolicy, Lane, Level,
+    Member, MigrationId, Millis, NodeId, Notice, Original, Overflow, Payload, PeerMessage, Refusal,
+    Reply, ReplyTo, Sender, Sequence, SkipReason, SpawnPolicy, StreamKey,
 };
 
 /// SplitMix64 (Steele, Lea, Flood).
@@ -146,7 +146,7 @@ impl Generator {
     }
 
     fn lane(&mut self) -> Lane {
-        self.pick(&[Lane::High, Lane::Normal, Lane::Low, Lane::Bulk])
+        self.pick(&[Lane::High, Lane::Normal, Lane::Low, Lane::Bulk, Lane::Reply])
     }
 
     fn reply(&mut self) -> Reply {
@@ -179,7 +179,6 @@ impl Generator {
     fn envelope(&mut self) -> Arc<Envelope> {
         Arc::new(Envelope {
             stream: self.stream(),
-            original: self.option(|g| Arc::new(g.sender())),
             sequence: self.option(|g| {
                 let number = g.number().max(1);
                 Sequence {
@@ -188,7 +187,7 @@ impl Generator {
                     give_up: g.millis(),
                 }
             }),
-            body: match self.below(3) {
+            body: match self.below(4) {
                 0 => Body::Message {
                     method: self.pick(&["add", "a", ""]).into(),
                     payload: self.payload(),
@@ -199,16 +198,37 @@ impl Generator {
                     asker: self.incarnation(),
                     reply: self.reply(),
                 },
+                2 => Body::Bounce(Box::new(Bounce {
+                    to: self.agent(),
+                    method: self.shared_text().into(),
+                    payload: self.payload(),
+                    reason: self.shared_text(),
+                    unsure: self.flag(),
+                })),
                 _ => Body::Spawn {
                     config: self.payload(),
                     ask: self.option(|g| Box::new(g.ask())),
                 },
             },
+            extras: self.option(|g| {
+                Box::new(Extras {
+                    expiry: g.option(|g| Expiry {
+                        at: g.millis(),
+                        report: g.flag(),
+                    }),
+                    original: g.option(|g| Original {
+                        sender: g.sender(),
+                        receiver: g.agent(),
+                        number: g.option(Self::number),
+                        redirects: g.pick(&[0, 4, 255]),
+                    }),
+                })
+            }),
         })
     }
 
     fn dead_reason(&mut self) -> DeadReason {
-        match self.below(10) {
+        match self.below(13) {
             0 => DeadReason::Trapped(self.shared_text()),
             1 => DeadReason::NoSuchKind,
             2 => DeadReason::NoSuchAgent,
@@ -217,25 +237,33 @@ impl Generator {
             5 => DeadReason::Forgotten,
             6 => DeadReason::InitFailed(self.shared_text()),
             7 => DeadReason::Quarantined(self.shared_text()),
-            8 => DeadReason::GaveUp,
-            _ => DeadReason::Reset,
+            8 => DeadReason::Reset,
+            9 => DeadReason::Overflow,
+            10 => DeadReason::Expired,
+            11 => DeadReason::NoCredit,
+            _ => DeadReason::GaveUp,
         }
     }
 
     fn acknowledgement(&mut self) -> Acknowledgement {
         Acknowledgement {
             stream: self.stream(),
-            notice: match self.below(3) {
+            notice: match self.below(4) {
                 0 => Notice::Applied {
                     through: self.number(),
                 },
                 1 => Notice::Skipped {
                     number: self.number(),
-                    reason: match self.below(3) {
+                    reason: match self.below(4) {
                         0 => SkipReason::Expired,
                         1 => SkipReason::Cancelled,
+                        2 => SkipReason::Redirected,
                         _ => SkipReason::Dead(self.dead_reason()),
                     },
+                },
+                2 => Notice::Credit {
+                    taken: self.number(),
+                    window: self.number(),
                 },
                 _ => Notice::Refused {
                     expected: self.number(),
@@ -340,6 +368,16 @@ impl Generator {
             turn_deadline: self.millis(),
             batch_messages: self.small(),
             mailbox_bytes: self.number(),
+            mailbox_high: self.small(),
+            mailbox_low: self.small(),
+            overflow: match self.below(5) {
+                0 => Overflow::Reject,
+                1 => Overflow::DropOldest,
+                2 => Overflow::DropNewest,
+                3 => Overflow::Spill,
+                _ => Overflow::Redirect(self.agent()),
+            },
+            spill_bytes: self.number(),
             max_attempts: self.small(),
             ..KindPolicy::default()
         })

@@ -107,12 +107,12 @@ impl Worker {
             Ok(ask) => {
                 let spawn = Envelope {
                     stream: StreamKey::shared(Sender::System, id, Lane::Normal),
-                    original: None,
                     sequence: None,
                     body: Body::Spawn {
                         config: Payload::default(),
                         ask: Some(self.shared.client_ask(ask, deadline)),
                     },
+                    extras: None,
                 };
                 self.offer(slot, Arc::new(spawn));
             }

@@ -230,7 +230,7 @@ impl Worker {
 
     /// Asks the directory where the agent lives, or is to live.
     fn place(&mut self, envelope: Arc<Envelope>) {
-        if matches!(envelope.body, Body::Reply { .. }) && self.is_alone() {
+        if matches!(envelope.body, Body::Reply { .. } | Body::Bounce(_)) && self.is_alone() {
             // The asker is gone, and nobody else waits for its replies.
             self.bury_message(&envelope, &DeadReason::NoSuchAgent);
             return;
@@ -380,8 +380,8 @@ impl Worker {
     ) {
         let config = match &envelope.body {
             Body::Spawn { config, .. } => config.clone(),
-            // A reply is for a life that is over.
-            Body::Reply { .. } => {
+            // A reply is for a life that is over, and so is what came back to it.
+            Body::Reply { .. } | Body::Bounce(_) => {
                 self.bury_message(&envelope, &DeadReason::NoSuchAgent);
                 return;
             }

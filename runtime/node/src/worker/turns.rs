@@ -292,6 +292,12 @@ impl Worker {
             let text = format!("{effect}: unsupported by this node");
             self.shared.log(id.as_ref(), Level::Warn, &text);
         }
+        for envelope in actions.spill.drain(..) {
+            // No kind that spills is deployed, so there is no area to write to.
+            if let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) {
+                awake.agent.spill_failed(&envelope, &mut self.actions);
+            }
+        }
         for (envelope, reason, attempts) in actions.dead.drain(..) {
             self.shared.bury(&envelope, &reason, attempts);
         }

@@ -3,7 +3,7 @@
 //! a newer version wrote is passed over.
 
 use phoenix_core::control::{HandlerInfo, KindInfo};
-use phoenix_core::{Digest, KindName, KindPolicy, Millis, SpawnPolicy};
+use phoenix_core::{BadOverflow, Digest, KindName, KindPolicy, Millis, SpawnPolicy};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 8] = *b"PHXKIND\x01";
@@ -44,6 +44,10 @@ struct Policy {
     answer_bytes: u32,
     mailbox_messages: u32,
     mailbox_bytes: u64,
+    mailbox_high: u32,
+    mailbox_low: u32,
+    overflow: String,
+    spill_bytes: u64,
     outbox_messages: u32,
     outbox_bytes: u64,
     open_asks: u32,
@@ -80,6 +84,10 @@ impl From<&KindPolicy> for Policy {
             answer_bytes,
             mailbox_messages,
             mailbox_bytes,
+            mailbox_high,
+            mailbox_low,
+            overflow,
+            spill_bytes,
             outbox_messages,
             outbox_bytes,
             open_asks,
@@ -91,7 +99,7 @@ impl From<&KindPolicy> for Policy {
             idle_after,
             max_attempts,
             give_up_after,
-        } = *policy;
+        } = policy.clone();
         Self {
             explicit_spawn: spawn == SpawnPolicy::Explicit,
             movable,
@@ -106,6 +114,10 @@ impl From<&KindPolicy> for Policy {
             answer_bytes,
             mailbox_messages,
             mailbox_bytes,
+            mailbox_high,
+            mailbox_low,
+            overflow: overflow.to_string(),
+            spill_bytes,
             outbox_messages,
             outbox_bytes,
             open_asks,
@@ -121,9 +133,10 @@ impl From<&KindPolicy> for Policy {
     }
 }
 
-impl From<Policy> for KindPolicy {
-    fn from(policy: Policy) -> Self {
-        Self {
+impl TryFrom<Policy> for KindPolicy {
+    type Error = BadOverflow;
+    fn try_from(policy: Policy) -> Result<Self, BadOverflow> {
+        Ok(Self {
             spawn: if policy.explicit_spawn {
                 SpawnPolicy::Explicit
             } else {
@@ -141,6 +154,10 @@ impl From<Policy> for KindPolicy {
             answer_bytes: policy.answer_bytes,
             mailbox_messages: policy.mailbox_messages,
             mailbox_bytes: policy.mailbox_bytes,
+            mailbox_high: policy.mailbox_high,
+            mailbox_low: policy.mailbox_low,
+            overflow: policy.overflow.parse()?,
+            spill_bytes: policy.spill_bytes,
             outbox_messages: policy.outbox_messages,
             outbox_bytes: policy.outbox_bytes,
             open_asks: policy.open_asks,
@@ -152,7 +169,7 @@ impl From<Policy> for KindPolicy {
             idle_after: Millis(policy.idle_after),
             max_attempts: policy.max_attempts,
             give_up_after: Millis(policy.give_up_after),
-        }
+        })
     }
 }
 
@@ -189,7 +206,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<KindInfo, String> {
         return Err("its hash is not that of its content".to_owned());
     }
     let kind: Kind = rmp_serde::from_slice(body).map_err(|error| error.to_string())?;
-    let policy = KindPolicy::from(kind.policy);
+    let policy = KindPolicy::try_from(kind.policy).map_err(|error| error.to_string())?;
     policy.validate().map_err(|error| error.to_string())?;
     Ok(KindInfo {
         kind: KindName::new(&kind.kind).map_err(|error| error.to_string())?,

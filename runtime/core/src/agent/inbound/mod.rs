@@ -1,14 +1,17 @@
 //! The streams an agent hears from: what was taken, what was committed.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::message::Speaker;
-use crate::{Millis, Sender, Sequence, StreamKey};
+use crate::{Lane, Millis, Sender, Sequence, StreamKey};
 
 /// Where a stream stands in its agent's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,21 @@ pub(crate) struct InStream {
     pub(crate) last_give_up: Millis,
     /// Whether the current commit moved the watermark.
     touched: bool,
+    /// Whether some of it is in [`Inbound::skips`].
+    has_skips: bool,
+    /// Whether it is in [`Inbound::held`].
+    pub(crate) is_held: bool,
+}
+
+/// Numbers of a stream, above its watermark, that were closed while others before
+/// them wait for their turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Skips {
+    pub(crate) from: u64,
+    pub(crate) through: u64,
+    /// Whether they were sent on to another agent; if not, they are dead letters, or
+    /// their sender closed them.
+    pub(crate) redirected: bool,
 }
 
 /// What to do with a reliable message that arrived.
@@ -42,6 +60,8 @@ pub(crate) enum Arrival {
     Committed(u64),
     /// In the mailbox already.
     Waiting,
+    /// Closed already, ahead of its turn: sent on to another agent, or dropped.
+    Skipped { redirected: bool },
     /// Others must come first, beginning with this number.
     Early(u64),
     /// It may belong to a stream that was forgotten, and was given up long ago.
@@ -64,6 +84,10 @@ pub(crate) struct Inbound {
     forgotten: Millis,
     last: u32,
     touched: Vec<u32>,
+    /// What is closed above a stream's watermark, in order.
+    skips: BTreeMap<u32, Vec<Skips>>,
+    /// Streams whose senders were told to hold, and in which turn they were told last.
+    held: BTreeMap<u32, u64>,
 }
 
 impl Inbound {
@@ -86,14 +110,41 @@ impl Inbound {
     }
 
     /// Puts a stream back as a snapshot has it.
-    pub(crate) fn restore(&mut self, key: StreamKey, watermark: u64, last_give_up: Millis) {
+    pub(crate) fn restore(
+        &mut self,
+        key: StreamKey,
+        watermark: u64,
+        last_give_up: Millis,
+        is_held: bool,
+        skips: Vec<Skips>,
+    ) {
         let at = self.add(Arc::new(key));
         if let Some(stream) = self.get_mut(at) {
             stream.watermark = watermark;
             stream.taken = watermark;
             stream.last_give_up = last_give_up;
+            stream.has_skips = !skips.is_empty();
+            stream.is_held = is_held;
+        }
+        if is_held {
+            // Whoever still sends is told anew.
+            self.held.insert(at, u64::MAX);
+        }
+        if !skips.is_empty() {
+            self.skips.insert(at, skips);
+            self.take_skips(at);
         }
         self.expiry.push(Reverse((last_give_up, at)));
+    }
+
+    /// What is closed above a stream's watermark, in order.
+    pub(crate) fn skips(&self, stream: &InStream) -> &[Skips] {
+        if !stream.has_skips {
+            return &[];
+        }
+        let at = self.look_up(&stream.key);
+        at.and_then(|at| self.skips.get(&at))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Decides about a message without taking it yet.
@@ -139,7 +190,13 @@ impl Inbound {
             return Arrival::Committed(stream.watermark);
         }
         if sequence.number <= stream.taken {
-            return Arrival::Waiting;
+            if !stream.has_skips {
+                return Arrival::Waiting;
+            }
+            return match self.skipped(at, sequence.number) {
+                Some(Skips { redirected, .. }) => Arrival::Skipped { redirected },
+                None => Arrival::Waiting,
+            };
         }
         let next = stream.taken.saturating_add(1);
         // What lies below the sender's base has its verdict: a gap up to there is closed.
@@ -158,14 +215,27 @@ impl Inbound {
 
     /// Notes that `sequence` is in the mailbox.
     pub(crate) fn take(&mut self, at: StreamIndex, sequence: &Sequence) {
-        if let Some(stream) = self.get_mut(at.0) {
-            stream.taken = sequence.number;
-            let until = remembered(&stream.key.sender, sequence.give_up);
-            stream.last_give_up = stream.last_give_up.max(until);
+        let Some(stream) = self.get_mut(at.0) else {
+            return;
+        };
+        let before = stream.taken;
+        stream.taken = sequence.number;
+        let until = remembered(&stream.key.sender, sequence.give_up);
+        stream.last_give_up = stream.last_give_up.max(until);
+        let (next, has_skips) = (before.saturating_add(1), stream.has_skips);
+        if before == stream.watermark {
+            stream.watermark = sequence.number.saturating_sub(1);
+        } else if next < sequence.number {
+            // The sender closed what lies between.
+            self.add_skips(at.0, next, sequence.number - 1, false);
+        }
+        if has_skips {
+            self.take_skips(at.0);
         }
     }
 
     /// Notes that `number` has its verdict.
+    #[inline]
     pub(crate) fn commit(&mut self, at: StreamIndex, number: u64) {
         if let Some(stream) = self.streams.get_mut(at.0 as usize).and_then(Option::as_mut) {
             debug_assert!(number > stream.watermark, "streams are applied in order");
@@ -173,6 +243,139 @@ impl Inbound {
             if !stream.touched {
                 stream.touched = true;
                 self.touched.push(at.0);
+            }
+            if stream.has_skips {
+                self.commit_skips(at.0);
+            }
+        }
+    }
+
+    /// Notes that `number` has its verdict though it was not applied, and others
+    /// before it may wait for their turns. `redirected` says whether it was sent on.
+    pub(crate) fn skip(&mut self, at: StreamIndex, number: u64, redirected: bool) {
+        let Some(stream) = self.get(at.0) else { return };
+        if number == stream.watermark.saturating_add(1) {
+            self.commit(at, number);
+        } else if number > stream.watermark {
+            self.add_skips(at.0, number, number, redirected);
+        }
+    }
+
+    fn add_skips(&mut self, at: u32, from: u64, through: u64, redirected: bool) {
+        if let Some(stream) = self.get_mut(at) {
+            stream.has_skips = true;
+        }
+        let skips = self.skips.entry(at).or_default();
+        let place = skips.partition_point(|other| other.from < from);
+        let before = place.checked_sub(1).and_then(|place| skips.get_mut(place));
+        let joins = |other: &Skips| other.redirected == redirected;
+        match before {
+            Some(before) if before.through + 1 == from && joins(before) => before.through = through,
+            _ => skips.insert(
+                place,
+                Skips {
+                    from,
+                    through,
+                    redirected,
+                },
+            ),
+        }
+    }
+
+    fn skipped(&self, at: u32, number: u64) -> Option<Skips> {
+        let skips = self.skips.get(&at)?;
+        let place = skips.partition_point(|other| other.through < number);
+        skips.get(place).copied().filter(|it| it.from <= number)
+    }
+
+    /// Moves the watermark over what was closed behind it.
+    #[cold]
+    fn commit_skips(&mut self, at: u32) {
+        let stream = self.streams.get_mut(at as usize).and_then(Option::as_mut);
+        let (Some(stream), Some(skips)) = (stream, self.skips.get_mut(&at)) else {
+            return;
+        };
+        skips.retain(|it| {
+            let follows = it.from <= stream.watermark.saturating_add(1);
+            if follows {
+                stream.watermark = stream.watermark.max(it.through);
+            }
+            !follows
+        });
+        if skips.is_empty() {
+            stream.has_skips = false;
+            self.skips.remove(&at);
+        }
+    }
+
+    /// What was closed behind the last that was taken counts as taken.
+    fn take_skips(&mut self, at: u32) {
+        let stream = self.streams.get_mut(at as usize).and_then(Option::as_mut);
+        let (Some(stream), Some(skips)) = (stream, self.skips.get(&at)) else {
+            return;
+        };
+        for it in skips {
+            if it.from <= stream.taken.saturating_add(1) {
+                stream.taken = stream.taken.max(it.through);
+            }
+        }
+    }
+
+    /// The stream of a message that was taken and has no verdict, if that is so.
+    pub(crate) fn taken(
+        &mut self,
+        key: &Arc<StreamKey>,
+        sequence: &Sequence,
+    ) -> Option<StreamIndex> {
+        let at = self.find(key)?;
+        let stream = self.get(at)?;
+        let is_open = stream.watermark < sequence.number && sequence.number <= stream.taken;
+        (is_open && self.skipped(at, sequence.number).is_none()).then_some(StreamIndex(at))
+    }
+
+    /// Of a lane, what was taken is lost but for `kept`: the rest is taken again
+    /// when it comes again.
+    pub(crate) fn untake(&mut self, lane: Lane, kept: impl Iterator<Item = (StreamIndex, u64)>) {
+        for stream in self.streams.iter_mut().flatten() {
+            if stream.key.lane == lane {
+                stream.taken = stream.watermark;
+            }
+        }
+        for (at, number) in kept {
+            if let Some(stream) = self.get_mut(at.0) {
+                stream.taken = stream.taken.max(number);
+            }
+        }
+        let skipping: Vec<u32> = self.skips.keys().copied().collect();
+        for at in skipping {
+            self.take_skips(at);
+        }
+    }
+
+    /// Notes that the sender of a stream is to hold, and gives the stream if it is
+    /// to be told so now: once in each turn. Clients and the node hold by themselves.
+    pub(crate) fn hold(&mut self, at: StreamIndex, turn: u64) -> Option<&InStream> {
+        let stream = self.streams.get_mut(at.0 as usize)?.as_mut()?;
+        if !matches!(stream.key.sender, Sender::Agent(..)) {
+            return None;
+        }
+        stream.is_held = true;
+        let told = self.held.insert(at.0, turn);
+        (told != Some(turn)).then_some(stream)
+    }
+
+    /// Streams whose senders hold.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Calls `each` with every stream whose sender holds: they need not any more.
+    pub(crate) fn release(&mut self, mut each: impl FnMut(&InStream)) {
+        for at in std::mem::take(&mut self.held).into_keys() {
+            let stream = self.streams.get_mut(at as usize).and_then(Option::as_mut);
+            if let Some(stream) = stream.filter(|stream| stream.is_held) {
+                stream.is_held = false;
+                each(stream);
             }
         }
     }
@@ -220,6 +423,9 @@ impl Inbound {
         if let Ok(entry) = self.index.find_entry(hash, |at| *at == index) {
             entry.remove();
         }
+        if stream.is_held {
+            self.held.remove(&index);
+        }
         self.free.push(index);
         self.forgotten = self.forgotten.max(stream.last_give_up);
     }
@@ -230,14 +436,17 @@ impl Inbound {
         if last.is_some_and(|stream| Arc::ptr_eq(&stream.key, key)) {
             return Some(self.last);
         }
-        let streams = &self.streams;
-        let at = *self.index.find(hash(&self.hasher, key), |at| {
-            get(streams, *at).is_some_and(|stream| {
-                stream.key.lane == key.lane && Speaker(&stream.key.sender) == Speaker(&key.sender)
-            })
-        })?;
+        let at = self.look_up(key)?;
         self.last = at;
         Some(at)
+    }
+
+    fn look_up(&self, key: &StreamKey) -> Option<u32> {
+        let streams = &self.streams;
+        let found = self.index.find(hash(&self.hasher, key), |at| {
+            get(streams, *at).is_some_and(|stream| is_stream(&stream.key, key))
+        });
+        found.copied()
     }
 
     fn add(&mut self, key: Arc<StreamKey>) -> u32 {
@@ -253,6 +462,8 @@ impl Inbound {
                 taken: 0,
                 last_give_up: Millis(0),
                 touched: false,
+                has_skips: false,
+                is_held: false,
             });
         }
         let (hasher, streams) = (&self.hasher, &self.streams);
@@ -275,6 +486,11 @@ impl Inbound {
     }
 }
 
+/// Whether messages under the one key are of the stream of the other.
+fn is_stream(one: &StreamKey, other: &StreamKey) -> bool {
+    one.lane == other.lane && Speaker(&one.sender) == Speaker(&other.sender)
+}
+
 fn get(streams: &[Option<InStream>], at: u32) -> Option<&InStream> {
     streams.get(at as usize)?.as_ref()
 }
@@ -293,146 +509,5 @@ fn remembered(sender: &Sender, give_up: Millis) -> Millis {
         // Its node stamps a message anew each time the client repeats it.
         Sender::Client(..) => give_up + CLIENT_REMEMBERED,
         Sender::Agent(..) | Sender::System => give_up,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{AgentId, Incarnation, Lane};
-
-    fn of(sender: &str) -> Arc<StreamKey> {
-        let sender = AgentId::new(sender).unwrap();
-        StreamKey::shared(
-            Sender::Agent(sender, Incarnation::default()),
-            AgentId::new("c/d").unwrap(),
-            Lane::Normal,
-        )
-    }
-
-    fn stream() -> Arc<StreamKey> {
-        of("a/b")
-    }
-
-    fn at(number: u64, base: u64) -> Sequence {
-        Sequence {
-            number,
-            base,
-            give_up: Millis(100),
-        }
-    }
-
-    fn take(inbound: &mut Inbound, sequence: &Sequence) -> StreamIndex {
-        match inbound.arrival(&stream(), sequence, 10) {
-            Arrival::Next(index) => {
-                inbound.take(index, sequence);
-                index
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_stream_is_taken_in_order_and_once() {
-        let mut inbound = Inbound::default();
-        let index = take(&mut inbound, &at(1, 1));
-        take(&mut inbound, &at(2, 1));
-        assert_eq!(
-            inbound.arrival(&stream(), &at(2, 1), 10),
-            Arrival::Waiting,
-            "not twice"
-        );
-        assert_eq!(inbound.arrival(&stream(), &at(4, 1), 10), Arrival::Early(3));
-        inbound.commit(index, 1);
-        inbound.commit(index, 2);
-        assert_eq!(
-            inbound.arrival(&stream(), &at(1, 1), 10),
-            Arrival::Committed(2)
-        );
-    }
-
-    #[test]
-    fn a_gap_the_sender_closed_is_no_gap() {
-        let mut inbound = Inbound::default();
-        take(&mut inbound, &at(1, 1));
-        take(&mut inbound, &at(5, 5));
-        assert_eq!(inbound.arrival(&stream(), &at(3, 3), 10), Arrival::Waiting);
-    }
-
-    #[test]
-    fn a_number_that_cannot_be_is_not_taken() {
-        let mut inbound = Inbound::default();
-        for (number, base) in [(0, 0), (1, 0), (0, 1), (3, 4)] {
-            let arrival = inbound.arrival(&stream(), &at(number, base), 10);
-            assert_eq!(arrival, Arrival::Committed(0));
-        }
-        assert_eq!(inbound.len(), 0);
-        take(&mut inbound, &at(u64::MAX, u64::MAX));
-        let again = inbound.arrival(&stream(), &at(u64::MAX, 1), 10);
-        assert_eq!(again, Arrival::Waiting);
-    }
-
-    #[test]
-    fn an_unknown_stream_begins_at_its_base() {
-        let mut inbound = Inbound::default();
-        assert_eq!(inbound.arrival(&stream(), &at(9, 7), 10), Arrival::Early(7));
-        take(&mut inbound, &at(7, 7));
-        assert_eq!(inbound.len(), 1);
-    }
-
-    #[test]
-    fn forgotten_only_after_the_last_give_up() {
-        let mut inbound = Inbound::default();
-        let index = take(&mut inbound, &at(1, 1));
-        inbound.forget_before(Millis(1_000));
-        assert_eq!(inbound.len(), 1, "one of its messages waits");
-        inbound.commit(index, 1);
-        inbound.moved(|_| ());
-        let later = Sequence {
-            give_up: Millis(2_000),
-            ..at(2, 1)
-        };
-        let index = take(&mut inbound, &later);
-        inbound.commit(index, 2);
-        inbound.moved(|_| ());
-        inbound.forget_before(Millis(2_000));
-        assert_eq!(inbound.len(), 1);
-        inbound.forget_before(Millis(2_001));
-        assert_eq!(inbound.len(), 0);
-        // Never applied again, whatever comes late.
-        assert_eq!(
-            inbound.arrival(&stream(), &at(1, 1), 10),
-            Arrival::Forgotten
-        );
-        assert_eq!(inbound.arrival(&stream(), &later, 10), Arrival::Forgotten);
-        let new = Sequence {
-            give_up: Millis(2_001),
-            ..at(3, 3)
-        };
-        take(&mut inbound, &new);
-        assert_eq!((inbound.len(), inbound.streams.len()), (1, 1));
-    }
-
-    #[test]
-    fn a_full_table_has_room_again_when_streams_are_over() {
-        let mut inbound = Inbound::default();
-        let of = |key: u32| of(&format!("a/{key}"));
-        for key in 0..1_000 {
-            let Arrival::Next(index) = inbound.arrival(&of(key), &at(1, 1), 1_000) else {
-                panic!("no room")
-            };
-            inbound.take(index, &at(1, 1));
-            inbound.commit(index, 1);
-        }
-        inbound.moved(|_| ());
-        let new = Sequence {
-            give_up: Millis(900),
-            ..at(1, 1)
-        };
-        assert_eq!(inbound.arrival(&of(2_000), &new, 1_000), Arrival::NoRoom);
-        inbound.forget_before(Millis(101));
-        assert_eq!((inbound.len(), inbound.expiry.len()), (0, 0));
-        let arrival = inbound.arrival(&of(2_000), &new, 1_000);
-        assert!(matches!(arrival, Arrival::Next(_)), "{arrival:?}");
     }
 }

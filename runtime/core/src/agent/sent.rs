@@ -1,0 +1,135 @@
+//! What becomes of messages the agent sent.
+
+use crate::agent::{Actions, Agent, Input, Kept, answer, of_the_host, skip_text};
+use crate::{
+    AgentId, Body, Bounce, DeadReason, Envelope, Lane, Level, Millis, Notice, Reply, SkipReason,
+};
+
+impl Agent {
+    /// Tells it what became of messages it sent.
+    pub fn acknowledged(
+        &mut self,
+        to: &AgentId,
+        lane: Lane,
+        notice: &Notice,
+        now: Millis,
+        out: &mut Actions,
+    ) {
+        self.clock = self.clock.max(now);
+        match notice {
+            Notice::Applied { through } => {
+                self.outbox.applied(to, lane, *through, now, &mut out.send);
+            }
+            Notice::Skipped { number, reason } => {
+                let closed = self.outbox.closed(to, lane, *number, now, &mut out.send);
+                if let Some(envelope) = closed {
+                    self.skipped(&envelope, reason, out);
+                }
+            }
+            Notice::Refused { expected, .. } => {
+                if let Some(at) = self.outbox.refused(to, lane, *expected, now) {
+                    self.wake_by(at);
+                }
+            }
+            Notice::Credit { taken, window } => {
+                let send = &mut out.send;
+                if let Some(at) = self.outbox.credit(to, lane, *taken, *window, now, send) {
+                    self.wake_by(at);
+                }
+            }
+        }
+    }
+
+    /// A message was closed unapplied where it was sent.
+    fn skipped(&mut self, envelope: &Envelope, reason: &SkipReason, out: &mut Actions) {
+        if *reason == SkipReason::Redirected {
+            // Whoever has it now answers for it.
+            return;
+        }
+        if let SkipReason::Dead(reason) = reason
+            && own_ask(envelope).is_none()
+        {
+            let (to, code) = (envelope.receiver(), reason.code());
+            let text = format!("a message to {to} is a dead letter: {code}");
+            out.log.push((Level::Warn, text));
+        }
+        if envelope.original().is_some() {
+            // It was sent on for another agent, which may wait for an answer.
+            if let Body::Message { ask: Some(ask), .. } = &envelope.body {
+                answer(ask, Reply::Bounced(skip_text(reason).into()), out);
+            }
+        } else if let Some(ask) = own_ask(envelope) {
+            self.end_ask(ask, Reply::Bounced(skip_text(reason).into()));
+        } else {
+            self.bounce(envelope, &skip_text(reason), false);
+        }
+    }
+
+    /// Ends asks that are given up and never left: they were not asked, which says
+    /// more than that they ran out.
+    pub(super) fn end_unsent_asks(&mut self, given_up: &[Kept]) {
+        for Kept { envelope, sent, .. } in given_up {
+            if let Some(ask) = own_ask(envelope).filter(|_| !sent) {
+                self.end_ask(ask, Reply::Bounced(DeadReason::NoCredit.code().into()));
+            }
+        }
+    }
+
+    /// Ends what was given up.
+    pub(super) fn gave_up(&mut self, given_up: Vec<Kept>, out: &mut Actions) {
+        for Kept { envelope, sent, .. } in given_up {
+            let (reason, heard) = if sent {
+                self.counters.undetermined += 1;
+                (DeadReason::GaveUp, "nothing was heard")
+            } else {
+                self.counters.no_credit += 1;
+                (DeadReason::NoCredit, "its receiver had no room")
+            };
+            if let Some(ask) = own_ask(&envelope) {
+                self.end_ask(ask, Reply::Timeout);
+            } else if !matches!(envelope.body, Body::Reply { .. }) {
+                let text = format!("a message to {} is given up: {heard}", envelope.receiver());
+                out.log.push((Level::Warn, text));
+                self.bounce(&envelope, reason.code(), sent);
+            }
+            out.dead.push((envelope, reason, 0));
+        }
+    }
+
+    /// Puts a message of the agent's own into its mailbox, to say that it came back.
+    /// It waits with the replies: there is one at most for each place in the outbox,
+    /// and a batch takes it before anything that fills the outbox again.
+    fn bounce(&mut self, envelope: &Envelope, reason: &str, unsure: bool) {
+        let Body::Message {
+            method,
+            payload,
+            ask: None,
+        } = &envelope.body
+        else {
+            return;
+        };
+        if self.stopped.is_some() || envelope.original().is_some() {
+            return;
+        }
+        self.counters.bounced += 1;
+        let bounce = Body::Bounce(Box::new(Bounce {
+            to: envelope.receiver().clone(),
+            method: method.clone(),
+            payload: payload.clone(),
+            reason: reason.into(),
+            unsure,
+        }));
+        let bounce = of_the_host(self.id.clone(), bounce);
+        self.mailbox.push_urgent(Input::Envelope(bounce, None));
+    }
+}
+
+/// The ask an own message stands for, by the agent's number.
+fn own_ask(envelope: &Envelope) -> Option<u64> {
+    match &envelope.body {
+        // What was sent on is another agent's ask.
+        _ if envelope.original().is_some() => None,
+        Body::Message { ask, .. } | Body::Spawn { ask, .. } => ask.as_ref().map(|ask| ask.id),
+        Body::Reply { .. } | Body::Bounce(_) => None,
+    }
+}
