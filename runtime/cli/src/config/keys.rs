@@ -197,7 +197,10 @@ pub static KEYS: [Key; 22] = [
         "error, warn, info, debug or trace, or tracing's directives, such as info,phoenix_net=debug",
         "which lines the node logs to standard error",
         |config, text| {
-            let fits = !text.trim().is_empty() && text.parse::<EnvFilter>().is_ok();
+            // Its parser may panic on other letters behind a space.
+            let fits = !text.trim().is_empty()
+                && text.is_ascii()
+                && text.parse::<EnvFilter>().is_ok();
             config.log = fits.then(|| text.to_owned())?;
             Some(())
         }

@@ -97,6 +97,16 @@ fn errors_name_place_key_value_and_form() {
     );
 }
 
+/// The parser of directives takes a place behind a space for one in front of it,
+/// and panics where that is within a letter.
+#[test]
+fn directives_of_the_log_are_ascii() {
+    for directives in ["info, net\u{9f41a}=debug", " \u{9f41a}[a]", "\u{e9}"] {
+        let error = refused(&format!("log = \"{directives}\"\n"));
+        assert!(error.contains("or tracing's directives"), "{error}");
+    }
+}
+
 #[test]
 fn a_misspelt_key_is_recognised() {
     let error = Config::load(&surroundings("worker = 2", &[]), &[]).unwrap_err();
