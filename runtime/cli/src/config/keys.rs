@@ -198,9 +198,8 @@ pub static KEYS: [Key; 22] = [
         "which lines the node logs to standard error",
         |config, text| {
             // Its parser may panic on other letters behind a space.
-            let fits = !text.trim().is_empty()
-                && text.is_ascii()
-                && text.parse::<EnvFilter>().is_ok();
+            let fits =
+                !text.trim().is_empty() && text.is_ascii() && text.parse::<EnvFilter>().is_ok();
             config.log = fits.then(|| text.to_owned())?;
             Some(())
         }
