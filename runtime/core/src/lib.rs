@@ -7,7 +7,8 @@
 //! out. CI builds this crate for `wasm32-unknown-unknown` to prove it.
 //!
 //! Start with [`Envelope`], then [`agent::Agent`], the state machine every
-//! agent is to its worker. [`flow`] decides what may pass to a target, and when.
+//! agent is to its worker; whose turn it is there, [`schedule::Schedule`] says.
+//! [`flow`] decides what may pass to a target, and when.
 //! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),
 //! [`Control`] (operators to a node) and [`Spill`] (messages beyond a mailbox's
 //! bounds to a disk).
@@ -24,6 +25,7 @@ mod message;
 pub mod migration;
 mod peer;
 mod retry;
+pub mod schedule;
 pub mod snapshot;
 mod spill;
 mod time;

@@ -15,6 +15,11 @@ impl Millis {
     /// Further away than any deadline.
     pub const NEVER: Millis = Millis(u64::MAX);
 
+    /// The same in nanoseconds, or the most there are.
+    pub fn nanos(self) -> Nanos {
+        Nanos(self.0.saturating_mul(1_000_000))
+    }
+
     /// The span until `later`, zero if that has passed.
     pub fn until(self, later: Millis) -> Millis {
         Millis(later.0.saturating_sub(self.0))
