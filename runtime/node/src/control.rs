@@ -133,7 +133,7 @@ impl Shared {
             }
             Request::DeclareDead { node } => self.declare_dead(node, done),
             Request::JoinToken { valid_for } => done(self.join_token(valid_for)),
-            Request::Counters => done(Ok(Response::Counters(self.counters.list()))),
+            Request::Counters => done(Ok(Response::Counters(self.count()))),
             Request::Shutdown => {
                 self.shutdown_wanted.store(true, Ordering::Release);
                 done(Ok(Response::Done));

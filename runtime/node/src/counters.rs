@@ -9,21 +9,15 @@ macro_rules! counters {
         pub(crate) struct Counters { $($(#[$doc])* pub(crate) $field: AtomicU64),* }
 
         impl Counters {
-            /// Name and value, sorted by name.
+            /// Name and value.
             pub(crate) fn list(&self) -> Vec<(String, u64)> {
-                let mut list = vec![$(($name.to_owned(), self.$field.load(Ordering::Relaxed))),*];
-                list.sort();
-                list
+                vec![$(($name.to_owned(), self.$field.load(Ordering::Relaxed))),*]
             }
         }
     };
 }
 
 counters! {
-    /// Turns committed.
-    turns = "turns",
-    /// Batches committed.
-    batches = "batches",
     /// Batches undone.
     faults = "faults",
     /// Agents created.
@@ -58,6 +52,37 @@ counters! {
     log_cut = "log-bytes-cut",
     /// Messages forwarded to where their agent had moved.
     forwarded = "forwarded",
+}
+
+/// What one worker counts with each turn. Nobody else adds to it, so that adding
+/// need not be atomic.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Turns committed.
+    turns: AtomicU64,
+    /// Batches committed.
+    batches: AtomicU64,
+}
+
+impl Tally {
+    /// Notes that a batch of so many turns is committed.
+    pub(crate) fn add(&self, turns: u64) {
+        let more = |counter: &AtomicU64, n: u64| {
+            counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        };
+        more(&self.turns, turns);
+        more(&self.batches, 1);
+    }
+
+    /// All of some workers': name and value.
+    pub(crate) fn sum<'a>(tallies: impl Iterator<Item = &'a Self>) -> [(String, u64); 2] {
+        let (mut turns, mut batches) = (0, 0);
+        for tally in tallies {
+            turns += tally.turns.load(Ordering::Relaxed);
+            batches += tally.batches.load(Ordering::Relaxed);
+        }
+        [("turns".to_owned(), turns), ("batches".to_owned(), batches)]
+    }
 }
 
 /// Adds one.

@@ -1,20 +1,23 @@
 //! Workers' seats: who drives a worker, and how its queue changes hands.
 //!
-//! A worker's state is a box that lies in its seat. The thread that drives it
-//! takes the box out, does a step, and puts it back before it calls a guest. A
-//! guest that stays away longer than its slice finds the seat taken: the ticker
-//! has given it to another thread, and the late result is posted to the inbox
-//! like any other event. So a turn is a plain call on the driver's stack, and a
-//! slow one costs its neighbours a slice.
+//! A worker's state is a box. The thread that drives it has the box, and leaves it
+//! in the seat while it calls a guest. If the guest stays away longer than its
+//! slice, the ticker starts another thread, which takes the box and drives on.
+//! Whoever comes back from a guest and finds the box in the seat drives; who finds
+//! it gone posts what came of the call to the inbox, like any other event, and
+//! ends. So a turn is a plain call on the driver's stack, and a slow one costs its
+//! neighbours a slice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::atomic::AtomicCell;
 use parking_lot::{Condvar, Mutex};
-use phoenix_core::{Millis, Nanos};
+use phoenix_core::Nanos;
 
 use crate::clock;
+use crate::counters::Tally;
 use crate::worker::{Event, Job, Step, Worker};
 
 /// Events that may wait for a worker before whoever brings them from outside has to wait.
@@ -28,7 +31,9 @@ const MAX_PARK: Duration = Duration::from_secs(1);
 /// One worker's place.
 pub(crate) struct Seat {
     index: usize,
-    state: Mutex<Held>,
+    pub(crate) tally: Tally,
+    /// The worker, while no thread has it.
+    worker: AtomicCell<Option<Box<Worker>>>,
     inbox: Mutex<Inbox>,
     /// Something is in the inbox.
     mail: AtomicBool,
@@ -38,21 +43,22 @@ pub(crate) struct Seat {
     call_began: AtomicU64,
     /// How long its slice is, nanoseconds.
     call_slice: AtomicU64,
+    /// Threads beside the one that drives.
     stuck: AtomicUsize,
     closing: AtomicBool,
     /// The last driver has gone.
     parked: AtomicBool,
 }
 
-struct Held {
-    worker: Option<Box<Worker>>,
-    /// Only the thread with this number drives.
-    driver: u64,
-}
+const _: () = assert!(
+    AtomicCell::<Option<Box<Worker>>>::is_lock_free(),
+    "a worker changes hands twice a turn"
+);
 
 #[derive(Default)]
 struct Inbox {
-    events: Vec<Event>,
+    /// Each with the time when it was posted.
+    events: Vec<(Nanos, Event)>,
     parked: bool,
 }
 
@@ -60,10 +66,8 @@ impl Seat {
     pub(crate) fn new(index: usize) -> Self {
         Self {
             index,
-            state: Mutex::new(Held {
-                worker: None,
-                driver: 0,
-            }),
+            tally: Tally::default(),
+            worker: AtomicCell::new(None),
             inbox: Mutex::new(Inbox::default()),
             mail: AtomicBool::new(false),
             wake: Condvar::new(),
@@ -78,25 +82,31 @@ impl Seat {
 
     /// Seats `worker` and starts its first driver.
     pub(crate) fn start(self: &Arc<Self>, worker: Box<Worker>) -> std::io::Result<()> {
-        let mut held = self.state.lock();
-        held.worker = Some(worker);
-        held.driver = 1;
-        drop(held);
-        self.spawn_driver(1)
+        self.worker.store(Some(worker));
+        self.spawn_driver(|| {})
     }
 
-    fn spawn_driver(self: &Arc<Self>, driver: u64) -> std::io::Result<()> {
+    /// Starts a thread that drives the worker if it finds it in the seat, and does
+    /// `otherwise` if not.
+    fn spawn_driver(
+        self: &Arc<Self>,
+        otherwise: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<()> {
         let seat = self.clone();
         std::thread::Builder::new()
             .name(format!("worker-{}", self.index))
-            .spawn(move || drive(&seat, driver))
+            .spawn(move || match seat.take() {
+                Some(worker) => drive(&seat, worker),
+                None => otherwise(),
+            })
             .map(drop)
     }
 
     /// Posts an event from another worker or a callback. Never waits.
     pub(crate) fn post(&self, event: Event) {
+        let now = clock::now();
         let mut inbox = self.inbox.lock();
-        inbox.events.push(event);
+        inbox.events.push((now, event));
         self.mail.store(true, Ordering::Release);
         if inbox.parked {
             inbox.parked = false;
@@ -125,23 +135,16 @@ impl Seat {
     /// guest that is still in a turn then keeps its thread, and nothing else.
     pub(crate) fn wait_closed(&self, until: Instant) {
         while Instant::now() < until {
-            let mut held = self.state.lock();
-            let worker = if self.parked.load(Ordering::Acquire) {
-                held.worker.take()
-            } else {
-                None
-            };
-            drop(held);
-            if worker.is_some() {
+            if self.parked.load(Ordering::Acquire) && self.worker.take().is_some() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.state.lock().worker.take();
+        drop(self.worker.take());
     }
 
-    /// Gives the queue to another thread if the current call has had its slice.
-    /// Says whether it did.
+    /// Lets another thread drive if the current call has had its slice. Says
+    /// whether it may.
     pub(crate) fn relieve(self: &Arc<Self>, now: Nanos) -> bool {
         let began = self.call_began.load(Ordering::Acquire);
         let slice = self.call_slice.load(Ordering::Acquire);
@@ -151,28 +154,31 @@ impl Seat {
         if self.stuck.load(Ordering::Acquire) >= MAX_STUCK || self.closing.load(Ordering::Acquire) {
             return false;
         }
-        let mut held = self.state.lock();
-        // The call may have ended, and another begun, in between.
-        if held.worker.is_none() || self.call_began.load(Ordering::Acquire) != began {
+        // Once a call. It may end, and another begin, before the new thread takes the
+        // worker: that one is relieved early then, which costs a thread and no more.
+        let is_on = self
+            .call_began
+            .compare_exchange(began, 0, Ordering::AcqRel, Ordering::Relaxed);
+        if is_on.is_err() {
             return false;
         }
-        held.driver += 1;
-        let driver = held.driver;
-        self.call_began.store(0, Ordering::Release);
-        drop(held);
         self.stuck.fetch_add(1, Ordering::AcqRel);
-        if let Err(error) = self.spawn_driver(driver) {
-            // The stuck thread would find the seat taken by nobody: give it back.
+        let seat = self.clone();
+        let spawned = self.spawn_driver(move || seat.leave());
+        if let Err(error) = &spawned {
             tracing::error!(worker = self.index, %error, "no thread to relieve a slow turn");
-            self.state.lock().driver -= 1;
-            self.stuck.fetch_sub(1, Ordering::AcqRel);
-            return false;
+            self.leave();
         }
-        true
+        spawned.is_ok()
+    }
+
+    /// A thread that does not drive ends.
+    fn leave(&self) {
+        self.stuck.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Moves what has come into `into`; returns whether anything had.
-    fn collect(&self, into: &mut Vec<Event>) -> bool {
+    fn collect(&self, into: &mut Vec<(Nanos, Event)>) -> bool {
         if !self.mail.load(Ordering::Acquire) {
             return false;
         }
@@ -188,12 +194,13 @@ impl Seat {
     }
 
     /// Sleeps until something comes or `until` has come.
-    fn park(&self, until: Millis) {
+    fn park(&self, until: Nanos) {
         let mut inbox = self.inbox.lock();
         if !inbox.events.is_empty() || self.closing.load(Ordering::Acquire) {
             return;
         }
-        let span = Duration::from_millis(clock::now_ms().until(until).0).min(MAX_PARK);
+        let span = until.0.saturating_sub(clock::now().0);
+        let span = Duration::from_nanos(span).min(MAX_PARK);
         if span.is_zero() {
             return;
         }
@@ -202,43 +209,33 @@ impl Seat {
         inbox.parked = false;
     }
 
-    fn take(&self, driver: u64) -> Option<Box<Worker>> {
-        let mut held = self.state.lock();
-        if held.driver == driver {
-            held.worker.take()
-        } else {
-            None
-        }
+    /// Takes the worker to drive it, if no other thread has it.
+    fn take(&self) -> Option<Box<Worker>> {
+        let worker = self.worker.take()?;
+        // The call under which it lay here is over, or has no need of relief any more.
+        self.call_began.store(0, Ordering::Release);
+        Some(worker)
     }
 
-    fn put(&self, worker: Box<Worker>) {
-        self.state.lock().worker = Some(worker);
-    }
-
-    /// Runs a job with the seat open to relief.
-    fn call(&self, worker: Box<Worker>, job: &mut Job) {
-        let began = job.began().0.max(1);
-        let slice = job.slice().0.saturating_mul(1_000_000);
+    /// Runs a job with the seat open to relief. Gives the worker back unless another
+    /// thread drives it by then.
+    fn call(&self, worker: Box<Worker>, job: &mut Job) -> Option<Box<Worker>> {
+        let began = job.now.0.max(1);
+        let slice = job.slice.nanos().0;
         self.call_slice.store(slice, Ordering::Relaxed);
-        self.put(worker);
+        self.worker.store(Some(worker));
         self.call_began.store(began, Ordering::Release);
         job.run();
-        // A relieved thread must not end the call of whoever drives now.
-        let _ = self
-            .call_began
-            .compare_exchange(began, 0, Ordering::AcqRel, Ordering::Relaxed);
+        self.take()
     }
 }
 
-/// Drives a worker until the seat is given to another thread or closed.
-fn drive(seat: &Seat, driver: u64) {
+/// Drives a worker until another thread does or the seat is closed.
+fn drive(seat: &Seat, mut worker: Box<Worker>) {
     let mut events = Vec::new();
-    let Some(mut worker) = seat.take(driver) else {
-        return;
-    };
     loop {
         if seat.closing.load(Ordering::Acquire) {
-            seat.put(worker);
+            seat.worker.store(Some(worker));
             seat.parked.store(true, Ordering::Release);
             return;
         }
@@ -247,20 +244,17 @@ fn drive(seat: &Seat, driver: u64) {
         }
         match worker.step() {
             Step::Again => {}
-            Step::Run(mut job) => {
-                seat.call(worker, &mut job);
-                match seat.take(driver) {
-                    Some(back) => {
-                        worker = back;
-                        worker.finish(job);
-                    }
-                    None => {
-                        seat.stuck.fetch_sub(1, Ordering::AcqRel);
-                        seat.post(Event::Finished(Box::new(job)));
-                        return;
-                    }
+            Step::Run(mut job) => match seat.call(worker, &mut job) {
+                Some(back) => {
+                    worker = back;
+                    worker.finish(job);
                 }
-            }
+                None => {
+                    seat.leave();
+                    seat.post(Event::Finished(Box::new(job)));
+                    return;
+                }
+            },
             Step::Idle(until) => seat.park(until),
         }
     }

@@ -17,7 +17,7 @@ use phoenix_store::{DeadLetters, KindStore, LogRing};
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::NodeConfig;
-use crate::counters::{Counters, count};
+use crate::counters::{Counters, Tally, count};
 use crate::deaths::Deaths;
 use crate::directory::DirectoryAccess;
 use crate::fetch::Fetches;
@@ -144,6 +144,14 @@ impl Shared {
     /// The seat of the worker an agent of this node belongs to.
     pub(crate) fn seat_of(&self, agent: &AgentId) -> Option<&Arc<Seat>> {
         self.seats.get(self.worker_of(agent))
+    }
+
+    /// Everything that is counted: name and value, sorted by name.
+    pub(crate) fn count(&self) -> Vec<(String, u64)> {
+        let mut list = self.counters.list();
+        list.extend(Tally::sum(self.seats.iter().map(|seat| &seat.tally)));
+        list.sort();
+        list
     }
 
     /// Posts an event about `agent` to its worker.

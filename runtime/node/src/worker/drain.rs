@@ -273,7 +273,7 @@ impl Worker {
         if now >= drain.until {
             return true;
         }
-        if !self.ready.is_empty() || self.movement.leaving() > 0 {
+        if !self.schedule.is_empty() || self.movement.leaving() > 0 {
             return false;
         }
         if drain.is_hopeful(now) {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use phoenix_core::agent::Batch;
 use phoenix_core::{Millis, Nanos};
 use phoenix_host::{Answer, Fault, Instance, InstanceError, RestoreError};
 
 use crate::kinds::Kind;
+use crate::worker::slot::Past;
 
 /// A batch and the instance to put it to, or what to make one from.
 pub(crate) struct Job {
@@ -16,24 +16,27 @@ pub(crate) struct Job {
     pub(crate) slot: u32,
     /// Which tenant of the slot, so that a late result finds nobody else.
     pub(crate) tenant: u64,
-    pub(crate) kind: Arc<Kind>,
     pub(crate) seating: Seating,
+    /// What its memory is made of, if that is to be done.
+    pub(crate) kind: Option<Arc<Kind>>,
     pub(crate) batch: Batch,
     pub(crate) ended: Option<Ended>,
+    /// How long it may hold up the worker.
+    pub(crate) slice: Millis,
+    /// How long the guest may run.
+    pub(crate) deadline: Millis,
+    /// When it began.
     pub(crate) now: Nanos,
 }
 
 /// Where the guest's memory is.
 #[derive(Default)]
 pub(crate) enum Seating {
-    /// Live.
-    Live(Instance),
-    /// To be made from nothing, or from this image, and then brought up to date
-    /// by running these committed frames again.
-    Rebuild {
-        image: Option<Bytes>,
-        frames: Vec<Bytes>,
-    },
+    /// Live. In a box, since it is handed on several times a turn.
+    Live(Box<Instance>),
+    /// To be made from nothing, or from an image, and then brought up to date by
+    /// running committed frames again.
+    Rebuild(Box<Past>),
     /// With a job, or given up.
     #[default]
     Away,
@@ -44,7 +47,7 @@ pub(crate) enum Ended {
     /// The guest answered.
     Answered(Answer),
     /// The guest's instance is lost, and the batch undone.
-    Faulted(Fault),
+    Faulted(Box<Fault>),
     /// There is no room, or no time, for another instance just now.
     NoRoom,
     /// The memory cannot be made again: the agent cannot go on.
@@ -52,33 +55,28 @@ pub(crate) enum Ended {
 }
 
 impl Job {
-    pub(crate) fn slice(&self) -> Millis {
-        self.kind.policy.turn_slice
-    }
-
-    pub(crate) fn began(&self) -> Nanos {
-        self.now
-    }
-
     /// Makes the instance live if it is not, and calls the guest.
     pub(crate) fn run(&mut self) {
-        let deadline = Duration::from_millis(self.kind.policy.turn_deadline.0);
+        let deadline = Duration::from_millis(self.deadline.0);
         let seating = std::mem::take(&mut self.seating);
         let mut instance = match seating {
             Seating::Live(instance) => instance,
-            Seating::Rebuild { image, frames } => {
-                match rebuild(&self.kind, image.as_ref(), &frames) {
+            Seating::Rebuild(past) => {
+                let made = match &self.kind {
+                    Some(kind) => rebuild(kind, &past),
+                    None => Err(lost("nobody says what its memory is made of")),
+                };
+                match made {
                     Ok(instance) => instance,
                     Err(ended) => {
-                        self.seating = Seating::Rebuild { image, frames };
+                        self.seating = Seating::Rebuild(past);
                         self.ended = Some(ended);
                         return;
                     }
                 }
             }
             Seating::Away => {
-                let lost = "the agent's memory is not at hand".to_owned();
-                self.ended = Some(Ended::Unrecoverable(lost));
+                self.ended = Some(lost("the agent's memory is not at hand"));
                 return;
             }
         };
@@ -91,18 +89,18 @@ impl Job {
                 self.seating = Seating::Live(instance);
                 self.ended = Some(Ended::Answered(answer));
             }
-            Err(fault) => self.ended = Some(Ended::Faulted(fault)),
+            Err(fault) => self.ended = Some(Ended::Faulted(Box::new(fault))),
         }
     }
 }
 
+fn lost(why: &str) -> Ended {
+    Ended::Unrecoverable(why.to_owned())
+}
+
 /// Makes an agent's memory again: from its checkpoint, and the turns committed since.
-pub(crate) fn rebuild(
-    kind: &Kind,
-    image: Option<&Bytes>,
-    frames: &[Bytes],
-) -> Result<Instance, Ended> {
-    let mut instance = match image {
+pub(crate) fn rebuild(kind: &Kind, past: &Past) -> Result<Box<Instance>, Ended> {
+    let mut instance = match &past.image {
         None => kind
             .component
             .instantiate(&kind.policy)
@@ -119,7 +117,7 @@ pub(crate) fn rebuild(
                 })?
         }
     };
-    for frame in frames {
+    for frame in past.frames.iter() {
         // What committed once commits again; the answer was acted on then.
         instance.turns(frame, None).map_err(|fault| {
             let what = format!(
@@ -129,5 +127,5 @@ pub(crate) fn rebuild(
             Ended::Unrecoverable(what)
         })?;
     }
-    Ok(instance)
+    Ok(Box::new(instance))
 }

@@ -2,12 +2,15 @@
 //!
 //! A worker is driven by one thread at a time (see [`crate::seat`]). Its
 //! [`Worker::receive`] takes what others posted, [`Worker::step`] chooses what to
-//! do next, and a [`Job`] is a guest call the driver makes on its behalf.
+//! do next, and a [`Job`] is a guest call the driver makes on its behalf. Whose
+//! turn it is a [`Schedule`] decides, by what each agent has had of the worker's time.
 
 mod drain;
 mod fence;
+mod frames;
 mod job;
 mod moving;
+mod recent;
 mod request;
 mod reset;
 mod route;
@@ -24,6 +27,7 @@ use phoenix_core::agent::{Actions, BatchRoom};
 use phoenix_core::control::{Done, Request};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 use phoenix_core::migration::MigrationMessage;
+use phoenix_core::schedule::{Next, Schedule};
 use phoenix_core::{
     Acknowledgement, AgentId, Digest, Envelope, MigrationId, Millis, Nanos, NodeId, PeerMessage,
 };
@@ -36,6 +40,7 @@ pub use drain::Drained;
 pub(crate) use job::Job;
 use moving::Movement;
 pub(crate) use moving::worker_of as worker_of_migration;
+use recent::Recent;
 use route::Routes;
 use sleep::Resident;
 use slot::{Awake, Slot};
@@ -132,7 +137,7 @@ pub(crate) enum Step {
     /// Call this guest.
     Run(Job),
     /// Nothing to do until then, or until something comes.
-    Idle(Millis),
+    Idle(Nanos),
 }
 
 /// One worker.
@@ -143,11 +148,16 @@ pub(crate) struct Worker {
     /// Whether `now` was read since the last step began.
     now_is_fresh: bool,
     table: HashMap<AgentId, u32>,
-    /// The agent that was delivered to last and its slot: messages come in runs.
-    recent: Option<(AgentId, u32)>,
+    recent: Recent,
     slots: Slab<Slot>,
     tenants: u64,
-    ready: VecDeque<u32>,
+    /// Who has something to run.
+    schedule: Schedule,
+    /// When the messages that are being taken in were posted.
+    came: Option<Nanos>,
+    /// Whether what was done since the last turn took so long that the clock is to
+    /// be read before it is charged.
+    was_costly: bool,
     /// When to look at which slot; entries that no longer hold are passed over.
     wakes: BinaryHeap<Reverse<(Millis, u32)>>,
     /// How many of them held when they were cleaned last.
@@ -167,6 +177,8 @@ pub(crate) struct Worker {
     room: BatchRoom,
     actions: Actions,
     scratch: Vec<u8>,
+    /// Room for the next frame.
+    frame: Vec<u8>,
     draining: Option<Drain>,
 }
 
@@ -224,10 +236,12 @@ impl Worker {
             now: clock::now(),
             now_is_fresh: false,
             table: HashMap::new(),
-            recent: None,
+            recent: Recent::default(),
             slots: Slab::new(),
             tenants: 0,
-            ready: VecDeque::new(),
+            schedule: Schedule::default(),
+            came: None,
+            was_costly: false,
             wakes: BinaryHeap::new(),
             wakes_kept: 0,
             residents: VecDeque::new(),
@@ -241,16 +255,20 @@ impl Worker {
             room: BatchRoom::default(),
             actions: Actions::default(),
             scratch: Vec::new(),
+            frame: Vec::new(),
             draining: None,
         }
     }
 
-    /// Takes what was posted.
-    pub(crate) fn receive(&mut self, events: &mut Vec<Event>) {
+    /// Takes what was posted, each with the time when it was.
+    pub(crate) fn receive(&mut self, events: &mut Vec<(Nanos, Event)>) {
         self.read_clock();
-        for event in events.drain(..) {
+        self.schedule.pass(self.now, false);
+        for (at, event) in events.drain(..) {
+            self.came = matches!(event, Event::Deliver { .. }).then_some(at);
             self.handle(event);
         }
+        self.came = None;
     }
 
     fn read_clock(&mut self) {
@@ -305,7 +323,7 @@ impl Worker {
                 prefer,
                 then,
             } => self.place_on(agent, prefer, then),
-            Event::Finished(job) => self.finish(*job),
+            Event::Finished(job) => self.finish_late(*job),
             Event::Fence => self.fence(),
             Event::MakeRoom => drop(self.evict(u32::MAX)),
             Event::Drain { until, done } => self.drain(until, done),
@@ -317,22 +335,30 @@ impl Worker {
         if !std::mem::take(&mut self.now_is_fresh) {
             self.now = clock::now();
         }
+        self.schedule.pass(self.now, false);
         self.fire_wakes();
         self.flush();
-        while let Some(slot) = self.ready.pop_front() {
-            if let Some(job) = self.begin(slot) {
-                return Step::Run(job);
+        let wait = loop {
+            match self.schedule.next() {
+                Next::Run(slot) => {
+                    if let Some(job) = self.begin(slot) {
+                        return Step::Run(job);
+                    }
+                }
+                Next::Wait(until) => break Some(until),
+                Next::Nobody => break None,
             }
-        }
+        };
         self.flush();
         self.finish_drain();
-        if !self.ready.is_empty() {
+        if wait.is_none() && !self.schedule.is_empty() {
             return Step::Again;
         }
         let until = self.wakes.peek().map_or(Millis::NEVER, |wake| wake.0.0);
         let moving = self.movement.machines.deadline().unwrap_or(Millis::NEVER);
         let until = until.min(moving).min(self.routes_deadline());
-        Step::Idle(until.min(self.drain_deadline()))
+        let until = until.min(self.drain_deadline()).nanos();
+        Step::Idle(wait.map_or(until, |wait| wait.min(until)))
     }
 
     /// Sees to every slot whose time has come.
@@ -402,12 +428,30 @@ impl Worker {
     /// Puts the agent into the queue of those that have something to run.
     fn queue(&mut self, slot: u32) {
         let now = self.now.millis();
-        if let Some(awake) = self.awake_mut(slot)
+        if let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize)
             && !awake.queued
             && awake.runnable(now)
         {
             awake.queued = true;
-            self.ready.push_back(slot);
+            self.schedule.wake(slot, &mut awake.share, self.came);
+        }
+    }
+
+    /// The same after a turn of the agent's, which may be asked again soon if it has
+    /// nothing to run.
+    fn queue_again(&mut self, slot: u32) {
+        let now = self.now.millis();
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        if awake.queued {
+            return;
+        }
+        if awake.runnable(now) {
+            awake.queued = true;
+            self.schedule.go_on(slot, &awake.share);
+        } else if awake.agent.pending() == 0 && awake.agent.open_asks() == 0 {
+            self.schedule.rest(slot, &mut awake.share);
         }
     }
 
@@ -446,6 +490,9 @@ impl Worker {
                     acknowledgements,
                 });
             }
+        }
+        if self.for_peers.is_empty() {
+            return;
         }
         for (peer, outgoing) in &mut self.for_peers {
             outgoing.drain(|message| {

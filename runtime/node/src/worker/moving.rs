@@ -547,9 +547,9 @@ impl Worker {
             .ok_or("the kind is not deployed here")?;
         let image = (!snapshot.image.is_empty()).then_some(snapshot.image);
         let rollback = Rollback::from(image);
-        let mut live = rebuild(&kind, rollback.image.as_ref(), &[]);
+        let mut live = rebuild(&kind, &rollback.past);
         if matches!(live, Err(Ended::NoRoom)) && self.evict(u32::MAX) {
-            live = rebuild(&kind, rollback.image.as_ref(), &[]);
+            live = rebuild(&kind, &rollback.past);
         }
         let instance = match live {
             Ok(instance) => instance,

@@ -124,14 +124,13 @@ impl Worker {
         self.route(envelope, from);
     }
 
+    #[inline]
     fn slot_of(&mut self, agent: &AgentId) -> Option<u32> {
-        if let Some((recent, slot)) = &self.recent
-            && recent == agent
-        {
-            return Some(*slot);
+        if let Some(slot) = self.recent.get(agent) {
+            return Some(slot);
         }
         let slot = *self.table.get(agent)?;
-        self.recent = Some((agent.clone(), slot));
+        self.recent.note(agent, slot);
         Some(slot)
     }
 
@@ -412,8 +411,7 @@ impl Worker {
             }
             Sender::Agent(id, incarnation) => (id, *incarnation),
         };
-        if let Some(slot) = self.table.get(id) {
-            let slot = *slot;
+        if let Some(slot) = self.slot_of(id) {
             let now = self.now.millis();
             let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
                 return;

@@ -58,9 +58,10 @@ impl Worker {
 
     /// Gives an agent that is awake a slot.
     pub(super) fn insert_awake(&mut self, awake: Box<Awake>) -> u32 {
+        self.was_costly = true;
         let id = awake.agent.id().clone();
         let slot = u32::try_from(self.slots.insert(Slot::Awake(awake))).unwrap_or(u32::MAX);
-        self.recent = None;
+        self.recent.forget(&id);
         self.table.insert(id, slot);
         self.count_resident(1);
         self.queue(slot);
@@ -83,6 +84,7 @@ impl Worker {
             generation,
             seating: rollback.seating(),
             rollback,
+            share: self.schedule.begin(),
             queued: false,
             running: false,
             listed: false,
@@ -130,6 +132,7 @@ impl Worker {
         let Seating::Live(instance) = &mut awake.seating else {
             return;
         };
+        self.was_costly = true;
         let mut image = Vec::new();
         match instance.snapshot(&mut image) {
             Ok(()) => {
@@ -174,7 +177,7 @@ impl Worker {
             && awake.quarantined.is_none()
             && match &awake.seating {
                 Seating::Live(_) => true,
-                Seating::Rebuild { frames, .. } => frames.is_empty(),
+                Seating::Rebuild(past) => past.frames.is_empty(),
                 Seating::Away => false,
             }
     }
@@ -212,6 +215,7 @@ impl Worker {
             wake_at,
         };
         let sleepers = std::mem::take(&mut awake.sleepers);
+        self.schedule.end(&awake.share);
         let bytes = self.scratch.len() as u64;
         if let Some(place) = self.slots.get_mut(slot as usize) {
             *place = Slot::Asleep(asleep);
@@ -238,14 +242,14 @@ impl Worker {
                     .map_err(|refused| Arc::from(refused.to_string()))?;
                 Ok(image.into())
             }
-            Seating::Rebuild { image, frames } => {
-                if !frames.is_empty() {
-                    let instance = rebuild(&awake.kind, image.as_ref(), frames)
+            Seating::Rebuild(past) => {
+                if !past.frames.is_empty() {
+                    let instance = rebuild(&awake.kind, past)
                         .map_err(|_| Arc::from("its memory cannot be made again just now"))?;
                     awake.seating = Seating::Live(instance);
                     return Self::image(awake);
                 }
-                Ok(image.clone().unwrap_or_default())
+                Ok(past.image.clone().unwrap_or_default())
             }
             Seating::Away => Err("its memory is not at hand".into()),
         }
@@ -273,6 +277,7 @@ impl Worker {
         let Some(bytes) = self.arena.get(asleep.handle) else {
             return;
         };
+        self.was_costly = true;
         let bytes = Bytes::copy_from_slice(bytes);
         let (handle, kind, generation) = (asleep.handle, asleep.kind.clone(), asleep.generation);
         self.arena.remove(handle);
@@ -402,11 +407,12 @@ impl Worker {
 
     /// Frees an agent's slot.
     pub(super) fn remove(&mut self, slot: u32, id: &AgentId) {
-        self.recent = None;
+        self.recent.forget(id);
         self.table.remove(id);
         if let Some(gone) = self.slots.try_remove(slot as usize) {
             match gone {
                 Slot::Awake(awake) => {
+                    self.schedule.end(&awake.share);
                     self.count_resident(-1);
                     for done in awake.sleepers {
                         let text = format!("{id} left before it could sleep");

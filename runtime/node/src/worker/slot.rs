@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use phoenix_core::agent::Agent;
+use phoenix_core::schedule::Share;
 use phoenix_core::{MigrationId, Millis, Payload, control};
 use phoenix_store::arena;
 
 use crate::kinds::Kind;
+use crate::worker::frames::Frames;
 use crate::worker::job::Seating;
 
 /// An agent of this worker.
@@ -39,6 +41,8 @@ pub(crate) struct Awake {
     pub(crate) rollback: Rollback,
     /// Bytes its last frame took, to make room for the next one once.
     pub(crate) frame_room: usize,
+    /// What it has had of the worker's time.
+    pub(crate) share: Share,
     /// Whether it stands in the queue of ready agents.
     pub(crate) queued: bool,
     /// Whether a job of it is under way.
@@ -79,13 +83,19 @@ pub(crate) struct Reset {
     pub(crate) done: control::Done,
 }
 
+/// What memory is made from again.
+#[derive(Clone, Default)]
+pub(crate) struct Past {
+    /// The image of a checkpoint; `None` is memory as it is instantiated.
+    pub(crate) image: Option<Bytes>,
+    /// What was committed since.
+    pub(crate) frames: Frames,
+}
+
 /// What brings memory back after a trap: a checkpoint and the frames since.
 #[derive(Default)]
 pub(crate) struct Rollback {
-    /// The image of the checkpoint; `None` is memory as it is instantiated.
-    pub(crate) image: Option<Bytes>,
-    pub(crate) frames: Vec<Bytes>,
-    bytes: usize,
+    pub(crate) past: Past,
     /// How long running the frames again takes, by how long they took, nanoseconds.
     spent: u64,
     /// Batches until a checkpoint that was refused is tried again.
@@ -115,35 +125,38 @@ impl Rollback {
     }
 
     pub(crate) fn from(image: Option<Bytes>) -> Self {
-        Self {
+        let past = Past {
             image,
+            ..Past::default()
+        };
+        Self {
+            past,
             ..Self::default()
         }
     }
 
-    /// Keeps a committed frame, which took the guest so many nanoseconds.
-    pub(crate) fn push(&mut self, frame: Vec<u8>, spent: u64) {
-        /// What a kept frame costs beside its bytes.
-        const OVERHEAD: usize = 64;
+    /// Keeps a committed frame, which took the guest so many nanoseconds. Gives the
+    /// room of `frame` back if that is not kept.
+    pub(crate) fn push(&mut self, frame: Vec<u8>, spent: u64) -> Vec<u8> {
         self.wait = self.wait.saturating_sub(1);
         if self.broken {
-            return;
+            return frame;
         }
-        self.bytes += frame.capacity() + OVERHEAD;
         self.spent = self.spent.saturating_add(spent);
-        self.frames.push(Bytes::from(frame));
+        self.past.frames.push(frame)
     }
 
     /// Whether it is time for a checkpoint, given the kind's bound in bytes.
     pub(crate) fn is_due(&self, bound: usize) -> bool {
-        self.wait == 0 && (self.broken || self.bytes > bound || self.spent > MAX_REPLAY)
+        self.wait == 0
+            && (self.broken || self.past.frames.bytes() > bound || self.spent > MAX_REPLAY)
     }
 
     /// A checkpoint was refused. What there is to come back to stays while it is
     /// not too much; says whether it had to be let go.
     pub(crate) fn refused(&mut self, bound: usize) -> bool {
         self.wait = TRY_AGAIN_AFTER;
-        let lost = !self.broken && self.bytes > bound.saturating_mul(OVERDRAFT);
+        let lost = !self.broken && self.past.frames.bytes() > bound.saturating_mul(OVERDRAFT);
         if lost {
             *self = Self {
                 wait: self.wait,
@@ -158,10 +171,7 @@ impl Rollback {
         if self.broken {
             return Seating::Away;
         }
-        Seating::Rebuild {
-            image: self.image.clone(),
-            frames: self.frames.clone(),
-        }
+        Seating::Rebuild(Box::new(self.past.clone()))
     }
 }
 
@@ -235,7 +245,7 @@ impl Awake {
     pub(crate) fn memory_bytes(&self) -> u64 {
         match &self.seating {
             Seating::Live(instance) => instance.memory_bytes(),
-            Seating::Rebuild { image, .. } => image.as_ref().map_or(0, |image| image.len() as u64),
+            Seating::Rebuild(past) => past.image.as_ref().map_or(0, |image| image.len() as u64),
             Seating::Away => 0,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use phoenix_core::agent::{BadAnswer, Batch, Failed};
-use phoenix_core::{DeadReason, Epoch, Level, Millis, NodeId, PeerMessage};
+use phoenix_core::{DeadReason, Epoch, KindPolicy, Level, Millis, Nanos, NodeId, PeerMessage};
 use phoenix_host::{Answer, Fault, GuestLine};
 
 use crate::counters::{count, count_by};
@@ -19,6 +19,10 @@ const NO_ROOM_RETRY: Millis = Millis(5);
 const LEAST_ROOM: usize = 64;
 /// Longest text of a fault that is kept.
 const MAX_FAULT: usize = 8_192;
+/// Turns of a batch, and bytes of its answer, up to which a commit takes no longer
+/// than it is worth to look at the clock for.
+const CHEAP_TURNS: u32 = 8;
+const CHEAP_ANSWER: usize = 1_024;
 
 impl Worker {
     /// Takes an agent's next batch and what it needs to run.
@@ -27,79 +31,127 @@ impl Worker {
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return None;
         };
+        let awake = &mut **awake;
         awake.queued = false;
         if !awake.runnable(now.millis()) {
             return None;
         }
-        let room = Vec::with_capacity(awake.frame_room.max(LEAST_ROOM));
-        let kind = awake.kind.clone();
-        let batch = awake
-            .agent
-            .begin(now, &kind.policy, &*kind, &mut self.room, room)?;
+        let mut room = std::mem::take(&mut self.frame);
+        room.clear();
+        room.reserve(awake.frame_room.max(LEAST_ROOM));
+        let kind = &*awake.kind;
+        let turns = self.schedule.turns(&awake.share);
+        let shorter = (turns < kind.policy.batch_messages).then(|| KindPolicy {
+            batch_messages: turns,
+            ..(*kind.policy).clone()
+        });
+        let policy = shorter.as_ref().unwrap_or(&kind.policy);
+        let batch = awake.agent.begin(now, policy, kind, &mut self.room, room)?;
         if batch.turns() == 0 {
             // Everything was skipped: the commit needs no guest.
             self.commit_answer(slot, batch, None);
-            self.queue(slot);
+            self.was_costly = true;
+            self.settle(slot, now, 0);
+            self.queue_again(slot);
             return None;
         }
-        let awake = self.awake_mut(slot)?;
         awake.running = true;
         awake.frame_room = batch.frame.len();
+        let seating = std::mem::take(&mut awake.seating);
         Some(Job {
             slot,
             tenant: awake.tenant,
-            seating: std::mem::take(&mut awake.seating),
-            kind,
+            kind: matches!(seating, Seating::Rebuild(_)).then(|| awake.kind.clone()),
+            seating,
             batch,
             ended: None,
+            slice: awake.kind.policy.turn_slice,
+            deadline: awake.kind.policy.turn_deadline,
             now,
         })
     }
 
     /// Takes a job's end.
     pub(crate) fn finish(&mut self, job: Job) {
+        let began = job.now;
+        self.read_clock();
+        self.schedule.pass(self.now, true);
+        self.end_turn(job, began);
+    }
+
+    /// Takes the end of a job that was relieved: it had its slice of the worker.
+    pub(super) fn finish_late(&mut self, job: Job) {
+        let slice = job.slice.nanos().0;
+        self.end_turn(job, Nanos(self.now.0.saturating_sub(slice)));
+    }
+
+    /// Takes a job's end; the worker was its since `began`.
+    fn end_turn(&mut self, job: Job, began: Nanos) {
         let Job {
             slot,
             tenant,
             seating,
             batch,
             ended,
-            kind,
-            now: began,
+            now: begun,
             ..
         } = job;
-        self.read_clock();
-        let spent = self.now.0.saturating_sub(began.0);
+        let spent = self.now.0.saturating_sub(begun.0);
+        let turns = batch.turns();
         let now = self.now.millis();
         let Some(awake) = self.awake_mut(slot).filter(|awake| awake.tenant == tenant) else {
             return;
         };
-        awake.running = false;
         awake.last_active = now;
         let was_live = matches!(awake.seating, Seating::Live(_));
         debug_assert!(!was_live, "a job takes the memory with it");
         awake.seating = seating;
         self.list_resident(slot);
+        self.was_costly |= turns > CHEAP_TURNS;
         match ended {
-            Some(Ended::Answered(answer)) => self.answered(slot, batch, answer, spent),
+            Some(Ended::Answered(answer)) => {
+                self.was_costly |= answer.frame.len() > CHEAP_ANSWER || !answer.log.is_empty();
+                self.answered(slot, batch, answer, spent);
+            }
             Some(Ended::Faulted(fault)) => {
                 self.guest_log(slot, &fault.log, fault.log_cut);
                 self.faulted(slot, batch, &fault_text(&fault));
             }
             Some(Ended::NoRoom) => self.no_room(slot, batch),
             Some(Ended::Unrecoverable(why)) => self.quarantine(slot, batch, &why),
-            None => {
-                let why = format!("a batch of {} did not run", kind.info.kind);
-                self.faulted(slot, batch, &why);
-            }
+            None => self.faulted(slot, batch, "it did not run"),
+        }
+        if self.awake(slot).is_some_and(|awake| awake.tenant == tenant) {
+            self.settle(slot, began, turns);
+            self.queue_again(slot);
         }
         self.after(slot);
     }
 
+    /// Charges an agent for the worker's time since `began`, and lets it run again.
+    fn settle(&mut self, slot: u32, began: Nanos, turns: u32) {
+        if std::mem::take(&mut self.was_costly) {
+            // What it sends is encoded at its expense.
+            self.flush();
+            self.read_clock();
+            self.schedule.pass(self.now, true);
+        }
+        let cost = self.now.0.saturating_sub(began.0);
+        if let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) {
+            awake.running = false;
+            self.schedule.charge(&mut awake.share, cost, turns);
+        }
+    }
+
     /// What every batch ends with: sleepers, moves, the next batch.
     pub(super) fn after(&mut self, slot: u32) {
-        self.end_if_stopped(slot);
-        self.freeze_if_wanted(slot);
+        let Some(awake) = self.awake(slot) else {
+            return;
+        };
+        if awake.agent.stopped().is_some() || awake.freeze_wanted {
+            self.end_if_stopped(slot);
+            self.freeze_if_wanted(slot);
+        }
         self.queue(slot);
         let draining = self.draining.is_some();
         let now = self.now.millis();
@@ -185,9 +237,10 @@ impl Worker {
             });
         }
         if turns > 0 {
-            count_by(&self.shared.counters.turns, turns);
-            count(&self.shared.counters.batches);
-            awake.rollback.push(frame, spent);
+            if let Some(seat) = self.shared.seats.get(self.index) {
+                seat.tally.add(turns);
+            }
+            self.frame = awake.rollback.push(frame, spent);
             let bound = awake.kind.policy.rollback_bytes as usize;
             if awake.rollback.is_due(bound) {
                 self.checkpoint(slot);
@@ -237,6 +290,7 @@ impl Worker {
 
     /// There is no room for the agent's memory: make some, and try again.
     fn no_room(&mut self, slot: u32, batch: Batch) {
+        self.was_costly = true;
         if let Some(awake) = self.awake_mut(slot) {
             awake.agent.put_back(batch);
         }
@@ -258,6 +312,7 @@ impl Worker {
     }
 
     fn set_quarantined(&mut self, slot: u32, why: Arc<str>) {
+        self.was_costly = true;
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return;
         };
@@ -272,6 +327,7 @@ impl Worker {
 
     /// Gives up the instance: memory is made again from the checkpoint.
     fn lose_memory(&mut self, slot: u32) {
+        self.was_costly = true;
         if let Some(awake) = self.awake_mut(slot) {
             awake.seating = awake.rollback.seating();
         }
@@ -282,6 +338,29 @@ impl Worker {
         if self.actions.is_empty() {
             return;
         }
+        // Most have messages and verdicts only, and those may bring more of both.
+        let mut acknowledge = std::mem::take(&mut self.actions.acknowledge);
+        let mut send = std::mem::take(&mut self.actions.send);
+        if !self.actions.is_empty() {
+            self.tell(slot);
+        }
+        for acknowledgement in acknowledge.drain(..) {
+            self.acknowledged(acknowledgement, 0);
+        }
+        for envelope in send.drain(..) {
+            self.deliver(envelope, None);
+        }
+        if self.actions.is_empty() {
+            // Their room serves again.
+            self.actions.acknowledge = acknowledge;
+            self.actions.send = send;
+        } else {
+            self.perform(slot);
+        }
+    }
+
+    /// Does what neither agents nor nodes hear of.
+    fn tell(&mut self, slot: u32) {
         let mut actions = std::mem::take(&mut self.actions);
         let id = self.awake(slot).map(|awake| awake.agent.id().clone());
         for (level, text) in actions.log.drain(..) {
@@ -304,17 +383,9 @@ impl Worker {
         for (node, ask, reply) in actions.answer.drain(..) {
             self.answer_client(node, ask, reply);
         }
-        for acknowledgement in actions.acknowledge.drain(..) {
-            self.acknowledged(acknowledgement, 0);
-        }
-        for envelope in actions.send.drain(..) {
-            self.deliver(envelope, None);
-        }
-        // Delivering may have put something into the fresh one.
+        // What failed to be spilled may have put something into the fresh one.
         if self.actions.is_empty() {
             self.actions = actions;
-        } else {
-            self.perform(slot);
         }
     }
 
@@ -360,6 +431,7 @@ impl Worker {
 
     /// Takes an agent out of the world.
     pub(super) fn end(&mut self, slot: u32, reason: &DeadReason) {
+        self.was_costly = true;
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return;
         };
