@@ -11,6 +11,7 @@
 //! Start with [`measure`], then any file of `rows/`; `peers/` holds the other sides.
 
 mod args;
+mod cores;
 mod load;
 mod measure;
 mod memory;

@@ -1,8 +1,7 @@
 //! Our side: nodes in this process, spoken to through their control port.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -23,22 +22,63 @@ const WINDOW: usize = 256;
 /// Requests that do not cease.
 pub(crate) struct Pest {
     over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u32>>,
+    /// How many there were, once they have ceased.
+    times: mpsc::Receiver<u32>,
 }
 
 impl Pest {
     /// Ends them once the one under way has ended; how many there were.
-    pub(crate) fn end(mut self) -> anyhow::Result<u32> {
+    pub(crate) fn end(self) -> anyhow::Result<u32> {
         self.over.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().context("it has ended")?;
-        let times = thread.join();
-        times.map_err(|_| anyhow::anyhow!("the thread that pestered the node has panicked"))
+        let times = self.times.recv_timeout(PATIENCE);
+        times.context("what pestered the node does not cease")
     }
 }
 
 impl Drop for Pest {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Requests of which each is made by the end of the one before.
+struct Chain<F> {
+    control: Arc<dyn Control>,
+    next: Mutex<F>,
+    over: Arc<AtomicBool>,
+    times: AtomicU32,
+    told: mpsc::Sender<u32>,
+}
+
+impl<F: FnMut() -> Request + Send + 'static> Chain<F> {
+    fn go_on(self: &Arc<Self>) {
+        loop {
+            if self.over.load(Ordering::Relaxed) {
+                // Nobody listens any more if the bench has given up.
+                let _ = self.told.send(self.times.load(Ordering::Relaxed));
+                return;
+            }
+            let request = match self.next.lock() {
+                Ok(mut next) => next(),
+                Err(_) => return,
+            };
+            // Whether it has ended or this thread has come back from it: who is second
+            // goes on, so that requests that end at once do not pile up on the stack.
+            let is_second = Arc::new(AtomicBool::new(false));
+            let (chain, ended) = (self.clone(), is_second.clone());
+            self.control.submit(
+                request,
+                Box::new(move |_| {
+                    chain.times.fetch_add(1, Ordering::Relaxed);
+                    if ended.swap(true, Ordering::AcqRel) {
+                        chain.go_on();
+                    }
+                }),
+            );
+            if !is_second.swap(true, Ordering::AcqRel) {
+                return;
+            }
+        }
     }
 }
 
@@ -117,6 +157,20 @@ impl Ours {
         let (send, receive) = mpsc::channel();
         self.submit(request, send);
         Ok(receive.recv_timeout(PATIENCE)??)
+    }
+
+    /// The same by a thread that does not sleep meanwhile: see [`crate::cores`].
+    pub(crate) fn request_wide_awake(&self, request: Request) -> anyhow::Result<Response> {
+        let (send, receive) = mpsc::channel();
+        self.submit(request, send);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match receive.try_recv() {
+                Ok(end) => return Ok(end?),
+                Err(mpsc::TryRecvError::Empty) if Instant::now() < until => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn submit(&self, request: Request, answer: mpsc::Sender<Result<Response, ControlError>>) {
@@ -198,27 +252,40 @@ impl Ours {
     ) -> Pest {
         let control = self.control.clone();
         let over = Arc::new(AtomicBool::new(false));
+        let (told, times) = mpsc::channel();
         let done = over.clone();
-        let thread = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             let mut times = 0;
             while !done.load(Ordering::Relaxed) {
                 let (send, receive) = mpsc::channel();
                 // Nobody listens any more if the bench has given up.
                 control.submit(next(), Box::new(move |end| drop(send.send(end))));
                 if receive.recv_timeout(PATIENCE).is_err() {
-                    break;
+                    return;
                 }
                 times += 1;
-                if !pause.is_zero() {
-                    std::thread::sleep(pause);
-                }
+                std::thread::sleep(pause);
             }
-            times
+            // Likewise.
+            let _ = told.send(times);
         });
-        Pest {
-            over,
-            thread: Some(thread),
-        }
+        Pest { over, times }
+    }
+
+    /// The same without a pause. Each request is made where the one before ends, so
+    /// that none waits for a thread of the bench's to wake.
+    pub(crate) fn flood(&self, next: impl FnMut() -> Request + Send + 'static) -> Pest {
+        let over = Arc::new(AtomicBool::new(false));
+        let (told, times) = mpsc::channel();
+        let chain = Arc::new(Chain {
+            control: self.control.clone(),
+            next: Mutex::new(next),
+            over: over.clone(),
+            times: AtomicU32::new(0),
+            told,
+        });
+        chain.go_on();
+        Pest { over, times }
     }
 
     /// The request that asks an agent for `method`.

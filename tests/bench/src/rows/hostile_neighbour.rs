@@ -1,20 +1,21 @@
 //! How long an agent takes to answer while another one on the same worker does
 //! wrong again and again, by misdeed. The row is the worst of them.
 //!
-//! A misdeed begins anew [`PAUSE`] after it has ended: an agent that gets turns
-//! without end shares its worker with its neighbours, and takes its share of it
-//! whether it does wrong or not. What is left of that share is printed beside:
-//! the same at full speed, with an honest agent at full speed as the measure.
+//! A misdeed begins anew as soon as it has ended, and its agent gets as much of
+//! the worker as any: what the neighbour notices of it is to be no more than that.
+//! Printed beside: the same with a pause between misdeeds, and an honest agent at
+//! full speed for comparison.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use phoenix_core::control::Request;
-use phoenix_core::{AgentId, ClientId, ContentType, KindPolicy, Millis, Payload};
+use phoenix_core::control::{Request, Response};
+use phoenix_core::{AgentId, ClientId, ContentType, KindPolicy, Millis, Payload, Reply};
 use phoenix_support::{agent, guest, zoo};
 
+use crate::cores::Cores;
 use crate::measure::{Pair, Row, Side, median};
 use crate::ours::Ours;
 use crate::report::significant;
@@ -23,11 +24,11 @@ use crate::report::significant;
 const NEIGHBOUR: &str = "counter/neighbour";
 /// How long the neighbour is called in a sample: long enough for a misdeed to be
 /// done many times.
-const SAMPLE: Duration = Duration::from_millis(250);
+const SAMPLE: Duration = Duration::from_millis(200);
 /// How long a turn may run before it is stopped: short, so that there are many.
 const DEADLINE: Millis = Millis(100);
 
-/// Between the end of a misdeed and its next beginning.
+/// Between the end of a misdeed and its next beginning, where there is a pause.
 const PAUSE: Duration = Duration::from_millis(10);
 /// An agent that does nothing wrong, as a measure.
 const HONEST: (&str, &str, &str) = ("hostile", "total", "");
@@ -65,19 +66,19 @@ pub(super) fn row() -> Row {
         peer_name: "the same call while nobody does",
         bar: 2.0,
         aim: 1.2,
-        max_rounds: 5,
+        max_rounds: 2,
         open: || {
-            let node = Ours::alone()?;
+            let (cores, node) = Cores::part(Ours::alone)?;
             deploy(&node)?;
             let usual: Usual = Rc::default();
             Ok(Pair {
                 peer: Ok(Box::new(Quiet(usual.clone()))),
                 ours: Box::new(Beside {
+                    _cores: cores,
                     node,
                     usual,
                     round: 0,
-                    found: MISDEEDS.iter().map(|_| Found::default()).collect(),
-                    at_full_speed: Vec::new(),
+                    found: done().map(|_| Found::default()).collect(),
                 }),
             })
         },
@@ -117,41 +118,68 @@ impl Side for Quiet {
     }
 }
 
-/// What was found beside one misdeed.
-#[derive(Default)]
-struct Found {
-    /// Medians just before it.
-    quiet: Vec<f64>,
-    /// Medians meanwhile.
-    medians: Vec<f64>,
-    /// 99th percentiles meanwhile.
-    late: Vec<f64>,
-    /// How often it was done.
-    times: u32,
+/// What is done beside the neighbour, the honest agent last.
+fn done() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+    MISDEEDS.iter().chain([&HONEST])
 }
 
-impl Found {
+/// Medians, means and 99th percentiles of some calls, a sample each.
+#[derive(Default)]
+struct Times {
+    medians: Vec<f64>,
+    means: Vec<f64>,
+    late: Vec<f64>,
+}
+
+impl Times {
+    fn add(&mut self, calls: &[f64]) {
+        #[expect(clippy::cast_precision_loss, reason = "calls of one sample are few")]
+        let count = calls.len().max(1) as f64;
+        self.medians.push(percentile(calls, 50));
+        self.means.push(calls.iter().sum::<f64>() / count);
+        self.late.push(percentile(calls, 99));
+    }
+
     fn median(&self) -> f64 {
         median(&mut self.medians.clone())
     }
 
-    fn usual(&self) -> f64 {
-        median(&mut self.quiet.clone())
+    fn mean(&self) -> f64 {
+        median(&mut self.means.clone())
     }
 
+    fn late(&self) -> f64 {
+        median(&mut self.late.clone())
+    }
+}
+
+/// What was found beside one misdeed.
+#[derive(Default)]
+struct Found {
+    /// The neighbour just before it.
+    quiet: Times,
+    /// With a pause between misdeeds.
+    paused: Times,
+    /// Without.
+    full: Times,
+    /// How often it was done without a pause.
+    times: u32,
+}
+
+impl Found {
     fn ratio(&self) -> f64 {
-        self.median() / self.usual().max(f64::MIN_POSITIVE)
+        self.full.median() / self.quiet.median().max(f64::MIN_POSITIVE)
     }
 }
 
 /// The neighbour beside each misdeed in turn.
 struct Beside {
+    _cores: Cores,
     node: Ours,
     usual: Usual,
     round: u32,
+    /// For each of [`done`].
     found: Vec<Found>,
-    /// The same without a pause, the honest agent last: in the first round only.
-    at_full_speed: Vec<f64>,
 }
 
 impl Beside {
@@ -159,12 +187,17 @@ impl Beside {
     fn beside(
         &self,
         (kind, method, argument): (&str, &'static str, &'static str),
-        pause: Duration,
+        pause: Option<Duration>,
     ) -> anyhow::Result<(Vec<f64>, u32)> {
-        let key = format!("{method}-{}-{}", self.round, pause.as_millis());
+        let speed = if pause.is_some() { "paused" } else { "full" };
+        let key = format!("{method}-{}-{speed}", self.round);
         let mut requests = Requests::new(kind, &key, method, argument)?;
         let agent = requests.agent.clone();
-        let pest = self.node.pester(pause, move || requests.next());
+        let next = move || requests.next();
+        let pest = match pause {
+            Some(pause) => self.node.pester(pause, next),
+            None => self.node.flood(next),
+        };
         let calls = calls(&self.node);
         let times = pest.end()?;
         // One that has ended with its misdeed needs no stop.
@@ -176,21 +209,15 @@ impl Beside {
 impl Side for Beside {
     fn sample(&mut self) -> anyhow::Result<f64> {
         self.round += 1;
-        for (at, misdeed) in MISDEEDS.iter().enumerate() {
+        for (at, misdeed) in done().enumerate() {
             let quiet = calls(&self.node)?;
-            let (calls, times) = self.beside(*misdeed, PAUSE)?;
+            let (paused, _) = self.beside(*misdeed, Some(PAUSE))?;
+            let (full, times) = self.beside(*misdeed, None)?;
             if let Some(found) = self.found.get_mut(at) {
-                found.quiet.push(percentile(&quiet, 50));
-                found.medians.push(percentile(&calls, 50));
-                found.late.push(percentile(&calls, 99));
+                found.quiet.add(&quiet);
+                found.paused.add(&paused);
+                found.full.add(&full);
                 found.times += times;
-            }
-        }
-        if self.round == 1 {
-            for misdeed in MISDEEDS.iter().chain([&HONEST]) {
-                let quiet = percentile(&calls(&self.node)?, 50);
-                let (calls, _) = self.beside(*misdeed, Duration::ZERO)?;
-                self.at_full_speed.push(percentile(&calls, 50) / quiet);
             }
         }
         self.outcome().context("there are misdeeds")
@@ -198,31 +225,33 @@ impl Side for Beside {
 
     fn outcome(&self) -> Option<f64> {
         let by_ratio = |a: &&Found, b: &&Found| a.ratio().total_cmp(&b.ratio());
-        let worst = self.found.iter().max_by(by_ratio)?;
-        self.usual.set(worst.usual());
-        Some(worst.median())
+        let misdeeds = self.found.iter().take(MISDEEDS.len());
+        let worst = misdeeds.max_by(by_ratio)?;
+        self.usual.set(worst.quiet.median());
+        Some(worst.full.median())
     }
 
     fn details(&self) -> Vec<String> {
-        let line = |((misdeed, found), full_speed): ((&(&str, &str, &str), &Found), &f64)| {
+        let line = |((kind, method, _), found): (&(&str, &str, &str), &Found)| {
+            let Found {
+                quiet,
+                paused,
+                full,
+                times,
+            } = found;
+            let over = |ours: f64, usual: f64| significant(ours / usual.max(f64::MIN_POSITIVE));
             format!(
-                "{:<32} {:>8} µs {:>6}×, 99 % {:>8} µs; {:>6}× at full speed; {} times",
-                format!("{} {}", misdeed.0, misdeed.1),
-                significant(found.median()),
-                significant(found.ratio()),
-                significant(median(&mut found.late.clone())),
-                significant(*full_speed),
-                found.times
+                "{:<32} {:>7} µs, {:>5}× the usual (mean {:>5}×, 99 % {:>6} µs), {times} times; \
+                 {:>5}× with pauses",
+                format!("{kind} {method}"),
+                significant(full.median()),
+                over(full.median(), quiet.median()),
+                over(full.mean(), quiet.mean()),
+                significant(full.late()),
+                over(paused.median(), quiet.median()),
             )
         };
-        let all = MISDEEDS.iter().zip(&self.found).zip(&self.at_full_speed);
-        let mut lines: Vec<String> = all.map(line).collect();
-        let honest = self.at_full_speed.last().copied().unwrap_or_default();
-        lines.push(format!(
-            "beside an honest agent at full speed: {}×",
-            significant(honest)
-        ));
-        lines
+        done().zip(&self.found).map(line).collect()
     }
 }
 
@@ -293,8 +322,13 @@ fn calls(node: &Ours) -> anyhow::Result<Vec<f64>> {
     let mut took = Vec::new();
     while begun.elapsed() < SAMPLE {
         let asked = Instant::now();
-        let _: u64 = node.call(NEIGHBOUR, "add", &1_u64)?;
+        let call = node.calling(NEIGHBOUR, "add", &1_u64)?;
+        let answer = node.request_wide_awake(call)?;
         took.push(asked.elapsed().as_secs_f64() * 1e6);
+        anyhow::ensure!(
+            matches!(answer, Response::Called(Reply::Ok(_))),
+            "the neighbour answered with {answer:?}"
+        );
     }
     took.sort_unstable_by(f64::total_cmp);
     Ok(took)
