@@ -227,7 +227,7 @@ impl Schedule {
 
     /// Chooses who runs next, and takes it out of the queue.
     #[inline]
-    pub fn next(&mut self) -> Next {
+    pub fn choose(&mut self) -> Next {
         let woken = self.woken.front();
         let entry = match self.others.peek() {
             Some(Reverse(other)) if woken.is_none_or(|woken| other.from < woken.from) => {
@@ -358,7 +358,7 @@ mod tests {
         fn next(&mut self, until: u64) -> Option<u32> {
             loop {
                 self.schedule.pass(Nanos(self.now), false);
-                match self.schedule.next() {
+                match self.schedule.choose() {
                     Next::Run(slot) => return Some(slot),
                     Next::Nobody => return None,
                     Next::Wait(Nanos(at)) => {

@@ -127,10 +127,6 @@ pub(crate) enum Event {
 }
 
 /// What a worker's driver does next.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a step is used at once, and boxing a job would cost each turn an allocation"
-)]
 pub(crate) enum Step {
     /// There may be more to do.
     Again,
@@ -339,7 +335,7 @@ impl Worker {
         self.fire_wakes();
         self.flush();
         let wait = loop {
-            match self.schedule.next() {
+            match self.schedule.choose() {
                 Next::Run(slot) => {
                     if let Some(job) = self.begin(slot) {
                         return Step::Run(job);
