@@ -21,6 +21,12 @@ impl Frames {
         let length = frame.len();
         self.lengths.push(u32::try_from(length).unwrap_or(u32::MAX));
         if length > SMALL && frame.capacity() <= 2 * length {
+            // What is in front of a frame by itself takes no more in.
+            if let Some(last) = self.pieces.last_mut() {
+                let before = last.capacity();
+                last.shrink_to_fit();
+                self.bytes -= before - last.capacity();
+            }
             self.bytes += frame.capacity();
             self.pieces.push(frame);
             return Vec::new();
