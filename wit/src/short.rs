@@ -51,6 +51,15 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     part(a) == part(b)
 }
 
+/// The first word of `bytes`, with zeros behind them where they are fewer.
+#[inline]
+pub fn word(bytes: &[u8]) -> [u8; WORD] {
+    match bytes.first_chunk() {
+        Some(word) => *word,
+        None => part(bytes).to_le_bytes(),
+    }
+}
+
 /// Less than a word's bytes as the lowest of one. Its two halves overlap where
 /// they are not as long as what they are read by.
 #[inline]
@@ -81,6 +90,10 @@ mod tests {
             assert_eq!(buf[0], 7);
             assert_eq!(&buf[1..], run, "{len} bytes");
             assert!(same(&buf[1..], run), "{len} bytes");
+            let first = word(run);
+            let (taken, zeros) = first.split_at(len.min(WORD));
+            assert_eq!(taken, &run[..taken.len()], "{len} bytes");
+            assert!(zeros.iter().all(|byte| *byte == 0), "{len} bytes");
             for at in 0..len {
                 buf[1 + at] ^= 0x80;
                 assert!(!same(&buf[1..], run), "{len} bytes, {at} differs");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use bytes::Bytes;
+use phoenix_wit::short;
 
 /// Bytes of a word.
 const WORD: usize = 8;
@@ -46,10 +47,7 @@ impl Data {
         if slice.len() > FEW {
             return None;
         }
-        let word = |at: usize| {
-            let rest = slice.get(WORD * at..).unwrap_or_default();
-            rest.first_chunk().copied().unwrap_or_else(|| part(rest))
-        };
+        let word = |at: usize| short::word(slice.get(WORD * at..).unwrap_or_default());
         let words = Words([word(0), word(1), word(2), word(3)]);
         Some(Self(Form::Few { len, words }))
     }
@@ -61,23 +59,6 @@ impl Data {
             Form::Many(bytes) => bytes.clone(),
         }
     }
-}
-
-/// Less than a word's bytes as the first of one. Its two halves overlap where
-/// they are not as long as what they are read by.
-#[inline(always)]
-fn part(bytes: &[u8]) -> [u8; WORD] {
-    let len = bytes.len();
-    let word = if let (Some(low), Some(high)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let (low, high) = (u32::from_le_bytes(*low), u32::from_le_bytes(*high));
-        u64::from(low) | u64::from(high) << (8 * (len - 4))
-    } else if let (Some(low), Some(high)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let (low, high) = (u16::from_le_bytes(*low), u16::from_le_bytes(*high));
-        u64::from(low) | u64::from(high) << (8 * (len - 2))
-    } else {
-        bytes.first().map_or(0, |byte| u64::from(*byte))
-    };
-    word.to_le_bytes()
 }
 
 impl Deref for Data {

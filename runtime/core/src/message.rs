@@ -224,6 +224,23 @@ pub enum Body {
     Bounce(Box<Bounce>),
 }
 
+impl Body {
+    /// The ask it carries, if somebody waits for its answer.
+    #[inline]
+    pub fn ask(&self) -> Option<&Ask> {
+        match self {
+            Self::Message { ask, .. } | Self::Spawn { ask, .. } => ask.as_deref(),
+            Self::Reply { .. } | Self::Bounce(_) => None,
+        }
+    }
+
+    /// Whether it ends what its receiver began: it waits in no lane of messages.
+    #[inline]
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Reply { .. } | Self::Bounce(_))
+    }
+}
+
 /// A message that came back to the agent that sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounce {

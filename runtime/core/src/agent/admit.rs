@@ -30,7 +30,7 @@ impl Agent {
             refuse(&envelope, None, Refusal::Busy, out);
             return;
         }
-        let is_urgent = matches!(envelope.body, Body::Reply { .. } | Body::Bounce(_));
+        let is_urgent = envelope.body.is_end();
         let too_large = envelope.asked_bytes() > policy.max_message as usize;
         let Some(sequence) = envelope.sequence else {
             if too_large {
@@ -122,7 +122,7 @@ impl Agent {
             },
             None => None,
         };
-        let is_urgent = matches!(envelope.body, Body::Reply { .. } | Body::Bounce(_));
+        let is_urgent = envelope.body.is_end();
         let input = Input::Envelope(envelope, at);
         if is_urgent {
             self.mailbox.push_urgent(input);
@@ -228,9 +228,7 @@ impl Agent {
 
     fn drop_unreliable(&mut self, envelope: &Envelope, out: &mut Actions) {
         self.counters.dropped += 1;
-        if let Body::Message { ask: Some(ask), .. } | Body::Spawn { ask: Some(ask), .. } =
-            &envelope.body
-        {
+        if let Some(ask) = envelope.body.ask() {
             answer(ask, Reply::Unavailable("mailbox full".into()), out);
         }
     }

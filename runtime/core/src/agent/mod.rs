@@ -506,8 +506,7 @@ pub fn bury(envelope: &Arc<Envelope>, reason: &DeadReason, attempts: u32, out: &
         };
         acknowledge(envelope, notice, out);
     }
-    if let Body::Message { ask: Some(ask), .. } | Body::Spawn { ask: Some(ask), .. } =
-        &envelope.body
+    if let Some(ask) = envelope.body.ask()
         && (envelope.sequence.is_none() || matches!(ask.reply_to, ReplyTo::Client(_)))
     {
         // A reliable ask of an agent bounces through its stream instead.
@@ -532,9 +531,7 @@ pub fn refuse(
             acknowledge(envelope, Notice::Refused { expected, refusal }, out);
         }
         None => {
-            if let Body::Message { ask: Some(ask), .. } | Body::Spawn { ask: Some(ask), .. } =
-                &envelope.body
-            {
+            if let Some(ask) = envelope.body.ask() {
                 answer(ask, Reply::Unavailable(refusal_text(refusal).into()), out);
             }
         }

@@ -126,10 +126,7 @@ impl Agent {
 
 /// The ask an own message stands for, by the agent's number.
 fn own_ask(envelope: &Envelope) -> Option<u64> {
-    match &envelope.body {
-        // What was sent on is another agent's ask.
-        _ if envelope.original().is_some() => None,
-        Body::Message { ask, .. } | Body::Spawn { ask, .. } => ask.as_ref().map(|ask| ask.id),
-        Body::Reply { .. } | Body::Bounce(_) => None,
-    }
+    // What was sent on is another agent's ask.
+    let is_own = envelope.original().is_none();
+    envelope.body.ask().filter(|_| is_own).map(|ask| ask.id)
 }

@@ -229,7 +229,7 @@ impl Worker {
 
     /// Asks the directory where the agent lives, or is to live.
     fn place(&mut self, envelope: Arc<Envelope>) {
-        if matches!(envelope.body, Body::Reply { .. } | Body::Bounce(_)) && self.is_alone() {
+        if envelope.body.is_end() && self.is_alone() {
             // The asker is gone, and nobody else waits for its replies.
             self.bury_message(&envelope, &DeadReason::NoSuchAgent);
             return;

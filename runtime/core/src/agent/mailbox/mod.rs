@@ -12,7 +12,7 @@ use hashbrown::HashSet;
 use crate::agent::credit::Amount;
 use crate::agent::inbound::StreamIndex;
 use crate::message::Speaker;
-use crate::{Ask, Body, Envelope, KindPolicy, Lane, Millis, Payload, Reply, Sender};
+use crate::{Ask, Envelope, KindPolicy, Lane, Millis, Payload, Reply, Sender};
 use rota::Rota;
 
 /// How far into the mailbox a message for an interleaving handler is looked for.
@@ -53,10 +53,7 @@ impl Input {
     /// The request it carries, if somebody waits for its answer.
     pub fn ask(&self) -> Option<&Ask> {
         match self {
-            Self::Envelope(envelope, _) => match &envelope.body {
-                Body::Message { ask, .. } | Body::Spawn { ask, .. } => ask.as_deref(),
-                Body::Reply { .. } | Body::Bounce(_) => None,
-            },
+            Self::Envelope(envelope, _) => envelope.body.ask(),
             _ => None,
         }
     }
@@ -66,7 +63,7 @@ impl Input {
     pub(crate) fn is_message(&self) -> bool {
         matches!(
             self,
-            Self::Envelope(envelope, _) if !matches!(envelope.body, Body::Reply { .. } | Body::Bounce(_))
+            Self::Envelope(envelope, _) if !envelope.body.is_end()
         )
     }
 

@@ -7,7 +7,7 @@ use phoenix_wit::ContentType;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AgentId, Incarnation, Payload, StreamKey};
+use crate::{AgentId, Body, Incarnation, Payload, StreamKey};
 
 /// A message is known by the number in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
