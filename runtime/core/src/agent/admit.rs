@@ -14,7 +14,6 @@
 use std::sync::Arc;
 
 use crate::agent::inbound::{Arrival, StreamIndex};
-use crate::agent::outbox::UNANSWERED;
 use crate::agent::{Actions, Agent, Input, acknowledge, answer, refuse};
 use crate::{
     Acknowledgement, AgentId, Body, DeadReason, Envelope, Extras, KindPolicy, MAX_REDIRECTS,
@@ -270,13 +269,8 @@ impl Agent {
             let notice = Notice::Skipped { number, reason };
             out.acknowledge.push(Acknowledgement { stream, notice });
         }
-        let now = self.clock;
-        self.wake_by(now + UNANSWERED);
-        let at = self.stream(to, lane);
-        let sent = self
-            .outbox
-            .push_with(at, body, extras, now, sequence.give_up);
-        out.send.extend(sent);
+        let (now, at) = (self.clock, self.stream(to, lane));
+        self.push(at, body, extras, now, sequence.give_up, out);
     }
 
     /// Whether a message may go on to `to`. What goes on never takes the room that

@@ -12,7 +12,7 @@ use crate::agent::outbox::UNANSWERED;
 use crate::agent::{Actions, Agent, Input, OpenAsk, Timer, answer, is_reliable};
 use crate::message::Speaker;
 use crate::{
-    Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, DeadReason, Envelope, Failure,
+    Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, DeadReason, Envelope, Extras, Failure,
     KindPolicy, Lane, Level, Millis, Notice, Payload, Reply, ReplyTo, Sender, SmolStr, StreamKey,
 };
 
@@ -519,7 +519,7 @@ impl Agent {
                 // Nobody waits longer than the deadline, give or take a clock.
                 let give_up = ask.deadline + super::MAX_CLOCK_SKEW;
                 let at = self.stream(to, Lane::Reply);
-                self.push(at, body, now, give_up, out);
+                self.push(at, body, None, now, give_up, out);
             }
         }
     }
@@ -647,7 +647,7 @@ impl Agent {
             };
             commit.to = (to, Some(at));
             let give_up = give_up.unwrap_or(commit.now + commit.policy.give_up_after);
-            self.push(at, body, commit.now, give_up, out);
+            self.push(at, body, None, commit.now, give_up, out);
         } else {
             let known = known.and_then(|at| self.outbox.key(at)).cloned();
             let Some(stream) = known.or_else(|| self.loose_stream(to, lane)) else {
@@ -664,9 +664,17 @@ impl Agent {
 
     /// Keeps a reliable message and hands it out.
     #[inline(always)]
-    fn push(&mut self, at: u32, body: Body, now: Millis, give_up: Millis, out: &mut Actions) {
+    pub(super) fn push(
+        &mut self,
+        at: u32,
+        body: Body,
+        extras: Option<Box<Extras>>,
+        now: Millis,
+        give_up: Millis,
+        out: &mut Actions,
+    ) {
         self.wake_by(now + UNANSWERED);
-        if let Some(envelope) = self.outbox.push(at, body, now, give_up) {
+        if let Some(envelope) = self.outbox.push(at, body, extras, now, give_up) {
             out.send.push(envelope);
         }
     }

@@ -215,18 +215,6 @@ impl Outbox {
         &mut self,
         at: u32,
         body: Body,
-        now: Millis,
-        give_up: Millis,
-    ) -> Option<Arc<Envelope>> {
-        self.push_with(at, body, None, now, give_up)
-    }
-
-    /// The same for a message with extras.
-    #[inline(always)]
-    pub(crate) fn push_with(
-        &mut self,
-        at: u32,
-        body: Body,
         extras: Option<Box<Extras>>,
         now: Millis,
         give_up: Millis,
