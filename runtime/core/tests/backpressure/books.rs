@@ -8,7 +8,7 @@ use phoenix_core::agent::Actions;
 use phoenix_core::{
     Acknowledgement, Envelope, KindPolicy, Lane, Millis, Notice, Overflow, Sender, Spill,
 };
-use phoenix_wit::Input;
+use phoenix_wit::{AnswerWriter, Input};
 use proptest::prelude::*;
 
 use crate::harness::{Actor, id, number_of, ok, read};
@@ -102,32 +102,14 @@ impl World {
     }
 
     fn run(&mut self) {
-        let applied = &mut self.applied;
-        let out = self.to.step(self.now, &mut |input, writer| {
-            if let Input::Message {
-                payload, source, ..
-            } = input
-            {
-                assert_eq!(source, "from/1");
-                applied.push(read(payload.bytes));
-            }
-            ok(writer);
-        });
+        let out = self.to.step(self.now, &mut keeps(&mut self.applied));
         self.note(out.unwrap_or_default());
     }
 
     fn run_spare(&mut self) {
-        let applied = &mut self.applied_there;
-        let out = self.spare.step(self.now, &mut |input, writer| {
-            if let Input::Message {
-                payload, source, ..
-            } = input
-            {
-                assert_eq!(source, "from/1");
-                applied.push(read(payload.bytes));
-            }
-            ok(writer);
-        });
+        let out = self
+            .spare
+            .step(self.now, &mut keeps(&mut self.applied_there));
         self.note(out.unwrap_or_default());
     }
 
@@ -238,6 +220,21 @@ impl World {
         self.note(one);
         self.note(two);
         self.now += 50;
+    }
+}
+
+/// A guest that keeps the numbers it is given; whoever sent them on, it sees
+/// who sent them first.
+fn keeps(applied: &mut Vec<u64>) -> impl FnMut(Input<'_>, &mut AnswerWriter) {
+    |input, writer| {
+        if let Input::Message {
+            payload, source, ..
+        } = input
+        {
+            assert_eq!(source, "from/1");
+            applied.push(read(payload.bytes));
+        }
+        ok(writer);
     }
 }
 
