@@ -8,12 +8,14 @@
 //!
 //! Start with [`Envelope`], then [`agent::Agent`], the state machine every
 //! agent is to its worker; whose turn it is there, [`schedule::Schedule`] says.
-//! [`flow`] decides what may pass to a target, and when.
+//! [`flow`] decides what may pass to a target, and when. What a message says about
+//! itself is in [`attributes`], and how types of messages are treated in [`taxonomy`].
 //! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),
 //! [`Control`] (operators to a node) and [`Spill`] (messages beyond a mailbox's
 //! bounds to a disk).
 
 pub mod agent;
+pub mod attributes;
 pub mod control;
 mod data;
 mod dead_letter;
@@ -28,8 +30,10 @@ mod retry;
 pub mod schedule;
 pub mod snapshot;
 mod spill;
+pub mod taxonomy;
 mod time;
 
+pub use attributes::{Attributes, CloudEvent};
 pub use control::Control;
 pub use data::Data;
 pub use directory::Directory;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use phoenix_wit::ContentType;
 use smol_str::SmolStr;
 
+use crate::attributes::Attributes;
 use crate::{AgentId, ClientId, Data, Incarnation, Millis, NodeId};
 
 /// Bytes and how to read them. Cheap to clone.
@@ -126,6 +127,20 @@ pub struct Sequence {
 impl Lane {
     /// Those of messages, the most urgent first.
     pub const MESSAGES: [Self; 4] = [Self::High, Self::Normal, Self::Low, Self::Bulk];
+
+    /// All, the most urgent first.
+    pub const ALL: [Self; 5] = [Self::Reply, Self::High, Self::Normal, Self::Low, Self::Bulk];
+
+    /// How many are more urgent: its place in [`Lane::ALL`].
+    pub const fn rank(self) -> usize {
+        match self {
+            Self::Reply => 0,
+            Self::High => 1,
+            Self::Normal => 2,
+            Self::Low => 3,
+            Self::Bulk => 4,
+        }
+    }
 }
 
 impl Sequence {
@@ -157,6 +172,8 @@ pub struct Extras {
     /// sent. The receiver sees the other one; streams and verdicts are those of
     /// its sender.
     pub original: Option<Original>,
+    /// What it says about itself that does not follow from the rest.
+    pub attributes: Option<Arc<Attributes>>,
 }
 
 /// When a message is of no use any more.
@@ -479,7 +496,10 @@ impl Envelope {
     }
 
     fn rarer_size(&self) -> usize {
-        let extras = self.extras.as_ref().map_or(0, |_| Self::OVERHEAD);
+        let extras = self.extras.as_ref().map_or(0, |extras| {
+            let attributes = extras.attributes.as_ref();
+            Self::OVERHEAD + attributes.map_or(0, |attributes| attributes.size())
+        });
         Self::OVERHEAD
             + extras
             + match &self.body {
@@ -536,5 +556,10 @@ impl Envelope {
     /// Whose message it is, if its sender sends on, or again, what another one sent.
     pub fn original(&self) -> Option<&Original> {
         self.extras.as_ref()?.original.as_ref()
+    }
+
+    /// What it says about itself that does not follow from the rest.
+    pub fn attributes(&self) -> Option<&Arc<Attributes>> {
+        self.extras.as_ref()?.attributes.as_ref()
     }
 }

@@ -10,6 +10,7 @@
 //! **Invariant**: nothing outside this crate names quinn, rustls or rcgen, and
 //! nothing here knows what a message means beyond which stream it takes.
 
+pub mod formats;
 pub mod identity;
 pub mod memory;
 mod quic;

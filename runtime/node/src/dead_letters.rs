@@ -272,6 +272,7 @@ impl Shared {
             body,
             extras: Some(Box::new(Extras {
                 original: Some(original),
+                attributes: letter.envelope.attributes().cloned(),
                 ..Extras::default()
             })),
         };

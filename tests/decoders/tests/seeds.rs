@@ -1,6 +1,7 @@
 //! Writes the fuzz targets' seeds from real encodings, the same each time:
-//! `cargo test -p decoders --test seeds -- --ignored`. Those of `peer_message`
-//! are written by `cargo test -p phoenix-net --test wire -- --ignored write`.
+//! `cargo test -p decoders --test seeds -- --ignored`. Those of `peer_message`,
+//! `packed_frame` and of events are written by
+//! `cargo test -p phoenix-net --test wire -- --ignored write`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

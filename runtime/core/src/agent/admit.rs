@@ -252,6 +252,7 @@ impl Agent {
         let extras = Some(Box::new(Extras {
             expiry: envelope.expiry(),
             original: Some(self.original_of(envelope)),
+            attributes: envelope.attributes().cloned(),
         }));
         let (Some(at), Some(sequence)) = (at, envelope.sequence) else {
             out.send.push(Arc::new(Envelope {

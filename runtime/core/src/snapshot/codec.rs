@@ -9,9 +9,11 @@ use bytes::Bytes;
 use phoenix_wit::ContentType;
 
 use super::SnapshotError;
+use crate::attributes::Value;
 use crate::{
-    AgentId, Ask, Body, Bounce, ClientId, Envelope, Expiry, Extras, Failure, Incarnation, Lane,
-    Millis, NodeId, Original, Payload, Reply, ReplyTo, Sender, Sequence, StreamKey,
+    AgentId, Ask, Attributes, Body, Bounce, ClientId, Envelope, Expiry, Extras, Failure,
+    Incarnation, Lane, Millis, NodeId, Original, Payload, Reply, ReplyTo, Sender, Sequence,
+    StreamKey,
 };
 
 /// Of an envelope's optional parts: its sequence is there.
@@ -169,7 +171,11 @@ impl Writer<'_> {
     }
 
     fn extras(&mut self, extras: &Extras) {
-        let Extras { expiry, original } = extras;
+        let Extras {
+            expiry,
+            original,
+            attributes,
+        } = extras;
         self.u8(u8::from(expiry.is_some()));
         if let Some(Expiry { at, report }) = expiry {
             self.number(at.0);
@@ -182,6 +188,30 @@ impl Writer<'_> {
             // Streams count from 1.
             self.number(original.number.unwrap_or(0));
             self.u8(original.redirects);
+        }
+        self.u8(u8::from(attributes.is_some()));
+        if let Some(attributes) = attributes {
+            self.attributes(attributes);
+        }
+    }
+
+    /// Attributes by their names: few messages have any, and a new one is no new format.
+    fn attributes(&mut self, attributes: &Attributes) {
+        let fields = attributes.fields();
+        self.number(fields.len() as u64);
+        for (name, value) in fields {
+            self.text(name);
+            match value {
+                Value::Boolean(value) => self.u8(u8::from(value)),
+                Value::Integer(value) => {
+                    self.u8(2);
+                    self.0.extend_from_slice(&value.to_le_bytes());
+                }
+                Value::Text(text) => {
+                    self.u8(3);
+                    self.text(&text);
+                }
+            }
         }
     }
 }
@@ -461,6 +491,104 @@ impl<'a> Reader<'a> {
             } else {
                 None
             },
+            attributes: if self.flag("attributes")? {
+                Some(self.attributes()?)
+            } else {
+                None
+            },
         })
+    }
+
+    fn attributes(&mut self) -> Result<Arc<Attributes>, SnapshotError> {
+        let mut attributes = Attributes::new();
+        // A name of one letter, and a value.
+        for _ in 0..self.count(3, "attributes")? {
+            let name = self.text("attribute")?;
+            let value = match self.u8("attribute")? {
+                tag @ (0 | 1) => Value::Boolean(tag == 1),
+                2 => Value::Integer(i32::from_le_bytes(self.array("attribute")?)),
+                3 => Value::text(self.text("attribute")?),
+                _ => return Err(SnapshotError::Invalid("attribute")),
+            };
+            attributes
+                .set(name, &value)
+                .map_err(|_| SnapshotError::Invalid("attribute"))?;
+        }
+        attributes
+            .check()
+            .map_err(|_| SnapshotError::Invalid("attributes"))?;
+        Ok(Arc::new(attributes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(attributes: Option<Arc<Attributes>>) -> Envelope {
+        Envelope {
+            stream: StreamKey::shared(Sender::System, AgentId::new("a/b").unwrap(), Lane::Normal),
+            sequence: None,
+            body: Body::Spawn {
+                config: Payload::default(),
+                ask: None,
+            },
+            extras: attributes.map(|attributes| {
+                Box::new(Extras {
+                    attributes: Some(attributes),
+                    ..Extras::default()
+                })
+            }),
+        }
+    }
+
+    fn written(envelope: &Envelope) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Writer(&mut bytes).envelope(envelope);
+        bytes
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<Envelope, SnapshotError> {
+        let bytes = Bytes::from(bytes);
+        Reader::new(&bytes, bytes.len()).envelope()
+    }
+
+    #[test]
+    fn an_envelopes_attributes_are_kept() {
+        let mut attributes = Attributes::new();
+        for (name, value) in [
+            ("correlationid", Value::text("cart 12")),
+            ("priority", Value::text("bulk")),
+            ("comexamplecount", Value::Integer(-5)),
+            ("comexampleflag", Value::Boolean(true)),
+        ] {
+            attributes.set(name, &value).unwrap();
+        }
+        for said in [None, attributes.shared()] {
+            let said = envelope(said);
+            assert_eq!(read(written(&said)), Ok(said));
+        }
+    }
+
+    #[test]
+    fn malformed_attributes_are_refused() {
+        let mut attributes = Attributes::new();
+        attributes.set("priority", &Value::text("bulk")).unwrap();
+        let good = written(&envelope(attributes.shared()));
+        for at in 0..good.len() {
+            read(good[..at].to_vec()).unwrap_err();
+        }
+        // A count that no snapshot has room for.
+        let mut many = written(&envelope(Some(Arc::default())));
+        assert_eq!(many.pop(), Some(0), "the count of none");
+        many.extend([0xff, 0xff, 0xff, 0xff, 0x7f]);
+        assert_eq!(read(many), Err(SnapshotError::Short("attributes")));
+        let bad = good
+            .iter()
+            .map(|byte| if *byte == b'k' { b'x' } else { *byte });
+        assert_eq!(
+            read(bad.collect()),
+            Err(SnapshotError::Invalid("attribute"))
+        );
     }
 }

@@ -327,8 +327,8 @@ pub(crate) fn dead_letter(number: u64) -> DeadLetter {
                     redirects: 0,
                 };
                 Box::new(Extras {
-                    expiry: None,
                     original: Some(original),
+                    ..Extras::default()
                 })
             }),
         }),

@@ -24,6 +24,11 @@ pub(crate) trait Wire: Sized {
     fn get(input: &mut Input) -> Result<Self, Malformed>;
 }
 
+/// Reads a value that an error is to call `field`.
+pub(crate) fn named<T: Wire>(input: &mut Input, field: &'static str) -> Result<T, Malformed> {
+    T::get(input).map_err(|malformed| malformed.of(field))
+}
+
 impl Wire for u8 {
     fn put(&self, out: &mut Output) {
         out.byte(*self);
@@ -191,7 +196,7 @@ macro_rules! record {
                 $($field.put(out);)+
             }
             fn get(input: &mut Input) -> Result<Self, Malformed> {
-                $(let $field = Wire::get(input)?;)+
+                $(let $field = $crate::wire::codec::named(input, stringify!($field))?;)+
                 Ok(Self { $($field),+ })
             }
         }
@@ -206,7 +211,7 @@ macro_rules! wrapper {
                 self.0.put(out);
             }
             fn get(input: &mut Input) -> Result<Self, Malformed> {
-                Ok($type(Wire::get(input)?))
+                Wire::get(input).map($type)
             }
         }
     };
@@ -234,8 +239,8 @@ macro_rules! choice {
             fn get(input: &mut Input) -> Result<Self, Malformed> {
                 match input.byte($what)? {
                     $($tag => {
-                        $($(let $field = Wire::get(input)?;)+)?
-                        $($(let $unnamed = Wire::get(input)?;)+)?
+                        $($(let $field = $crate::wire::codec::named(input, stringify!($field))?;)+)?
+                        $($(let $unnamed = $crate::wire::codec::named(input, stringify!($unnamed))?;)+)?
                         Ok(Self::$variant $({ $($field),+ })? $(( $($unnamed),+ ))?)
                     })+
                     found => Err(Malformed::Unknown { what: $what, found: found.into() }),

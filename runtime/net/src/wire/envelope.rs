@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use phoenix_core::attributes::{BadAttribute, MAX_CUSTOM, Value};
 use phoenix_core::{
-    Acknowledgement, Ask, Body, Bounce, ContentType, DeadReason, Envelope, Expiry, Extras, Failure,
-    Lane, Notice, Original, Payload, Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason,
-    SmolStr, StreamKey,
+    Acknowledgement, Ask, Attributes, Body, Bounce, ContentType, DeadReason, Envelope, Expiry,
+    Extras, Failure, Lane, Notice, Original, Payload, Refusal, Reply, ReplyTo, Sender, Sequence,
+    SkipReason, SmolStr, StreamKey,
 };
 
-use super::codec::{Wire, choice, record};
+use super::codec::{Wire, choice, named, record};
 use super::input::{Input, Malformed};
 use super::output::Output;
 
@@ -117,7 +118,11 @@ record!(Original {
     number,
     redirects,
 });
-record!(Extras { expiry, original });
+record!(Extras {
+    expiry,
+    original,
+    attributes
+});
 
 impl Wire for Sequence {
     fn put(&self, out: &mut Output) {
@@ -132,12 +137,12 @@ impl Wire for Sequence {
         give_up.put(out);
     }
     fn get(input: &mut Input) -> Result<Self, Malformed> {
-        let number = u64::get(input)?;
-        let distance = u64::get(input)?;
+        let number: u64 = named(input, "a message's number")?;
+        let distance: u64 = named(input, "a message's base")?;
         let sequence = Self {
             number,
             base: number.wrapping_sub(distance),
-            give_up: Wire::get(input)?,
+            give_up: named(input, "a message's give-up time")?,
         };
         if !sequence.is_valid() {
             return Err(Malformed::Unknown {
@@ -146,6 +151,63 @@ impl Wire for Sequence {
             });
         }
         Ok(sequence)
+    }
+}
+
+impl Wire for Value {
+    fn put(&self, out: &mut Output) {
+        match self {
+            Self::Boolean(value) => out.byte(u8::from(*value)),
+            Self::Integer(value) => {
+                out.byte(2);
+                out.raw(&value.to_le_bytes());
+            }
+            Self::Text(text) => {
+                out.byte(3);
+                out.text(text);
+            }
+        }
+    }
+    fn get(input: &mut Input) -> Result<Self, Malformed> {
+        Ok(match input.byte("an attribute's value")? {
+            tag @ (0 | 1) => Self::Boolean(tag == 1),
+            2 => Self::Integer(i32::from_le_bytes(input.array("an attribute's value")?)),
+            3 => Self::Text(named(input, "an attribute's value")?),
+            found => {
+                return Err(Malformed::Unknown {
+                    what: "an attribute's value",
+                    found: found.into(),
+                });
+            }
+        })
+    }
+}
+
+/// Most attributes that one message may have: as many custom ones as there may
+/// be, and all that have a meaning.
+const MAX_ATTRIBUTES: usize = MAX_CUSTOM + 40;
+
+/// Attributes by their names: few messages have any, and a new one is no new format.
+impl Wire for Arc<Attributes> {
+    fn put(&self, out: &mut Output) {
+        let fields = self.fields();
+        out.number(fields.len() as u64);
+        for (name, value) in fields {
+            out.text(name);
+            value.put(out);
+        }
+    }
+    fn get(input: &mut Input) -> Result<Self, Malformed> {
+        let bad = |bad: BadAttribute| Malformed::Attribute(Box::new(bad));
+        let (count, _) = input.count(MAX_ATTRIBUTES, "attributes")?;
+        let mut attributes = Attributes::new();
+        for _ in 0..count {
+            let name: Arc<str> = named(input, "an attribute's name")?;
+            let value = Value::get(input)?;
+            attributes.set(&name, &value).map_err(bad)?;
+        }
+        attributes.check().map_err(bad)?;
+        Ok(Self::new(attributes))
     }
 }
 
@@ -348,7 +410,7 @@ impl ReadRun {
 
     fn method(&mut self, flags: u32, input: &mut Input) -> Result<SmolStr, Malformed> {
         if flags & SAME_METHOD == 0 {
-            self.method = Some(Wire::get(input)?);
+            self.method = Some(named(input, "a method")?);
         }
         self.method.clone().ok_or(Malformed::Name(
             "a method like the one before, at the beginning",
@@ -377,7 +439,7 @@ impl ReadRun {
                 ask: ask(input)?,
             },
             REPLY => Body::Reply {
-                ask: Wire::get(input)?,
+                ask: named(input, "the number of an ask")?,
                 asker: Wire::get(input)?,
                 reply: Wire::get(input)?,
             },
@@ -442,7 +504,7 @@ mod tests {
             let message = PeerMessage::Deliver(vec![Arc::new(envelope)]);
             crate::wire::encode(&message, 1 << 20, &mut out).unwrap();
             // A frame is its length and then what a reader is given.
-            let frame = out.into_bytes().slice(4..);
+            let frame = out.into_bytes().slice(crate::wire::HEADER..);
             crate::wire::decode(frame).unwrap_err();
         }
     }

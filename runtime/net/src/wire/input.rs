@@ -2,9 +2,10 @@
 
 use bytes::{Buf, Bytes};
 use phoenix_core::Data;
+use phoenix_core::attributes::{BadAttribute, BadEvent};
 
 /// Why bytes are no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// The frame ends within a field.
     #[error("the frame ends within {0}")]
@@ -37,6 +38,57 @@ pub enum Malformed {
         /// The bound.
         bound: u32,
     },
+    /// A compressed frame says that it is longer than the bound.
+    #[error("a compressed frame of {found} bytes is over the bound of {bound}")]
+    Unpacked {
+        /// What it says.
+        found: u32,
+        /// The bound.
+        bound: usize,
+    },
+    /// A compressed frame is damaged, or not what it says.
+    #[error("the frame is not compressed as it says: {0}")]
+    Packed(&'static str),
+    /// An envelope's attribute is malformed.
+    #[error("{0}")]
+    Attribute(Box<BadAttribute>),
+    /// A frame of events holds something else.
+    #[error("{0}")]
+    Event(Box<BadEvent>),
+}
+
+impl Malformed {
+    /// The same, naming the field that was being read, if it names none yet.
+    pub(super) fn of(self, field: &'static str) -> Self {
+        /// What a reader calls what it reads while it does not know what it is for.
+        const NAMELESS: [&str; 8] = [
+            "a byte",
+            "a number",
+            "a 32-bit number",
+            "a flag",
+            "flag",
+            "a text",
+            "bytes",
+            "a list",
+        ];
+        let name = |what| {
+            if NAMELESS.contains(&what) {
+                field
+            } else {
+                what
+            }
+        };
+        match self {
+            Self::Short(what) => Self::Short(name(what)),
+            Self::Range(what) => Self::Range(name(what)),
+            Self::Text(what) => Self::Text(name(what)),
+            Self::Unknown { what, found } => Self::Unknown {
+                what: name(what),
+                found,
+            },
+            other => other,
+        }
+    }
 }
 
 /// Payloads from this size on, in bytes, are slices of the frame they came in,

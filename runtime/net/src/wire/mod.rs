@@ -1,42 +1,67 @@
-//! Messages between nodes as bytes, version 3.
+//! Messages between nodes as bytes, version 4.
 //!
 //! A stream is a sequence of frames: a length of four bytes, little-endian,
-//! then so many bytes, whose first is the message's tag. Numbers are LEB128,
-//! texts and byte strings carry their length, lists their count; a list of
-//! envelopes or acknowledgements goes on to the end of its frame. The version
-//! is agreed when a connection is made, not repeated in each frame.
+//! then so many bytes. The first of them are flags:
+//!
+//! | bits | meaning |
+//! |---|---|
+//! | 0, 1 | compression: 0 none, 1 LZ4 (a block), 2 Zstandard (a frame) |
+//! | 2, 3 | form: 0 compact, 1 MessagePack, 2 Protocol Buffers, 3 JSON |
+//! | 4 to 7 | 0; a reader refuses others |
+//!
+//! A compressed frame goes on with the length of what is compressed, four bytes,
+//! little-endian. Content in compact form is a message's tag and its fields:
+//! numbers are LEB128, texts and byte strings carry their length, lists their
+//! count; a list of envelopes or acknowledgements goes on to the end of its
+//! frame. Content in another form is a batch of events (see [`crate::formats`]),
+//! each an envelope to deliver; everything else is compact always.
+//!
+//! The version is agreed when a connection is made, not repeated in each frame,
+//! and so are form and compression. Flags say what was done to each frame, so
+//! that small ones can be left as they are.
 //!
 //! Reading distrusts every byte: lengths are checked against what is left and
 //! counts against [`MAX_ITEMS`] before anything is allocated, nothing nests, and
 //! nothing panics. Writing splits long lists of envelopes and acknowledgements
 //! into several frames and refuses a message that fits into none.
 
+mod batcher;
 pub(crate) mod codec;
 mod control;
 mod envelope;
+mod events;
+mod flags;
 mod input;
 mod migration;
 mod names;
 mod output;
+mod pack;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use phoenix_core::{Acknowledgement, Envelope, Member, PeerMessage};
 
+use crate::formats::Form;
+pub use batcher::{BatchLimits, Due, FrameBatcher, Full, PATIENCE, Place};
 use codec::{Wire, record};
 use envelope::{ReadRun, Run};
 pub use input::{Input, Malformed};
 pub use output::{Chunks, Output};
+pub use pack::Packing;
+use pack::{Packer, Unpacker};
 
 /// The version of this format. Nodes of different versions do not connect.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Most items one list in a frame may have.
 pub const MAX_ITEMS: usize = codec::MAX_LIST;
 
 /// Bytes of a frame's length.
 pub const HEADER: usize = 4;
+
+/// Most bytes of a frame, unless a transport is told otherwise: 16 MiB.
+pub const FRAME_BYTES: usize = 16 << 20;
 
 /// A frame that grows past this many bytes is ended and the list goes on in another:
 /// the receiver can work on the first while the rest is under way.
@@ -77,42 +102,105 @@ mod tag {
 
 record!(Member { node, address });
 
-/// Appends `message` to `out` as one or more frames of at most `bound` bytes
-/// each, and says how many. If it is too large, `out` is as it was.
+/// Writes to one peer as was agreed with it.
+#[derive(Debug)]
+pub struct Encoder {
+    form: Form,
+    packer: Packer,
+}
+
+impl Encoder {
+    /// Writes so.
+    pub fn new(packing: &Packing) -> Self {
+        Self {
+            form: packing.form,
+            packer: Packer::new(packing),
+        }
+    }
+
+    /// Appends `message` to `out` as one or more frames of at most `bound` bytes
+    /// each, compressed or not, and says how many. If it is too large, `out` is
+    /// as it was.
+    pub fn encode(
+        &mut self,
+        message: &PeerMessage,
+        bound: usize,
+        out: &mut Output,
+    ) -> Result<usize, TooLarge> {
+        let before = out.mark();
+        let frames = match (message, self.form) {
+            (PeerMessage::Deliver(envelopes), Form::Events(format)) => {
+                events::encode(format, envelopes, &mut self.packer, bound, out)
+            }
+            _ => compact(message, &mut self.packer, bound, out),
+        };
+        if frames.is_err() {
+            out.rewind(&before);
+        }
+        frames
+    }
+}
+
+/// Appends `message` to `out` in compact form and not compressed, as one or more
+/// frames of at most `bound` bytes each, and says how many. If it is too large,
+/// `out` is as it was.
 pub fn encode(message: &PeerMessage, bound: usize, out: &mut Output) -> Result<usize, TooLarge> {
     let before = out.mark();
-    let frames = match message {
+    let frames = compact(message, &mut Packer::default(), bound, out);
+    if frames.is_err() {
+        out.rewind(&before);
+    }
+    frames
+}
+
+fn compact(
+    message: &PeerMessage,
+    packer: &mut Packer,
+    bound: usize,
+    out: &mut Output,
+) -> Result<usize, TooLarge> {
+    match message {
         PeerMessage::Deliver(envelopes) | PeerMessage::Forward { envelopes, .. } => {
             let mut run = Run::default();
-            list(message, envelopes, bound, out, |envelope, first, out| {
-                if first {
-                    run = Run::default();
-                }
-                run.put_envelope(envelope, out);
-            })
+            list(
+                message,
+                envelopes,
+                packer,
+                bound,
+                out,
+                |envelope, first, out| {
+                    if first {
+                        run = Run::default();
+                    }
+                    run.put_envelope(envelope, out);
+                },
+            )
         }
         PeerMessage::Acknowledge(acknowledgements)
         | PeerMessage::ForwardVerdicts {
             acknowledgements, ..
         } => {
             let mut run = Run::default();
-            list(message, acknowledgements, bound, out, |one, first, out| {
-                if first {
-                    run = Run::default();
-                }
-                run.put_acknowledgement(one, out);
-            })
+            list(
+                message,
+                acknowledgements,
+                packer,
+                bound,
+                out,
+                |one, first, out| {
+                    if first {
+                        run = Run::default();
+                    }
+                    run.put_acknowledgement(one, out);
+                },
+            )
         }
         single => {
-            let frame = out.begin_frame();
+            let frame = out.begin_frame(flags::COMPACT);
             put_head(single, out);
-            out.end_frame(&frame, bound).map(|()| 1)
+            out.end_frame(&frame, packer, bound).map(|()| 1)
         }
-    };
-    if frames.is_err() {
-        out.rewind(&before);
     }
-    frames
 }
 
 /// Writes a message's `items` into as many frames as they need, each with the
@@ -120,6 +208,7 @@ pub fn encode(message: &PeerMessage, bound: usize, out: &mut Output) -> Result<u
 fn list<'a, T>(
     message: &PeerMessage,
     items: &'a [T],
+    packer: &mut Packer,
     bound: usize,
     out: &mut Output,
     mut put: impl FnMut(&'a T, bool, &mut Output),
@@ -127,7 +216,7 @@ fn list<'a, T>(
     let mut frames = 0;
     let mut rest = items;
     while !rest.is_empty() {
-        let frame = out.begin_frame();
+        let frame = out.begin_frame(flags::COMPACT);
         put_head(message, out);
         let mut taken = 0;
         for item in rest.iter().take(MAX_ITEMS) {
@@ -142,7 +231,7 @@ fn list<'a, T>(
                 break;
             }
         }
-        out.end_frame(&frame, bound)?;
+        out.end_frame(&frame, packer, bound)?;
         frames += 1;
         rest = rest.get(taken..).unwrap_or_default();
     }
@@ -253,12 +342,45 @@ fn put_head(message: &PeerMessage, out: &mut Output) {
     }
 }
 
-/// Reads a frame's bytes, without their length.
+/// Reads from one peer.
+#[derive(Debug)]
+pub struct Decoder {
+    bound: usize,
+    unpacker: Unpacker,
+}
+
+impl Decoder {
+    /// Reads frames that are no longer than `bound` bytes once they are unpacked.
+    pub fn new(bound: usize) -> Self {
+        Self {
+            bound,
+            unpacker: Unpacker::default(),
+        }
+    }
+
+    /// Reads a frame's bytes, without their length.
+    pub fn decode(&mut self, mut frame: Bytes) -> Result<PeerMessage, Malformed> {
+        let flags = flags::Flags::read(&mut frame, self.bound)?;
+        let content = match flags.unpacked {
+            Some(length) => self.unpacker.unpack(flags.compression, frame, length)?,
+            None => frame,
+        };
+        match flags.form {
+            Form::Compact => {
+                let mut input = Input::new(content);
+                let message = single(&mut input)?;
+                input.end()?;
+                Ok(message)
+            }
+            Form::Events(format) => events::decode(format, content),
+        }
+    }
+}
+
+/// Reads a frame's bytes, without their length, which are no more than
+/// [`FRAME_BYTES`] once they are unpacked.
 pub fn decode(frame: Bytes) -> Result<PeerMessage, Malformed> {
-    let mut input = Input::new(frame);
-    let message = single(&mut input)?;
-    input.end()?;
-    Ok(message)
+    Decoder::new(FRAME_BYTES).decode(frame)
 }
 
 fn single(input: &mut Input) -> Result<PeerMessage, Malformed> {

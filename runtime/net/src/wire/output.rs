@@ -4,7 +4,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use phoenix_core::Data;
 
-use super::{HEADER, TooLarge};
+use super::pack::Packer;
+use super::{HEADER, TooLarge, flags};
 
 /// From this size on, in bytes, a payload is not copied but sent as a chunk of
 /// its own. Below it a copy is cheaper than one more chunk.
@@ -111,13 +112,17 @@ impl Output {
         }
     }
 
-    /// Leaves room for a frame's length.
-    pub(super) fn begin_frame(&mut self) -> Frame {
+    /// Leaves room for a frame's length, and writes that its bytes are of `form`
+    /// and not compressed.
+    pub(super) fn begin_frame(&mut self, form: u8) -> Frame {
         let mark = self.mark();
         self.copied.put_u32_le(0);
+        let start = self.len();
+        self.byte(form);
         Frame {
             mark,
-            start: self.len(),
+            start,
+            content: self.mark(),
         }
     }
 
@@ -126,21 +131,66 @@ impl Output {
         self.len().saturating_sub(frame.start)
     }
 
-    /// Fills in the frame's length, or takes the frame back if it is over `bound`.
-    pub(super) fn end_frame(&mut self, frame: &Frame, bound: usize) -> Result<(), TooLarge> {
+    /// Compresses the frame if `packer` wants to and fills in its length, or
+    /// takes it back if it is over `bound` as it is.
+    pub(super) fn end_frame(
+        &mut self,
+        frame: &Frame,
+        packer: &mut Packer,
+        bound: usize,
+    ) -> Result<(), TooLarge> {
         let bytes = self.frame_len(frame);
-        let length = u32::try_from(bytes).ok().filter(|_| bytes <= bound);
+        let Some(length) = u32::try_from(bytes).ok().filter(|_| bytes <= bound) else {
+            self.rewind(&frame.mark);
+            return Err(TooLarge { bytes, bound });
+        };
+        let length = if packer.wants(bytes) {
+            self.pack_frame(frame, packer).unwrap_or(length)
+        } else {
+            length
+        };
         let at = frame.mark.copied;
-        match (length, self.copied.get_mut(at..at + HEADER)) {
-            (Some(length), Some(room)) => {
-                room.copy_from_slice(&length.to_le_bytes());
-                Ok(())
-            }
-            _ => {
-                self.rewind(&frame.mark);
-                Err(TooLarge { bytes, bound })
-            }
+        if let Some(room) = self.copied.get_mut(at..at + HEADER) {
+            room.copy_from_slice(&length.to_le_bytes());
         }
+        Ok(())
+    }
+
+    /// Puts the frame's content compressed in its place; the frame's length then.
+    fn pack_frame(&mut self, frame: &Frame, packer: &mut Packer) -> Option<u32> {
+        let content = &frame.content;
+        let gathered;
+        let bytes = if self.large.len() == content.large {
+            self.copied.get(content.copied..)?
+        } else {
+            gathered = self.gathered(content);
+            &gathered
+        };
+        let unpacked = u32::try_from(bytes.len()).ok()?;
+        let (compression, packed) = packer.pack(bytes)?;
+        let length = u32::try_from(flags::BYTES + flags::UNPACKED + packed.len()).ok()?;
+        self.rewind(content);
+        // The flags are the byte before.
+        let flags = self
+            .copied
+            .get_mut(content.copied.checked_sub(flags::BYTES)?)?;
+        *flags = flags::compressed(*flags, compression);
+        self.copied.put_u32_le(unpacked);
+        self.raw(packed);
+        Some(length)
+    }
+
+    /// What was written since, in one piece.
+    fn gathered(&self, since: &Mark) -> Vec<u8> {
+        let mut whole = Vec::new();
+        let mut from = since.copied;
+        for (at, bytes) in self.large.get(since.large..).unwrap_or_default() {
+            whole.extend_from_slice(self.copied.get(from..*at).unwrap_or_default());
+            whole.extend_from_slice(bytes);
+            from = *at;
+        }
+        whole.extend_from_slice(self.copied.get(from..).unwrap_or_default());
+        whole
     }
 
     /// Moves everything to the end of `queue`.
@@ -178,8 +228,10 @@ pub(super) struct Mark {
 #[derive(Debug)]
 pub(super) struct Frame {
     mark: Mark,
-    /// Where its bytes begin, behind the length.
+    /// How much was written before its bytes, which begin behind the length.
     start: usize,
+    /// Where its content begins, behind the flags.
+    content: Mark,
 }
 
 /// Bytes waiting to be written, in order.

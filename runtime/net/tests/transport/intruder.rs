@@ -308,10 +308,10 @@ fn a_malformed_frame_ends_its_connection_and_no_other() {
         // is none, bytes that follow the end, a list of more than there is.
         (u32::MAX.to_le_bytes().to_vec(), "bound"),
         (frame(&[]), "ends within"),
-        (frame(&[99]), "unknown"),
-        (frame(&[5, 1, b'x', 0]), "agent's id"),
-        (frame(&[15, 0]), "follow the end"),
-        (frame(&[12, 200]), "ends within"),
+        (frame(&[0, 99]), "unknown"),
+        (frame(&[0, 5, 1, b'x', 0]), "agent's id"),
+        (frame(&[0, 15, 0]), "follow the end"),
+        (frame(&[0, 12, 200]), "ends within"),
     ];
     for (count, (bytes, why)) in (1..).zip(&bad) {
         let bytes = [&[ordered], &bytes[..]].concat();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use phoenix_core::attributes::Value;
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
     KindInfo, LetterFilter, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response,
@@ -11,10 +12,10 @@ use phoenix_core::control::{
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{
-    Acknowledgement, AgentId, Ask, Body, Bounce, ClientId, ContentType, DeadReason, Digest,
-    Envelope, Epoch, Expiry, Extras, Failure, Incarnation, KindName, KindPolicy, Lane, Level,
-    Member, MigrationId, Millis, NodeId, Notice, Original, Overflow, Payload, PeerMessage, Refusal,
-    Reply, ReplyTo, Sender, Sequence, SkipReason, SpawnPolicy, StreamKey,
+    Acknowledgement, AgentId, Ask, Attributes, Body, Bounce, ClientId, ContentType, DeadReason,
+    Digest, Envelope, Epoch, Expiry, Extras, Failure, Incarnation, KindName, KindPolicy, Lane,
+    Level, Member, MigrationId, Millis, NodeId, Notice, Original, Overflow, Payload, PeerMessage,
+    Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason, SpawnPolicy, StreamKey,
 };
 
 /// SplitMix64 (Steele, Lea, Flood).
@@ -29,7 +30,7 @@ impl Generator {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound as u64).unwrap()
     }
 
@@ -176,6 +177,172 @@ impl Generator {
         StreamKey::shared(self.sender(), self.agent(), self.lane())
     }
 
+    /// Attributes as a client may say them, of every kind.
+    fn attributes(&mut self) -> Attributes {
+        let mut attributes = Attributes::new();
+        let mut set = |name: &str, value: Value| attributes.set(name, &value).unwrap();
+        for (name, values) in [
+            ("id", ["A234-1234-1234", "é 1"]),
+            ("source", ["https://example.com/cart", "/cart#%41"]),
+            (
+                "type",
+                ["com.example.order.created", "phoenix.data.order.add"],
+            ),
+            ("subject", ["order 7", "a/b/c"]),
+            (
+                "time",
+                ["2018-04-05T17:31:00Z", "1969-12-31T23:59:59.000000001Z"],
+            ),
+            ("dataschema", ["https://example.com/order.xsd", "urn:x"]),
+            ("tracestate", ["rojo=00f067aa0ba902b7", "a=1,b@c= 2"]),
+            ("causationid", ["A234-1234-1233", "\"%\""]),
+            ("correlationid", ["cart 12", "漢"]),
+            ("priority", ["high", "bulk"]),
+            ("delivery", ["at-least-once", "exactly-once"]),
+            ("consistency", ["strong", "eventual"]),
+            ("ordering", ["fifo", "unordered"]),
+            ("partitionkey", ["eu", "us"]),
+            (
+                "deadline",
+                ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"],
+            ),
+            ("comexampletext", ["", "a \\ \"b\" \u{2028}"]),
+            ("comexampletrue", ["true", "-7"]),
+        ] {
+            if self.below(3) == 0 {
+                set(name, Value::text(self.pick(&values)));
+            }
+        }
+        if self.flag() {
+            let parent = format!("00-{:032x}-{:016x}-01", self.next(), self.next() | 1);
+            set("traceparent", Value::text(parent));
+        } else {
+            // A state without its parent is none.
+            attributes.set_trace_parent(None);
+        }
+        if self.flag() {
+            let number = Value::Integer(self.small().cast_signed());
+            attributes.set("comexamplenumber", &number).unwrap();
+            let flag = Value::Boolean(self.flag());
+            attributes.set("comexampleflag", &flag).unwrap();
+        }
+        attributes
+    }
+
+    /// An envelope that says nothing twice, as the host makes them: its event is
+    /// exactly it. Its payload may be large, and of every kind.
+    pub(crate) fn plain_envelope(&mut self) -> Envelope {
+        let mut envelope = Arc::unwrap_or_clone(self.envelope());
+        self.make_plain(&mut envelope);
+        envelope
+    }
+
+    fn make_plain(&mut self, envelope: &mut Envelope) {
+        let at = |millis: &mut Millis, number: u64| {
+            *millis = if number & 7 == 0 {
+                Millis::NEVER
+            } else {
+                Millis(number % 253_402_300_800_000)
+            };
+        };
+        if let Some(sequence) = &mut envelope.sequence {
+            at(&mut sequence.give_up, self.next());
+        }
+        let mut asks = false;
+        let mut content = None;
+        match &mut envelope.body {
+            Body::Message { payload, ask, .. }
+            | Body::Spawn {
+                config: payload,
+                ask,
+            } => {
+                if let Some(ask) = ask {
+                    at(&mut ask.deadline, self.next());
+                    asks = true;
+                }
+                content = Some(payload);
+            }
+            Body::Bounce(bounce) => content = Some(&mut bounce.payload),
+            Body::Reply { reply, .. } => match reply {
+                Reply::Ok(payload) => content = Some(payload),
+                Reply::Failed(failure) => content = Some(&mut failure.details),
+                _ => {}
+            },
+        }
+        let content = content.map_or(ContentType::None, |payload| {
+            *payload = self.event_payload();
+            payload.content_type
+        });
+        let is_client = matches!(envelope.sender(), Sender::Client(..));
+        let guarantee = if envelope.sequence.is_some() {
+            "exactly-once"
+        } else {
+            "at-most-once"
+        };
+        let Some(extras) = &mut envelope.extras else {
+            return;
+        };
+        if let Some(expiry) = &mut extras.expiry {
+            // Never is not said.
+            expiry.at.0 = self.next() % 253_402_300_800_000;
+        }
+        let mut plain = Attributes::new();
+        let said = extras.attributes.take().unwrap_or_default();
+        for (name, value) in said.fields() {
+            let said = match name {
+                "id" | "source" => is_client,
+                "priority" => false,
+                "delivery" => value != Value::text(guarantee),
+                "deadline" => !asks,
+                _ => true,
+            };
+            if said {
+                plain.set(name, &value).unwrap();
+            }
+        }
+        if self.flag() {
+            let media_type = match content {
+                ContentType::Json => "application/problem+json; charset=utf-8",
+                ContentType::MessagePack => "application/x-msgpack",
+                ContentType::Binary => "Text/Plain",
+                ContentType::None => "application/xml",
+            };
+            plain
+                .set("datacontenttype", &Value::text(media_type))
+                .unwrap();
+        }
+        extras.attributes = plain.shared();
+        if **extras == Extras::default() {
+            envelope.extras = None;
+        }
+    }
+
+    /// A payload that is what its content type says, or not.
+    fn event_payload(&mut self) -> Payload {
+        use ContentType::{Binary, Json, MessagePack};
+        let texts: [&'static [u8]; 8] = [
+            b"{\"by\": [1, 2.5, \"\\u00e9\"]}",
+            b"null",
+            b"\"text\"",
+            b" {}\n",
+            b"{\"half\":",
+            b"",
+            "é\n\0".as_bytes(),
+            b"\xff\xfe",
+        ];
+        match self.below(4) {
+            0 => Payload::default(),
+            1 => Payload {
+                content_type: self.pick(&[MessagePack, Json, Binary]),
+                bytes: self.bytes().into(),
+            },
+            _ => Payload {
+                content_type: self.pick(&[Json, Json, Binary]),
+                bytes: self.pick(&texts).into(),
+            },
+        }
+    }
+
     fn envelope(&mut self) -> Arc<Envelope> {
         Arc::new(Envelope {
             stream: self.stream(),
@@ -222,6 +389,7 @@ impl Generator {
                         number: g.option(Self::number),
                         redirects: g.pick(&[0, 4, 255]),
                     }),
+                    attributes: g.option(Self::attributes).and_then(Attributes::shared),
                 })
             }),
         })

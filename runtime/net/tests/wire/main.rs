@@ -8,6 +8,8 @@
     reason = "a test that fails says where"
 )]
 
+mod batcher;
 mod corpus;
+mod formats;
 mod generate;
 mod properties;

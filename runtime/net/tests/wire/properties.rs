@@ -124,7 +124,7 @@ proptest! {
             }
         }
         let bytes = out.into_bytes();
-        prop_assert_eq!(&bytes[..HEADER], &[1, 0, 0, 0]);
+        prop_assert_eq!(&bytes[..HEADER], &[2, 0, 0, 0]);
     }
 
     #[test]
@@ -149,8 +149,8 @@ proptest! {
     }
 
     #[test]
-    fn noise_behind_a_tag_does_no_harm(tag in 0..20_u8, mut noise: Vec<u8>) {
-        noise.insert(0, tag);
+    fn noise_behind_a_tag_does_no_harm(flags in 0..16_u8, tag in 0..20_u8, mut noise: Vec<u8>) {
+        noise.splice(0..0, [flags, tag]);
         read_hostile(noise.into());
     }
 }
@@ -165,9 +165,79 @@ pub(crate) fn read_hostile(frame: Bytes) {
 }
 
 #[test]
+fn a_frames_flags_are_known_ones() {
+    let refused = wire::decode(Bytes::new());
+    assert_eq!(refused, Err(Malformed::Short("its flags")));
+    for flags in [3, 1 << 4, 1 << 7, 0xff] {
+        let refused = wire::decode(vec![flags, 15].into());
+        assert!(
+            matches!(refused, Err(Malformed::Unknown { .. })),
+            "{flags}: {refused:?}"
+        );
+    }
+    let refused = wire::decode(vec![1, 1, 0, 0].into());
+    let expected = Malformed::Short("the length of what is compressed");
+    assert_eq!(refused, Err(expected));
+    let refused = wire::decode(vec![2, 0, 0, 0, 2, 0].into());
+    let expected = Malformed::Unpacked {
+        found: 32 << 20,
+        bound: wire::FRAME_BYTES,
+    };
+    assert_eq!(refused, Err(expected));
+}
+
+#[test]
+fn every_malformed_field_of_an_envelope_is_named() {
+    // A message in its stream that asks, and says something of itself.
+    let head = [
+        &[0, 0, 0b1000_1100, 0b10][..],
+        &[0, 3],
+        b"a/b",
+        &[1, 1, 1, 3],
+        b"c/d",
+    ]
+    .concat();
+    let fields: [(&str, &[u8]); 18] = [
+        ("a lane", &[1]),
+        ("a message's number", &[5]),
+        ("a message's base", &[0]),
+        ("a message's give-up time", &[9]),
+        ("a method", b"\x03add"),
+        ("a content type", &[2]),
+        ("bytes", b"\x02{}"),
+        ("id", &[7]),
+        ("a reply's address", &[1]),
+        ("node", &[1]),
+        ("deadline", &[9]),
+        ("expiry", &[0]),
+        ("original", &[0]),
+        ("attributes", &[1]),
+        ("attributes", &[1]),
+        // One has to have room for its name.
+        ("attributes", b"\x08priority"),
+        ("an attribute's value", &[3]),
+        ("an attribute's value", b"\x04high"),
+    ];
+    let mut frame = head;
+    for (field, bytes) in fields {
+        let refused = wire::decode(Bytes::from(frame.clone()));
+        assert_eq!(refused, Err(Malformed::Short(field)));
+        frame.extend(bytes);
+    }
+    assert!(wire::decode(frame.clone().into()).is_ok());
+    let at = frame.len() - 4;
+    frame[at..].copy_from_slice(b"hide");
+    let refused = wire::decode(frame.into()).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "attribute `priority` is `hide`: it must be high, normal, low or bulk"
+    );
+}
+
+#[test]
 fn a_list_longer_than_its_bound_is_refused() {
     // The smallest envelopes there are, all but the first of the stream of the one before.
-    let mut frame = vec![0, 0, 2, 3, b'a', b'/', b'b', 1, 0, 0, 0];
+    let mut frame = vec![0, 0, 0, 2, 3, b'a', b'/', b'b', 1, 0, 0, 0];
     for _ in 1..MAX_ITEMS {
         frame.extend_from_slice(&[0b11, 0, 0]);
     }
@@ -189,16 +259,16 @@ fn a_list_longer_than_its_bound_is_refused() {
 #[test]
 fn counts_are_not_trusted() {
     // 65,535 members are promised in ten bytes.
-    let frame = [&[12, 0xff, 0xff, 3][..], &[0; 6]].concat();
+    let frame = [&[0, 12, 0xff, 0xff, 3][..], &[0; 6]].concat();
     assert_eq!(wire::decode(frame.into()), Err(Malformed::Short("a list")));
     // A text of 2^63 bytes.
-    let mut frame = vec![5];
+    let mut frame = vec![0, 5];
     frame.extend_from_slice(&[0xff; 8]);
     frame.push(0x7f);
     let refused = wire::decode(frame.into());
     assert_eq!(refused, Err(Malformed::Short("an agent's id")));
     // A number of more than 64 bits.
-    let mut frame = vec![8];
+    let mut frame = vec![0, 8];
     frame.extend_from_slice(&[0xff; 11]);
     let refused = wire::decode(frame.into());
     assert_eq!(refused, Err(Malformed::Range("a number")));
