@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use decoders::TARGETS;
+use decoders::{Decoder, TARGETS};
 use mutate::Mutator;
 
 /// Damaged inputs a target.
@@ -67,23 +67,53 @@ fn every_seed_is_still_read() {
     }
 }
 
+/// Runs damaged seeds through a target's decoder, and says how many were read.
+fn damage(target: &str, decoder: Decoder, cases: std::ops::Range<u64>) -> u64 {
+    let seeds: Vec<Vec<u8>> = seeds(target).into_iter().map(|(_, bytes)| bytes).collect();
+    let mut read = 0;
+    for case in cases {
+        let bytes = Mutator::new(case).damage(&seeds);
+        let outcome = std::panic::catch_unwind(|| decoder(&bytes));
+        // The case's number is all it takes to have it again.
+        read += u64::from(outcome.unwrap_or_else(|_| panic!("{target}: case {case}")));
+    }
+    read
+}
+
 #[test]
 fn damage_to_seeds_does_no_harm() {
     for (target, decoder) in TARGETS {
-        let seeds: Vec<Vec<u8>> = seeds(target).into_iter().map(|(_, bytes)| bytes).collect();
-        let mut read = 0;
-        for case in 0..CASES {
-            let bytes = Mutator::new(case).damage(&seeds);
-            let outcome = std::panic::catch_unwind(|| decoder(&bytes));
-            // The case's number is all it takes to have it again.
-            read += u64::from(outcome.unwrap_or_else(|_| panic!("{target}: case {case}")));
-        }
+        let read = damage(target, decoder, 0..CASES);
         // Damage that nothing recognised, or that nothing noticed, would test little.
         assert!(
             (1..CASES).contains(&read),
             "{target}: {read} of {CASES} are read"
         );
     }
+}
+
+/// The same for as long as it is wanted: `PHOENIX_FUZZ_CASES` inputs, ten
+/// million if it is not set, of the target `PHOENIX_FUZZ_TARGET`, all if it is not set:
+/// `cargo test --release -p decoders --test replay -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes minutes"]
+fn much_damage_to_seeds_does_no_harm() {
+    let cases: u64 = std::env::var("PHOENIX_FUZZ_CASES").map_or(10_000_000, |cases| {
+        cases.parse().expect("a number of cases")
+    });
+    let wanted = std::env::var("PHOENIX_FUZZ_TARGET").ok();
+    let mut ran = 0;
+    for (target, decoder) in TARGETS {
+        if wanted.as_ref().is_some_and(|wanted| wanted != target) {
+            continue;
+        }
+        let began = std::time::Instant::now();
+        let read = damage(target, decoder, 0..cases);
+        let seconds = began.elapsed().as_secs();
+        println!("{target}: {cases} cases in {seconds} s, {read} read, none did harm");
+        ran += 1;
+    }
+    assert!(ran > 0, "there is no target {wanted:?}");
 }
 
 #[test]

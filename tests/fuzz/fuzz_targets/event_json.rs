@@ -1,0 +1,6 @@
+//! An event in JSON, or a batch.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    decoders::event_json(bytes);
+});
