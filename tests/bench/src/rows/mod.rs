@@ -1,5 +1,6 @@
 //! The rows, in the order they are printed.
 
+mod codec;
 mod hostile_neighbour;
 pub(crate) mod idle_memory;
 mod migration;
@@ -30,6 +31,10 @@ pub(crate) fn all() -> Vec<Row> {
         migration::row_64k(),
         migration::row_4m(),
         hostile_neighbour::row(),
+        codec::compact(),
+        codec::message_pack(),
+        codec::protobuf(),
+        codec::json(),
     ]
 }
 
