@@ -46,7 +46,7 @@ pub use message::{
     MAX_REDIRECTS, Notice, Original, Payload, Refusal, Reply, ReplyTo, Sender, Sequence,
     SkipReason, StreamKey,
 };
-pub use peer::{Member, PeerMessage, SendRefused, Transport, TransportEvents};
+pub use peer::{Member, PeerMessage, PeerPath, Protocol, SendRefused, Transport, TransportEvents};
 pub use phoenix_wit::{ContentType, Delivery, Level};
 pub use retry::{RetryPolicy, Schedule};
 pub use smol_str::SmolStr;

@@ -1,6 +1,8 @@
 //! What nodes say to each other, and the port they say it through.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -158,18 +160,64 @@ pub enum SendRefused {
     TooLarge,
 }
 
+/// What messages travel to a peer over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Nothing: the peer is in the same process.
+    Process,
+    /// QUIC over UDP.
+    Quic,
+    /// HTTP/2 over TLS over TCP.
+    Http2,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Process => "process",
+            Self::Quic => "quic",
+            Self::Http2 => "http2",
+        })
+    }
+}
+
+/// How a peer is reached just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerPath {
+    /// Which peer.
+    pub node: NodeId,
+    /// What everything whose order is promised travels over; `None` where not connected.
+    pub protocol: Option<Protocol>,
+    /// What parts of snapshots and components travel over.
+    pub bulk: Option<Protocol>,
+    /// Whether small messages outside any stream travel as datagrams.
+    pub datagrams: bool,
+    /// Time to it and back, where it was measured.
+    pub round_trip: Option<Duration>,
+    /// Why it is so, in words for people: `quic`, or `http2: no QUIC handshake
+    /// within 1 s, last tried 10 s ago`.
+    pub reason: String,
+}
+
 /// The port between nodes.
 ///
 /// Messages that one thread sends to one peer arrive in the order they were
 /// sent, within a connection, or not at all. A connection that breaks loses
-/// what was under way: whoever needs it resends on the next `connected`. A
-/// `Migration::Ship` and `ComponentPart`, being bulk, may be overtaken by the rest.
+/// what was under way: whoever needs it resends on the next `connected`.
+///
+/// Two kinds of messages go beside that order. A `Migration::Ship` and
+/// `ComponentPart`, being bulk, may be overtaken by the rest. A `Deliver` whose
+/// messages are one-way and outside any stream is at most once whatever is done:
+/// it may overtake the rest or be overtaken, and be lost alone.
 pub trait Transport: Send + Sync {
     /// Queues `message` for `to`. Never waits.
     fn send(&self, to: NodeId, message: PeerMessage) -> Result<(), SendRefused>;
 
     /// Learns where a node is; connects, now or when needed, and keeps reconnecting with backoff.
     fn learn(&self, member: Member);
+
+    /// How each known peer is reached just now, by number.
+    fn paths(&self) -> Vec<PeerPath>;
 }
 
 /// What the transport tells its node.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use phoenix_core::{NodeId, TransportEvents};
 use phoenix_net::memory::{MemoryNetwork, MemoryTransport};
-use phoenix_net::{Authority, BindError, Identity, JoinToken, QuicConfig, QuicTransport};
+use phoenix_net::{Authority, BindError, Identity, JoinToken, PeerTransport, TransportConfig};
 
 use crate::config::NodeConfig;
 use crate::listen;
@@ -46,7 +46,7 @@ pub(crate) struct QuicPlace {
 /// A connected transport, to be closed.
 pub(crate) enum Wire {
     Memory(Arc<MemoryTransport>),
-    Quic(Arc<QuicTransport>),
+    Quic(Arc<PeerTransport>),
 }
 
 impl Network {
@@ -168,10 +168,10 @@ impl QuicPlace {
         boot: u64,
         events: &Arc<dyn TransportEvents>,
         shared: &Arc<Shared>,
-    ) -> Result<Arc<QuicTransport>, StartError> {
+    ) -> Result<Arc<PeerTransport>, StartError> {
         let mut candidates = self.listen.iter().peekable();
         while let Some(address) = candidates.next() {
-            let mut config = QuicConfig::new(*address, self.identity.clone(), boot);
+            let mut config = TransportConfig::new(*address, self.identity.clone(), boot);
             config.advertise.clone_from(&self.advertise);
             config.authority = self.authority.clone();
             let learned = Arc::downgrade(shared);
@@ -181,7 +181,7 @@ impl QuicPlace {
                     shared.announce_members();
                 }
             }));
-            match QuicTransport::open(config, events.clone()) {
+            match PeerTransport::open(config, events.clone()) {
                 Ok(transport) => {
                     if let Some(data_dir) = &self.keep_port {
                         listen::remember(data_dir, transport.local_address().port());

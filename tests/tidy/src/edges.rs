@@ -40,12 +40,14 @@ enum Room {
 const ADAPTERS: [&str; 6] = ["host", "store", "net", "gateway", "bus", "consensus"];
 
 /// Vendor crates, by prefix of their names, and the one room that knows them.
-const HOMES: [(&str, &str); 16] = [
+const HOMES: [(&str, &str); 18] = [
     ("wasmtime", "host"),
     ("cranelift", "host"),
     ("quinn", "net"),
     ("rustls", "net"),
     ("rcgen", "net"),
+    ("h2", "net"),
+    ("tokio-rustls", "net"),
     ("redb", "store"),
     ("raft-engine", "store"),
     ("openraft", "consensus"),

@@ -7,6 +7,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +16,18 @@ use parking_lot::Mutex;
 use phoenix_core::{Member, NodeId};
 use quinn::{ConnectionError, Endpoint};
 use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::time::Instant;
 
 use super::authority::{AuthorityError, node_key};
 use super::{
     AUTHORITY_NAME, ClusterId, Fingerprint, Identity, IdentityError, JoinToken, Parts, files,
 };
-use crate::quic::{Failed, Stranger, first_that_works, joiner_config};
+use crate::tls::Stranger;
+use crate::transport::{Failed, first_that_works};
 use crate::wire::codec::{Wire, choice, record};
 use crate::wire::{Input, Malformed, Output, VERSION};
+use crate::{http2, quic};
 
 /// ALPN of a connection to join.
 pub(crate) const JOIN_PROTOCOL: &[u8] = b"phoenix-join";
@@ -34,6 +37,9 @@ pub(crate) const MAX_JOIN_REQUEST: usize = 16 << 10;
 const MAX_JOIN_ANSWER: usize = 1 << 20;
 /// How long joining may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long QUIC alone is tried before HTTP/2 is tried beside it. To ask twice
+/// does no harm: the same key gets the same number.
+const HEAD_START: Duration = Duration::from_millis(500);
 
 /// Why joining failed. Nothing was changed that keeps it from being tried again.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +54,7 @@ pub enum JoinError {
     },
     /// Nobody answers.
     #[error(
-        "no answer from the authority at {address} ({why}): check that its node runs and that UDP gets through to it"
+        "no answer from the authority at {address} ({why}): check that its node runs and that UDP or TCP gets through to it"
     )]
     Unreachable {
         /// Where.
@@ -283,7 +289,30 @@ async fn ask(token: &JoinToken, request: &JoinRequest) -> Result<JoinAnswer, Joi
         })?
 }
 
+/// Asks at one address, over whatever gets through.
 async fn ask_at(
+    token: &JoinToken,
+    request: &JoinRequest,
+    address: SocketAddr,
+) -> Result<JoinAnswer, JoinError> {
+    let mut quic = pin!(ask_over_quic(token, request, address));
+    let mut http2 = pin!(async {
+        tokio::time::sleep(HEAD_START).await;
+        ask_over_http2(token, request, address).await
+    });
+    tokio::select! {
+        answer = &mut quic => match answer {
+            Err(JoinError::Unreachable { .. }) => http2.await,
+            answer => answer,
+        },
+        answer = &mut http2 => match answer {
+            Err(JoinError::Unreachable { .. }) => quic.await,
+            answer => answer,
+        },
+    }
+}
+
+async fn ask_over_quic(
     token: &JoinToken,
     request: &JoinRequest,
     address: SocketAddr,
@@ -293,7 +322,7 @@ async fn ask_at(
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
     let found = Arc::new(Mutex::new(None));
-    let config = joiner_config(token.fingerprint, Arc::clone(&found))
+    let config = quic::joiner_config(token.fingerprint, Arc::clone(&found))
         .map_err(|error| JoinError::Refused(error.to_string()))?;
     let endpoint = Endpoint::client(any).map_err(JoinError::Socket)?;
     let asked = async {
@@ -312,12 +341,43 @@ async fn ask_at(
             return Err(refusal(token, &connection.closed().await));
         };
         connection.close(0_u32.into(), b"thank you");
-        JoinAnswer::get(&mut Input::new(answer.into())).map_err(|malformed| {
-            JoinError::Refused(format!("its answer is malformed: {malformed}"))
-        })
+        decode(answer.into())
     }
     .await;
     endpoint.wait_idle().await;
+    unless_stranger(token, &found, asked)
+}
+
+async fn ask_over_http2(
+    token: &JoinToken,
+    request: &JoinRequest,
+    address: SocketAddr,
+) -> Result<JoinAnswer, JoinError> {
+    let found = Arc::new(Mutex::new(None));
+    let refused = |error: &dyn std::fmt::Display| JoinError::Refused(error.to_string());
+    let config = http2::joiner_config(token.fingerprint, Arc::clone(&found))
+        .map_err(|error| refused(&error))?;
+    let name = ServerName::try_from(AUTHORITY_NAME).map_err(|error| refused(&error))?;
+    let request = encode(request);
+    let asked = match http2::ask(config, address, name, request, MAX_JOIN_ANSWER).await {
+        Ok(Ok(answer)) => decode(answer),
+        Ok(Err(why)) => Err(JoinError::Refused(why)),
+        Err(error) => Err(unreachable(token, error)),
+    };
+    unless_stranger(token, &found, asked)
+}
+
+fn decode(answer: Bytes) -> Result<JoinAnswer, JoinError> {
+    JoinAnswer::get(&mut Input::new(answer))
+        .map_err(|malformed| JoinError::Refused(format!("its answer is malformed: {malformed}")))
+}
+
+/// What was asked for, unless somebody else was found there.
+fn unless_stranger(
+    token: &JoinToken,
+    found: &Mutex<Option<Stranger>>,
+    asked: Result<JoinAnswer, JoinError>,
+) -> Result<JoinAnswer, JoinError> {
     let other = found.lock().take();
     match other {
         Some(Stranger::OfAuthority(found)) => Err(JoinError::WrongAuthority {

@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use phoenix_core::{Member, NodeId, PeerMessage, SendRefused, Transport, TransportEvents};
+use phoenix_core::{
+    Member, NodeId, PeerMessage, PeerPath, SendRefused, Transport, TransportEvents,
+};
 
 use network::Network;
 
@@ -226,5 +228,9 @@ impl Transport for MemoryTransport {
     fn learn(&self, member: Member) {
         self.shared
             .change(|network| network.learn(self.node, self.life, member.node));
+    }
+
+    fn paths(&self) -> Vec<PeerPath> {
+        self.shared.network.lock().paths(self.node, self.life)
     }
 }

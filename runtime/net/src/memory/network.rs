@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Condvar;
 use phoenix_core::migration::MigrationMessage;
-use phoenix_core::{NodeId, PeerMessage, SendRefused, TransportEvents};
+use phoenix_core::{NodeId, PeerMessage, PeerPath, Protocol, SendRefused, TransportEvents};
 
 use super::pair::{Fate, Pair};
 use super::path::{Arrived, Path};
@@ -286,6 +286,36 @@ impl Network {
                 _ => None,
             })
             .collect()
+    }
+
+    /// How `node` reaches the others that it knows.
+    pub(super) fn paths(&self, node: NodeId, life: u64) -> Vec<PeerPath> {
+        let endpoint = self.endpoints.get(&node);
+        let Some(endpoint) = endpoint.filter(|endpoint| endpoint.life == life) else {
+            return Vec::new();
+        };
+        let connected = self.peers(node);
+        let known: BTreeSet<NodeId> = endpoint
+            .inbound
+            .keys()
+            .chain(&endpoint.knows)
+            .copied()
+            .collect();
+        let path = |peer: NodeId| {
+            let protocol = connected.contains(&peer).then_some(Protocol::Process);
+            PeerPath {
+                node: peer,
+                protocol,
+                bulk: protocol,
+                datagrams: false,
+                round_trip: None,
+                reason: match protocol {
+                    Some(_) => "process: both nodes are in it".to_owned(),
+                    None => "not connected".to_owned(),
+                },
+            }
+        };
+        known.into_iter().map(path).collect()
     }
 
     pub(super) fn kill(&mut self, node: NodeId) {

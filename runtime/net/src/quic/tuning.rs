@@ -9,8 +9,8 @@ use quinn::{
     MtuDiscoveryConfig, TransportConfig, VarInt,
 };
 
-use super::config::QuicLimits;
 use crate::identity::Identity;
+use crate::transport::TransportLimits;
 
 /// Bytes of one stream under way on loopback: a snapshot of several MiB fits
 /// without waiting for the receiver to make room.
@@ -72,8 +72,17 @@ pub(super) const MOST_MTU: u16 = 8_952;
 /// Bytes of the socket's buffers; the system may give less.
 pub(super) const SOCKET_BUFFER: usize = 4 << 20;
 
+/// Bytes of datagrams that wait to be sent, and of such as wait to be read. What
+/// waits to be sent is let go by QUIC in no time; what is not read in time makes
+/// room for what is newer, and is missed by number.
+pub(crate) const DATAGRAM_BUFFER: usize = 1 << 20;
+
 /// A path's transport parameters, for peers that are known once TLS is done.
-pub(super) fn transport(limits: &QuicLimits, loopback: bool) -> TransportConfig {
+pub(super) fn transport(
+    limits: &TransportLimits,
+    loopback: bool,
+    datagrams: bool,
+) -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut congestion = CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW);
@@ -87,7 +96,8 @@ pub(super) fn transport(limits: &QuicLimits, loopback: bool) -> TransportConfig 
         // The hello, or a joiner's request.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .initial_rtt(INITIAL_RTT)
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(datagrams.then_some(DATAGRAM_BUFFER))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
         .congestion_controller_factory(Arc::new(congestion))
         .mtu_discovery_config(Some(discovery))
         .max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok())
@@ -101,8 +111,12 @@ pub(super) fn transport(limits: &QuicLimits, loopback: bool) -> TransportConfig 
 
 /// The same for whoever connects to us, who may be anybody at first: no streams
 /// but the one for the hello, and little room in it.
-pub(super) fn for_strangers(limits: &QuicLimits, loopback: bool) -> TransportConfig {
-    let mut config = transport(limits, loopback);
+pub(super) fn for_strangers(
+    limits: &TransportLimits,
+    loopback: bool,
+    datagrams: bool,
+) -> TransportConfig {
+    let mut config = transport(limits, loopback, datagrams);
     config
         .receive_window(STRANGER_WINDOW.into())
         .max_concurrent_uni_streams(VarInt::from_u32(0));

@@ -1,12 +1,13 @@
 //! A peer that does not keep to the protocol, with a certificate and without.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use phoenix_core::{Member, NodeId};
-use phoenix_net::QuicLimits;
+use phoenix_net::TransportLimits;
 use phoenix_net::wire::VERSION;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, ConnectionError, Endpoint};
@@ -14,7 +15,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::quic::{Quic, quick};
+use crate::net::{Net, QUIC, quick};
 use crate::recorder::Told;
 use crate::suite::{Started, numbered, send, start};
 
@@ -22,15 +23,43 @@ const TWO: NodeId = NodeId(2);
 
 /// What `node.json` says.
 #[derive(serde::Deserialize)]
-struct NodeFile {
-    cluster: String,
-    certificate: String,
-    authority: String,
+pub(crate) struct NodeFile {
+    pub(crate) cluster: String,
+    pub(crate) certificate: String,
+    pub(crate) authority: String,
+}
+
+impl NodeFile {
+    /// Of the node whose directory this is.
+    pub(crate) fn read(directory: &Path) -> Self {
+        let file = std::fs::read_to_string(directory.join("node.json")).unwrap();
+        serde_json::from_str(&file).unwrap()
+    }
+}
+
+/// A hello as a node of the cluster would send it.
+pub(crate) fn hello(file: &NodeFile, version: u16, node: u8) -> Vec<u8> {
+    let cluster = data_encoding::HEXLOWER
+        .decode(file.cluster.as_bytes())
+        .unwrap();
+    hello_of(version, node, &cluster)
+}
+
+fn hello_of(version: u16, node: u8, cluster: &[u8]) -> Vec<u8> {
+    let mut body = vec![16];
+    body.extend_from_slice(cluster);
+    // Node, boot, an empty address, an empty name of the software, no wish.
+    body.extend_from_slice(&[node, 1, 0, 0, 0]);
+    let mut hello = b"PHXN".to_vec();
+    hello.extend_from_slice(&version.to_le_bytes());
+    hello.extend_from_slice(&u16::try_from(body.len()).unwrap().to_le_bytes());
+    hello.extend_from_slice(&body);
+    hello
 }
 
 /// Node 1, as it should be, and somebody who holds the keys of node 2.
 struct Scene {
-    world: Quic,
+    world: Net,
     one: Started,
     address: SocketAddr,
     file: NodeFile,
@@ -42,14 +71,14 @@ impl Scene {
         Self::with(quick())
     }
 
-    fn with(limits: QuicLimits) -> Self {
-        let world = Quic::with(limits);
+    fn with(limits: TransportLimits) -> Self {
+        let world = Net::with(QUIC, limits);
         world.cluster.identity(TWO);
-        let file = std::fs::read_to_string(world.cluster.path("2").join("node.json")).unwrap();
+        let file = NodeFile::read(&world.cluster.path("2"));
         let one = start(&world, 1, 1);
         Self {
             address: one.node.member().address.parse().unwrap(),
-            file: serde_json::from_str(&file).unwrap(),
+            file,
             runtime: tokio::runtime::Runtime::new().unwrap(),
             world,
             one,
@@ -121,22 +150,7 @@ impl Scene {
 
     /// A hello as node 2 would send it.
     fn hello(&self, version: u16, node: u8) -> Vec<u8> {
-        let cluster = data_encoding::HEXLOWER
-            .decode(self.file.cluster.as_bytes())
-            .unwrap();
-        self.hello_of(version, node, &cluster)
-    }
-
-    fn hello_of(&self, version: u16, node: u8, cluster: &[u8]) -> Vec<u8> {
-        let mut body = vec![16];
-        body.extend_from_slice(cluster);
-        // Node, boot, an empty address, an empty name of the software.
-        body.extend_from_slice(&[node, 1, 0, 0]);
-        let mut hello = b"PHXN".to_vec();
-        hello.extend_from_slice(&version.to_le_bytes());
-        hello.extend_from_slice(&u16::try_from(body.len()).unwrap().to_le_bytes());
-        hello.extend_from_slice(&body);
-        hello
+        hello(&self.file, version, node)
     }
 
     /// Says hello and returns how the connection ends.
@@ -159,9 +173,11 @@ impl Scene {
             send.write_all(&self.hello(VERSION, 2)).await.unwrap();
             let mut theirs = [0; 8];
             receive.read_exact(&mut theirs).await.unwrap();
-            let mut rest = vec![0; usize::from(theirs[6]) + 1];
+            let mut rest = vec![0; usize::from(theirs[6])];
             receive.read_exact(&mut rest).await.unwrap();
-            assert_eq!(rest.last(), Some(&1), "node 1 decides that it stands");
+            let mut verdict = [0; 9];
+            receive.read_exact(&mut verdict).await.unwrap();
+            assert_eq!(verdict[0], 1, "node 1 decides that it stands");
             let mut stream = connection.open_uni().await.unwrap();
             stream.write_all(bytes).await.unwrap();
             end(&connection).await
@@ -178,7 +194,7 @@ async fn close_once_it_stands(
     send.write_all(hello).await?;
     let mut theirs = [0; 8];
     receive.read_exact(&mut theirs).await?;
-    let mut rest = vec![0; usize::from(theirs[6]) + 1];
+    let mut rest = vec![0; usize::from(theirs[6]) + 9];
     receive.read_exact(&mut rest).await?;
     connection.close(13_u32.into(), b"not \x1b today");
     Ok(())
@@ -208,12 +224,7 @@ fn who_is_not_who_they_say_is_refused() {
     let scene = Scene::new();
     assert_eq!(scene.end_after(true, &scene.hello(VERSION, 3)).0, 6);
     assert_eq!(scene.end_after(true, &scene.hello(VERSION, 1)).0, 6);
-    assert_eq!(
-        scene
-            .end_after(true, &scene.hello_of(VERSION, 2, &[0; 16]))
-            .0,
-        5
-    );
+    assert_eq!(scene.end_after(true, &hello_of(VERSION, 2, &[0; 16])).0, 5);
     assert_eq!(scene.end_after(true, b"GET / HTTP/1.1\r\n").0, 4);
     let mut long = scene.hello(VERSION, 2);
     long[6..8].copy_from_slice(&u16::MAX.to_le_bytes());
@@ -230,7 +241,7 @@ fn who_shows_no_certificate_is_refused() {
 
 #[test]
 fn who_says_nothing_is_let_go() {
-    let scene = Scene::with(QuicLimits {
+    let scene = Scene::with(TransportLimits {
         handshake_timeout: Duration::from_millis(100),
         ..quick()
     });
@@ -239,7 +250,7 @@ fn who_says_nothing_is_let_go() {
 
 #[test]
 fn a_peer_whose_links_break_at_once_is_not_dialled_without_rest() {
-    let scene = Scene::with(QuicLimits {
+    let scene = Scene::with(TransportLimits {
         backoff_first: Duration::from_secs(3_600),
         backoff_most: Duration::from_secs(3_600),
         ..quick()
@@ -254,7 +265,7 @@ fn a_peer_whose_links_break_at_once_is_not_dialled_without_rest() {
     assert_eq!(why.as_deref(), Some("not \\u{1b} today"));
     // While it waits it takes the connections that it is offered.
     for offered in 1..=5 {
-        assert_eq!(scene.end_after_bytes(&[7]).0, 12);
+        assert_eq!(scene.end_after_bytes(&[7, 0, 0, 0, 0]).0, 12);
         crate::suite::eventually("the offered link's end", || {
             scene.one.events.story(TWO).len() == 2 + 2 * offered
         });
@@ -264,7 +275,7 @@ fn a_peer_whose_links_break_at_once_is_not_dialled_without_rest() {
 
 #[test]
 fn who_has_not_said_hello_is_given_little() {
-    let scene = Scene::with(QuicLimits {
+    let scene = Scene::with(TransportLimits {
         handshake_timeout: Duration::from_secs(1),
         ..quick()
     });
@@ -314,14 +325,19 @@ fn a_malformed_frame_ends_its_connection_and_no_other() {
         (frame(&[0, 12, 200]), "ends within"),
     ];
     for (count, (bytes, why)) in (1..).zip(&bad) {
-        let bytes = [&[ordered], &bytes[..]].concat();
+        // The class and the number of its first segment come before.
+        let bytes = [&[ordered, 0, 0, 0, 0], &bytes[..]].concat();
         let (code, reason) = scene.end_after_bytes(&bytes);
         assert_eq!(code, 8, "{reason}");
         assert!(reason.contains(why), "{reason} is about {why}");
         let one = &scene.one.events;
         crate::suite::eventually("both events", || one.story(TWO).len() == 2 * count);
     }
-    assert_eq!(scene.end_after_bytes(&[7]).0, 12, "there is no class 7");
+    assert_eq!(
+        scene.end_after_bytes(&[7, 0, 0, 0, 0]).0,
+        12,
+        "there is no class 7"
+    );
     let malformed = scene.world.stats(scene.one.id).malformed;
     assert_eq!(malformed, bad.len() as u64);
     // The other peer's connection is as it was.

@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use phoenix_core::{Member, NodeId};
 use phoenix_net::identity::{AuthorityError, JoinError};
-use phoenix_net::{Authority, Identity, JoinToken, QuicConfig, QuicTransport, join};
+use phoenix_net::{Authority, Identity, JoinToken, PeerTransport, TransportConfig, join};
 use tempfile::TempDir;
 
+use crate::net::Wire;
 use crate::recorder::Recorder;
 use crate::suite::eventually;
 
@@ -58,11 +59,11 @@ impl Cluster {
         identities[&node].clone()
     }
 
-    fn serve(&self, identity: &Identity) -> (Arc<QuicTransport>, String) {
+    fn serve(&self, identity: &Identity) -> (Arc<PeerTransport>, String) {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let mut config = QuicConfig::new(listen, identity.clone(), 0);
+        let mut config = TransportConfig::new(listen, identity.clone(), 0);
         config.authority = Some(Arc::clone(&self.authority));
-        let transport = QuicTransport::bind(config, Recorder::new()).unwrap();
+        let transport = PeerTransport::bind(config, Recorder::new()).unwrap();
         let address = transport.local_address().to_string();
         (transport, address)
     }
@@ -73,7 +74,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A cluster's first node, at work.
 struct First {
     cluster: Cluster,
-    transport: Arc<QuicTransport>,
+    transport: Arc<PeerTransport>,
     events: Arc<Recorder>,
     /// Members that the transport told its owner of.
     told: Arc<Mutex<Vec<Member>>>,
@@ -83,14 +84,14 @@ impl First {
     fn new() -> Self {
         let cluster = Cluster::new();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let mut config = QuicConfig::new(listen, cluster.identity(NodeId(1)), 1);
+        let mut config = TransportConfig::new(listen, cluster.identity(NodeId(1)), 1);
         config.authority = Some(Arc::clone(&cluster.authority));
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = Arc::clone(&told);
         config.on_member = Some(Arc::new(move |member| tell.lock().push(member)));
         let events = Recorder::new();
         Self {
-            transport: QuicTransport::bind(config, events.clone()).unwrap(),
+            transport: PeerTransport::bind(config, events.clone()).unwrap(),
             cluster,
             events,
             told,
@@ -113,10 +114,50 @@ impl First {
     }
 }
 
-fn bind(identity: &Identity, boot: u64) -> (Arc<QuicTransport>, Arc<Recorder>) {
+fn bind(identity: &Identity, boot: u64) -> (Arc<PeerTransport>, Arc<Recorder>) {
     let events = Recorder::new();
-    let config = QuicConfig::new("127.0.0.1:0".parse().unwrap(), identity.clone(), boot);
-    (QuicTransport::bind(config, events.clone()).unwrap(), events)
+    let config = TransportConfig::new("127.0.0.1:0".parse().unwrap(), identity.clone(), boot);
+    (PeerTransport::bind(config, events.clone()).unwrap(), events)
+}
+
+#[test]
+fn a_node_joins_where_udp_is_blocked() {
+    let first = First::new();
+    let wire = Wire::to(first.transport.local_address(), 3);
+    wire.block_udp(true);
+    let issue = || {
+        let address = wire.member().address;
+        let token = first.cluster.authority.issue_token(&address, MINUTE);
+        token.unwrap()
+    };
+    let token = issue();
+    let identity = first.join(&token, "b").unwrap();
+    assert_eq!(identity.node(), NodeId(2));
+    assert!(wire.tcp.taken() > 0);
+    // Whatever is wrong with a token is said that way, too.
+    let refused = first.join(&token, "c").unwrap_err();
+    assert!(
+        matches!(refused, JoinError::Used { by: NodeId(2) }),
+        "{refused}"
+    );
+    let mut other = issue();
+    other.fingerprint = Cluster::new().authority.fingerprint();
+    let refused = first.join(&other, "c").unwrap_err();
+    assert!(
+        matches!(refused, JoinError::WrongAuthority { .. }),
+        "{refused}"
+    );
+    // One that does not hold the authority says so.
+    let (two, _events) = bind(&identity, 1);
+    let wire = Wire::to(two.local_address(), 3);
+    wire.block_udp(true);
+    let mut misled = issue();
+    misled.address = wire.member().address;
+    let refused = first.join(&misled, "c").unwrap_err();
+    assert!(
+        matches!(refused, JoinError::NotTheAuthority { .. }),
+        "{refused}"
+    );
 }
 
 #[test]

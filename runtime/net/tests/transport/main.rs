@@ -7,11 +7,17 @@
     reason = "a test that fails says where"
 )]
 
+mod composite;
+mod datagrams;
+mod http2;
 mod intruder;
 mod joining;
 mod memory;
+mod net;
 mod proxy;
 mod quic;
 mod recorder;
 mod suite;
+mod tcp_proxy;
 mod trouble;
+mod weather;

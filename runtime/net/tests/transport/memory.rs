@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use phoenix_core::{Member, NodeId, PeerMessage, SendRefused, Transport};
+use phoenix_core::{Member, NodeId, PeerMessage, PeerPath, SendRefused, Transport};
 use phoenix_net::memory::{Faults, MemoryLimits};
 use phoenix_net::{MemoryNetwork, MemoryTransport};
 
 use crate::recorder::{Recorder, Told};
 use crate::suite::{Node, World, eventually, number_of, numbered, transport_suite};
+use crate::weather::{Climate, Network, Scene, Trouble, weather_suite};
 
 struct Memory(MemoryNetwork);
 
@@ -28,6 +29,10 @@ impl Transport for MemoryNode {
     fn learn(&self, member: Member) {
         self.0.learn(member);
     }
+
+    fn paths(&self) -> Vec<PeerPath> {
+        self.0.paths()
+    }
 }
 
 impl Node for MemoryNode {
@@ -45,6 +50,45 @@ fn threaded() -> Memory {
 }
 
 transport_suite!(threaded());
+
+/// The network in whatever weather.
+struct Indoors;
+
+struct Between(Memory);
+
+impl Climate for Indoors {
+    fn scene(&self, _: Trouble) -> Scene {
+        let world = threaded();
+        let (one, two) = crate::suite::pair(&world);
+        let network = Box::new(Between(world));
+        Scene { one, two, network }
+    }
+}
+
+impl Network for Between {
+    fn set(&self, trouble: Option<Trouble>) {
+        let network = &self.0.0;
+        let mut faults = Faults::default();
+        match trouble {
+            None => network.heal(ONE, TWO),
+            Some(Trouble::Loss) => faults.drop_one_in = Some(20),
+            // It neither reorders nor doubles: what it can do beside is to break.
+            Some(Trouble::Reordering | Trouble::Duplication) => faults.break_one_in = Some(200),
+            Some(Trouble::Delay) => {
+                faults.delay_least = Duration::from_millis(1);
+                faults.delay_most = Duration::from_millis(4);
+            }
+            Some(Trouble::Partition) => network.partition(ONE, TWO),
+        }
+        network.set_faults(ONE, TWO, faults);
+    }
+
+    fn is_repaired(&self) -> bool {
+        false
+    }
+}
+
+weather_suite!(Indoors);
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);

@@ -1,4 +1,4 @@
-//! A UDP proxy on loopback that loses and delays packets, or all of them.
+//! A UDP proxy on loopback that loses, doubles and delays packets, or loses all of them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -16,7 +16,11 @@ const TICK: Duration = Duration::from_millis(20);
 pub(crate) struct Weather {
     /// Of a thousand packets, so many are lost.
     pub(crate) lost_per_mille: u64,
-    /// Packets take up to this long, each its own time, so they overtake each other.
+    /// Of a thousand packets, so many come twice.
+    pub(crate) doubled_per_mille: u64,
+    /// Packets take this long at least.
+    pub(crate) least: Duration,
+    /// And up to this much longer, each its own time, so they overtake each other.
     pub(crate) delay: Duration,
     /// Nothing gets through.
     pub(crate) silent: bool,
@@ -49,8 +53,14 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn new(target: SocketAddr, seed: u64) -> Self {
-        let front = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
-        let address = front.local_addr().unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        Self::at(any, target, seed).unwrap()
+    }
+
+    /// A proxy that listens at `address`.
+    pub(crate) fn at(address: SocketAddr, target: SocketAddr, seed: u64) -> std::io::Result<Self> {
+        let front = Arc::new(UdpSocket::bind(address)?);
+        let address = front.local_addr()?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 weather: Weather::default(),
@@ -67,7 +77,7 @@ impl Proxy {
         let (listening, sending) = (Arc::clone(&shared), Arc::clone(&shared));
         std::thread::spawn(move || from_clients(&listening, &front));
         std::thread::spawn(move || send_late(&sending));
-        Self { shared, address }
+        Ok(Self { shared, address })
     }
 
     /// `host:port` that stands for the target.
@@ -130,13 +140,21 @@ fn pass(shared: &Shared, state: &mut State, socket: usize, to: SocketAddr, packe
     if weather.silent || random(state) % 1_000 < weather.lost_per_mille {
         return;
     }
-    if weather.delay.is_zero() {
+    let times = 1 + u64::from(random(state) % 1_000 < weather.doubled_per_mille);
+    for _ in 0..times {
+        pass_one(shared, state, socket, to, packet);
+    }
+}
+
+fn pass_one(shared: &Shared, state: &mut State, socket: usize, to: SocketAddr, packet: &[u8]) {
+    let weather = state.weather;
+    if weather.least.is_zero() && weather.delay.is_zero() {
         // What cannot be sent is lost, as on any network.
         let _ = state.sockets[socket].send_to(packet, to);
         return;
     }
     let most = u64::try_from(weather.delay.as_micros()).unwrap();
-    let delay = Duration::from_micros(random(state) % most);
+    let delay = weather.least + Duration::from_micros(random(state) % most.max(1));
     state.count += 1;
     let late = (
         Instant::now() + delay,

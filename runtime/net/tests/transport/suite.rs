@@ -104,6 +104,36 @@ pub(crate) fn number_of(message: &PeerMessage) -> (u64, u64) {
     (agent.key().parse().unwrap(), number)
 }
 
+/// A one-way message outside any stream, with so many bytes.
+pub(crate) fn one_way(number: u64, size: usize) -> PeerMessage {
+    PeerMessage::Deliver(vec![Arc::new(Envelope {
+        stream: stream(AgentId::new("counter/one-way").unwrap()),
+        sequence: None,
+        body: Body::Message {
+            method: number.to_string().into(),
+            payload: Payload {
+                content_type: ContentType::Binary,
+                bytes: vec![3; size].into(),
+            },
+            ask: None,
+        },
+        extras: None,
+    })])
+}
+
+/// Which of the one-way messages it is; `None` for all others.
+pub(crate) fn number_of_one_way(message: &PeerMessage) -> Option<u64> {
+    let PeerMessage::Deliver(envelopes) = message else {
+        return None;
+    };
+    match &envelopes[0].body {
+        Body::Message { method, .. } if envelopes[0].sequence.is_none() => {
+            Some(method.parse().unwrap())
+        }
+        _ => None,
+    }
+}
+
 /// Sends, and tries again while the queue is full.
 pub(crate) fn send(from: &Started, to: NodeId, message: &PeerMessage) {
     while let Err(refused) = from.node.send(to, message.clone()) {
@@ -150,7 +180,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
             began.elapsed() < Duration::from_secs(60),
             "waited in vain for {what}"
         );
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -179,6 +209,56 @@ pub(crate) fn keeps_the_order_of_each_thread(world: &dyn World) {
         *expected += 1;
     }
     assert_eq!(next, [EACH; THREADS as usize]);
+}
+
+pub(crate) fn delivers_at_most_once_what_is_outside_any_stream(world: &dyn World) {
+    const COUNT: u64 = 500;
+    let (one, two) = pair(world);
+    for number in 0..COUNT {
+        send(&one, two.id, &one_way(number, 100));
+        send(&one, two.id, &numbered(0, number));
+    }
+    // It may be lost, but not all that is sent.
+    let mut number = COUNT;
+    eventually("a later one", || {
+        send(&one, two.id, &one_way(number, 100));
+        number += 1;
+        let messages = two.events.messages(one.id);
+        let mut later = messages.iter().filter_map(number_of_one_way);
+        later.any(|number| number >= COUNT)
+    });
+    let messages = two.events.messages(one.id);
+    let numbers: Vec<_> = messages.iter().filter_map(number_of_one_way).collect();
+    let once: std::collections::BTreeSet<_> = numbers.iter().collect();
+    assert_eq!(once.len(), numbers.len(), "one came twice");
+    let streams = |message: &&PeerMessage| number_of_one_way(message).is_none();
+    let expected = usize::try_from(COUNT).unwrap();
+    eventually("the rest", || {
+        let messages = two.events.messages(one.id);
+        messages.iter().filter(streams).count() == expected
+    });
+}
+
+pub(crate) fn says_how_peers_are_reached(world: &dyn World) {
+    let (one, two) = pair(world);
+    one.node.learn(Member {
+        node: NodeId(9),
+        address: "127.0.0.1:9".to_owned(),
+    });
+    let paths = one.node.paths();
+    let nodes: Vec<_> = paths.iter().map(|path| path.node).collect();
+    assert_eq!(nodes, [two.id, NodeId(9)]);
+    let protocol = paths[0].protocol.unwrap();
+    assert!(
+        paths[0].reason.starts_with(&protocol.to_string()),
+        "{paths:?}"
+    );
+    assert!(paths[0].bulk.is_some());
+    assert_eq!(paths[1].protocol, None);
+    assert!(paths[1].reason.contains("not connected"), "{paths:?}");
+    two.node.close();
+    one.events.wait_disconnected(two.id);
+    assert_eq!(one.node.paths()[0].protocol, None);
 }
 
 pub(crate) fn hands_over_in_batches(world: &dyn World) {
@@ -448,6 +528,8 @@ macro_rules! transport_suite {
     ($world:expr) => {
         transport_suite!($world,
             keeps_the_order_of_each_thread,
+            delivers_at_most_once_what_is_outside_any_stream,
+            says_how_peers_are_reached,
             hands_over_in_batches,
             refuses_what_a_full_queue_has_no_room_for,
             refuses_a_message_that_never_fits,

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{Member, NodeId, PeerMessage, SendRefused, Transport, TransportEvents};
-use phoenix_net::{QuicConfig, QuicLimits, QuicTransport};
+use phoenix_net::{PeerTransport, TransportConfig, TransportLimits};
 
 use crate::joining::Cluster;
+use crate::net::{QUIC, quick};
 use crate::proxy::{Proxy, Weather};
-use crate::quic::quick;
 use crate::recorder::{Recorder, Told};
 use crate::suite::{eventually, number_of, numbered, ship};
 
@@ -19,12 +19,12 @@ const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
 
 struct Node {
-    transport: Arc<QuicTransport>,
+    transport: Arc<PeerTransport>,
     events: Arc<Recorder>,
 }
 
 impl Node {
-    fn start(cluster: &Cluster, id: NodeId, boot: u64, limits: &QuicLimits) -> Self {
+    fn start(cluster: &Cluster, id: NodeId, boot: u64, limits: &TransportLimits) -> Self {
         Self::advertising(cluster, id, boot, limits, None)
     }
 
@@ -32,15 +32,16 @@ impl Node {
         cluster: &Cluster,
         id: NodeId,
         boot: u64,
-        limits: &QuicLimits,
+        limits: &TransportLimits,
         advertise: Option<&str>,
     ) -> Self {
         let events = Recorder::new();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let mut config = QuicConfig::new(listen, cluster.identity(id), boot);
+        let mut config = TransportConfig::new(listen, cluster.identity(id), boot);
+        config.protocols = QUIC;
         config.limits = limits.clone();
         config.advertise = advertise.map(str::to_owned);
-        let transport = QuicTransport::bind(config, events.clone()).unwrap();
+        let transport = PeerTransport::bind(config, events.clone()).unwrap();
         Self { transport, events }
     }
 
@@ -57,7 +58,7 @@ impl Node {
 }
 
 /// Node 1, a proxy, and node 2 behind it; node 2 does not know where node 1 is.
-fn behind_proxy(cluster: &Cluster, limits: &QuicLimits, seed: u64) -> (Node, Proxy, Node) {
+fn behind_proxy(cluster: &Cluster, limits: &TransportLimits, seed: u64) -> (Node, Proxy, Node) {
     // The identities are made before: joining would not survive the weather.
     cluster.identity(TWO);
     let one = Node::advertising(cluster, ONE, 1, limits, Some(""));
@@ -73,8 +74,8 @@ fn behind_proxy(cluster: &Cluster, limits: &QuicLimits, seed: u64) -> (Node, Pro
 }
 
 /// Never gives up a connection by itself.
-fn patient() -> QuicLimits {
-    QuicLimits {
+fn patient() -> TransportLimits {
+    TransportLimits {
         idle_timeout: Duration::from_secs(3_600),
         keep_alive: Duration::from_millis(100),
         close_timeout: Duration::from_millis(100),
@@ -87,7 +88,7 @@ fn a_lossy_network_loses_and_reorders_nothing() {
     const COUNT: u64 = 3_000;
     const PARTS: u64 = 8;
     let cluster = Cluster::new();
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         // What is tested is the order, not how long a lossy path takes.
         idle_timeout: Duration::from_secs(60),
         ..quick()
@@ -96,7 +97,7 @@ fn a_lossy_network_loses_and_reorders_nothing() {
     proxy.set(Weather {
         lost_per_mille: 30,
         delay: Duration::from_millis(3),
-        silent: false,
+        ..Weather::default()
     });
     std::thread::scope(|scope| {
         scope.spawn(|| (0..COUNT).for_each(|number| one.send(TWO, numbered(0, number))));
@@ -127,7 +128,7 @@ fn a_lossy_network_loses_and_reorders_nothing() {
 #[test]
 fn silence_ends_a_connection_and_its_end_begins_another() {
     let cluster = Cluster::new();
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         idle_timeout: Duration::from_millis(600),
         keep_alive: Duration::from_millis(150),
         handshake_timeout: Duration::from_millis(500),
@@ -218,7 +219,7 @@ fn a_newer_boot_takes_the_place_of_an_older_one() {
 #[test]
 fn a_link_that_only_one_side_has_gives_way() {
     let cluster = Cluster::new();
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         handshake_timeout: Duration::from_secs(1),
         ..patient()
     };
@@ -346,7 +347,7 @@ impl TransportEvents for HoldsBulk {
 #[test]
 fn bulk_that_waits_does_not_hold_up_the_rest() {
     let cluster = Cluster::new();
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         queue_bytes: 16 << 20,
         ..quick()
     };
@@ -358,8 +359,9 @@ fn bulk_that_waits_does_not_hold_up_the_rest() {
     let (rest, bulk) = (events.rest.clone(), events.bulk.clone());
     bulk.block(ONE);
     let listen = "127.0.0.1:0".parse().unwrap();
-    let config = QuicConfig::new(listen, cluster.identity(TWO), 1);
-    let two = QuicTransport::bind(config, Arc::new(events)).unwrap();
+    let mut config = TransportConfig::new(listen, cluster.identity(TWO), 1);
+    config.protocols = QUIC;
+    let two = PeerTransport::bind(config, Arc::new(events)).unwrap();
     one.transport.learn(two.member());
     one.events.wait_connected(TWO, 1);
     // Until neither the queue nor the windows have room.
@@ -390,8 +392,9 @@ fn nothing_is_told_before_the_start() {
     let one = Node::start(&cluster, ONE, 1, &quick());
     let events = Recorder::new();
     let listen = "127.0.0.1:0".parse().unwrap();
-    let config = QuicConfig::new(listen, cluster.identity(TWO), 1);
-    let two = QuicTransport::open(config, events.clone()).unwrap();
+    let mut config = TransportConfig::new(listen, cluster.identity(TWO), 1);
+    config.protocols = QUIC;
+    let two = PeerTransport::open(config, events.clone()).unwrap();
     one.transport.learn(two.member());
     // A dial that is not answered is given up and tried again; there is no event to wait for.
     assert_eq!(events.told(), []);

@@ -1,11 +1,10 @@
 //! TLS for nodes: 1.3 only, aws-lc-rs only, both sides with certificates of the
-//! cluster's authority. A joiner, which has none yet, is told apart by its ALPN.
+//! cluster's authority. A joiner has none yet.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use phoenix_core::NodeId;
-use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
@@ -13,18 +12,25 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use crate::identity::{ClusterId, Fingerprint, Identity, JOIN_PROTOCOL, node_name};
-
-/// ALPN of connections between nodes. Their version is in the hello.
-pub(crate) const PEER_PROTOCOL: &[u8] = b"phoenix-peer";
+use crate::identity::{ClusterId, Fingerprint, Identity, node_name};
 
 /// TLS could not be set up: the identity is at fault.
 #[derive(Debug, thiserror::Error)]
 #[error("the node's certificate or key cannot be used: {0}")]
 pub struct TlsError(String);
 
+impl TlsError {
+    pub(crate) fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
 fn failed(error: impl std::fmt::Display) -> TlsError {
-    TlsError(error.to_string())
+    TlsError::new(error)
+}
+
+fn protocols(names: &[&[u8]]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| name.to_vec()).collect()
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -37,9 +43,12 @@ fn roots(authority: CertificateDer<'static>) -> Result<Arc<RootCertStore>, TlsEr
     Ok(Arc::new(roots))
 }
 
-/// For whoever connects to us. A client without a certificate passes TLS; it
-/// must then be a joiner, which the acceptor checks by [`protocol`].
-pub(super) fn server(identity: &Identity) -> Result<Arc<QuicServerConfig>, TlsError> {
+/// For whoever connects to us and speaks one of `alpn`. A client without a
+/// certificate passes TLS; it must then be a joiner, which the acceptor checks.
+pub(crate) fn server(
+    identity: &Identity,
+    alpn: &[&[u8]],
+) -> Result<rustls::ServerConfig, TlsError> {
     let authority = identity.authority_certificate();
     let verifier =
         WebPkiClientVerifier::builder_with_provider(roots(authority.clone())?, provider())
@@ -53,27 +62,26 @@ pub(super) fn server(identity: &Identity) -> Result<Arc<QuicServerConfig>, TlsEr
         // A joiner needs the authority's certificate to compare its fingerprint.
         .with_single_cert(vec![identity.certificate(), authority], identity.key())
         .map_err(failed)?;
-    config.alpn_protocols = vec![PEER_PROTOCOL.to_vec(), JOIN_PROTOCOL.to_vec()];
+    config.alpn_protocols = protocols(alpn);
     // Without resumption each connection shows its certificate anew.
     config.send_tls13_tickets = 0;
-    QuicServerConfig::try_from(config)
-        .map(Arc::new)
-        .map_err(failed)
+    Ok(config)
 }
 
 /// For connecting to other nodes.
-pub(super) fn client(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
+pub(crate) fn client(
+    identity: &Identity,
+    alpn: &[&[u8]],
+) -> Result<rustls::ClientConfig, TlsError> {
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(failed)?
         .with_root_certificates(roots(identity.authority_certificate())?)
         .with_client_auth_cert(vec![identity.certificate()], identity.key())
         .map_err(failed)?;
-    config.alpn_protocols = vec![PEER_PROTOCOL.to_vec()];
+    config.alpn_protocols = protocols(alpn);
     config.resumption = Resumption::disabled();
-    QuicClientConfig::try_from(config)
-        .map(Arc::new)
-        .map_err(failed)
+    Ok(config)
 }
 
 /// Whom a joiner found in place of the authority.
@@ -90,7 +98,8 @@ pub(crate) enum Stranger {
 pub(crate) fn joiner(
     expected: Fingerprint,
     found: Arc<Mutex<Option<Stranger>>>,
-) -> Result<Arc<QuicClientConfig>, TlsError> {
+    alpn: &[&[u8]],
+) -> Result<rustls::ClientConfig, TlsError> {
     let provider = provider();
     let verifier = ByFingerprint {
         expected,
@@ -103,28 +112,14 @@ pub(crate) fn joiner(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    config.alpn_protocols = vec![JOIN_PROTOCOL.to_vec()];
+    config.alpn_protocols = protocols(alpn);
     config.resumption = Resumption::disabled();
-    QuicClientConfig::try_from(config)
-        .map(Arc::new)
-        .map_err(failed)
-}
-
-/// The ALPN a connection agreed on.
-pub(super) fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
-    let data = connection.handshake_data()?;
-    data.downcast::<HandshakeData>().ok()?.protocol
+    Ok(config)
 }
 
 /// Whether the other side's certificate, which TLS has checked to be of our
 /// authority, is that of `node`.
-pub(super) fn is_node(connection: &quinn::Connection, node: NodeId, cluster: ClusterId) -> bool {
-    let Some(identity) = connection.peer_identity() else {
-        return false;
-    };
-    let Ok(chain) = identity.downcast::<Vec<CertificateDer<'static>>>() else {
-        return false;
-    };
+pub(crate) fn is_node(chain: &[CertificateDer<'_>], node: NodeId, cluster: ClusterId) -> bool {
     let certificate = chain.first().map(ParsedCertificate::try_from);
     let name = ServerName::try_from(node_name(node, cluster));
     match (certificate, name) {
@@ -186,7 +181,9 @@ impl ServerCertVerifier for ByFingerprint {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("QUIC has no TLS 1.2".to_owned()))
+        Err(rustls::Error::General(
+            "nodes speak TLS 1.3 only".to_owned(),
+        ))
     }
 
     fn verify_tls13_signature(

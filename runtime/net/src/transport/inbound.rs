@@ -21,6 +21,11 @@ impl Frames {
         }
     }
 
+    /// Whether a frame has begun that has not ended.
+    pub(super) fn is_within(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     /// Takes the stream's next bytes and appends the messages they complete.
     pub(super) fn push(
         &mut self,

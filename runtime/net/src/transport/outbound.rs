@@ -1,20 +1,20 @@
-//! What waits for a peer, already encoded, in two classes.
+//! What waits for a peer, already encoded.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use phoenix_core::migration::MigrationMessage;
-use phoenix_core::{PeerMessage, SendRefused};
+use phoenix_core::SendRefused;
 use tokio::sync::Notify;
 
-use super::config::QuicLimits;
+use super::config::TransportLimits;
+use crate::select::Size;
 use crate::wire::{Chunks, HEADER, Output};
 
-/// Which stream a message takes.
+/// Which stream a message takes, if it takes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// Everything whose order the port promises.
     Ordered = 0,
     /// Parts of snapshots and components, which the rest may overtake.
@@ -22,18 +22,29 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 2] = [Self::Ordered, Self::Bulk];
+    pub(crate) const ALL: [Self; 2] = [Self::Ordered, Self::Bulk];
 
-    pub(super) fn of(message: &PeerMessage) -> Self {
-        match message {
-            PeerMessage::Migration(MigrationMessage::Ship { .. })
-            | PeerMessage::ComponentPart { .. } => Self::Bulk,
-            _ => Self::Ordered,
+    pub(super) fn of(size: Size) -> Self {
+        match size {
+            Size::Bulk => Self::Bulk,
+            Size::Packet | Size::Frame => Self::Ordered,
         }
+    }
+
+    /// How large what travels in it is.
+    pub(super) fn size(self) -> Size {
+        match self {
+            Self::Ordered => Size::Frame,
+            Self::Bulk => Size::Bulk,
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| *class as u8 == number)
     }
 }
 
-/// Most bytes handed to QUIC at once.
+/// Most bytes handed to a connection at once.
 const WRITE: usize = 256 << 10;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +71,7 @@ struct State {
     idle: bool,
 }
 
-/// One class's queue to one peer.
+/// One queue to one peer: of a class, or of datagrams.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -70,13 +81,30 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(limits: &QuicLimits) -> Self {
+    /// For a class.
+    pub(super) fn of_class(limits: &TransportLimits) -> Self {
+        let least = limits.frame_bytes + HEADER;
+        Self::new(limits.queue_messages, limits.queue_bytes.max(least))
+    }
+
+    /// For datagrams.
+    pub(super) fn of_datagrams(limits: &TransportLimits) -> Self {
+        Self::new(limits.datagram_queue_messages, limits.datagram_queue_bytes)
+    }
+
+    fn new(messages: usize, bytes: usize) -> Self {
         Self {
             state: Mutex::default(),
             wake: Notify::new(),
-            messages: limits.queue_messages,
-            bytes: limits.queue_bytes.max(limits.frame_bytes + HEADER) as u64,
+            messages,
+            bytes: bytes as u64,
         }
+    }
+
+    /// Bytes ever queued and ever written in this session.
+    pub(super) fn moved(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.queued, state.written)
     }
 
     /// Whether a message would be taken just now.
@@ -117,8 +145,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes what waits, up to a bound; waits while nothing does. `None` when
-    /// the connection is to end.
+    /// Takes what waits, up to a bound; waits while nothing does, and can be
+    /// cancelled then. `None` when the connection is to end.
     pub(super) async fn take(&self) -> Option<Vec<Bytes>> {
         loop {
             {
@@ -135,7 +163,7 @@ impl Queue {
         }
     }
 
-    /// So many bytes are with QUIC now and do not count any more.
+    /// So many bytes are with the connection now and do not count any more.
     pub(super) fn written(&self, bytes: usize) {
         let mut state = self.state.lock();
         state.written += bytes as u64;

@@ -1,30 +1,30 @@
 //! How two nodes introduce themselves: the first thing on a new connection.
 //!
-//! The dialer opens a stream and says hello, the acceptor answers with its own,
-//! and the one with the lower number decides that the connection stands by one
-//! more byte, or closes it. So both agree on one connection, whoever dialled.
+//! The dialler says hello, the acceptor answers with its own, and the one with
+//! the lower number gives a verdict: the connection carries a new session, or
+//! joins the one that stands, or is closed. So both agree on one session,
+//! whoever dialled, and over whatever.
 //!
 //! A hello is `PHXN`, the version of the protocol (two bytes, little-endian, and
 //! all that a node of another version reads), a length of two bytes and so many
-//! bytes: cluster, node, boot, address, software.
+//! bytes: cluster, node, boot, address, software, wish. A verdict is a byte and
+//! the session's number in eight, little-endian.
 
 use bytes::Bytes;
 use phoenix_core::NodeId;
-use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 
+use super::link::{Intro, Lost};
 use crate::identity::ClusterId;
-use crate::wire::codec::{Wire, record};
+use crate::wire::codec::{Wire, choice, record};
 use crate::wire::{Input, Malformed, Output, VERSION};
 
 const MAGIC: [u8; 4] = *b"PHXN";
 /// Longest hello behind its length, bytes.
 const MAX_HELLO: u16 = 2_048;
-/// What decides that a connection stands.
-pub(super) const GO: u8 = 1;
 
 /// Why a connection is closed, as its code on the wire and in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Close {
+pub(crate) enum Close {
     #[error("the node is closing")]
     Closing,
     #[error("another connection between the nodes has taken this one's place")]
@@ -57,11 +57,17 @@ pub(super) enum Close {
     Stream,
     #[error("the node failed")]
     Failed,
+    #[error("the session that the connection was to join is over")]
+    Session,
+    #[error("nothing needs the connection any more")]
+    Unused,
+    #[error("the session is over")]
+    SessionLost,
 }
 
 impl Close {
-    pub(super) fn code(&self) -> VarInt {
-        VarInt::from_u32(match self {
+    pub(crate) fn code(&self) -> u16 {
+        match self {
             Self::Closing => 0,
             Self::Superseded => 1,
             Self::Duplicate => 2,
@@ -76,24 +82,83 @@ impl Close {
             Self::NoAuthority => 11,
             Self::Stream => 12,
             Self::Failed => 13,
-        })
-    }
-
-    /// Closes `connection` for this reason.
-    pub(super) fn close(&self, connection: &quinn::Connection) {
-        connection.close(self.code(), self.to_string().as_bytes());
+            Self::Session => 14,
+            Self::Unused => 15,
+            Self::SessionLost => 16,
+        }
     }
 }
 
-/// Why a connection ended, fit to be shown: the other side may have said anything.
-pub(crate) fn shown(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::ApplicationClosed(close) => {
-            let reason = String::from_utf8_lossy(&close.reason);
-            let shown = reason.chars().take(300).flat_map(char::escape_debug);
-            shown.collect()
+/// A text from the other side, fit to be shown: it may have said anything.
+pub(crate) fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let shown = text.chars().take(300).flat_map(char::escape_debug);
+    shown.collect()
+}
+
+/// What the dialler wants of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// A session, as it has none.
+    Fresh,
+    /// To join the session that stands.
+    Join {
+        /// Which.
+        session: u64,
+    },
+    /// A new session in place of this one, which it takes for dead.
+    Replace {
+        /// Which.
+        session: u64,
+    },
+}
+
+choice!(Wish as "a wish" {
+    0 => Fresh,
+    1 => Join { session },
+    2 => Replace { session },
+});
+
+/// What the node with the lower number decides about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It carries a new session of this number.
+    New(u64),
+    /// It joins the session of this number.
+    Join(u64),
+}
+
+impl Verdict {
+    const NEW: u8 = 1;
+    const JOIN: u8 = 2;
+
+    pub(super) fn session(self) -> u64 {
+        let (Self::New(session) | Self::Join(session)) = self;
+        session
+    }
+
+    pub(super) async fn send(self, intro: &mut Intro) -> Result<(), Lost> {
+        let (tag, session) = match self {
+            Self::New(session) => (Self::NEW, session),
+            Self::Join(session) => (Self::JOIN, session),
+        };
+        let mut bytes = vec![tag];
+        bytes.extend_from_slice(&session.to_le_bytes());
+        intro.send(bytes.into()).await
+    }
+
+    pub(super) async fn receive(intro: &mut Intro) -> Result<Self, NoHello> {
+        intro.listen().await?;
+        let [tag] = intro.receive().await?;
+        let session = u64::from_le_bytes(intro.receive().await?);
+        match tag {
+            Self::NEW => Ok(Self::New(session)),
+            Self::JOIN => Ok(Self::Join(session)),
+            found => Err(NoHello::Refused(Close::Malformed(Malformed::Unknown {
+                what: "a verdict",
+                found: found.into(),
+            }))),
         }
-        other => other.to_string(),
     }
 }
 
@@ -106,6 +171,8 @@ pub(super) struct Hello {
     /// Where it listens; empty if it does not know how others reach it.
     pub(super) address: String,
     pub(super) software: String,
+    /// What it wants, if it dialled.
+    pub(super) wish: Wish,
 }
 
 record!(Hello {
@@ -113,7 +180,8 @@ record!(Hello {
     node,
     boot,
     address,
-    software
+    software,
+    wish
 });
 
 /// Why no hello came.
@@ -123,6 +191,12 @@ pub(super) enum NoHello {
     Lost,
     /// What came is refused.
     Refused(Close),
+}
+
+impl From<Lost> for NoHello {
+    fn from(_: Lost) -> Self {
+        Self::Lost
+    }
 }
 
 impl Hello {
@@ -142,35 +216,26 @@ impl Hello {
         bytes
     }
 
-    pub(super) async fn send(&self, stream: &mut SendStream) -> Result<(), NoHello> {
-        stream
-            .write_all(&self.encode(VERSION))
-            .await
-            .map_err(|_| NoHello::Lost)
+    pub(super) async fn send(&self, intro: &mut Intro) -> Result<(), Lost> {
+        intro.send(self.encode(VERSION).into()).await
     }
 
-    pub(super) async fn receive(stream: &mut RecvStream) -> Result<Self, NoHello> {
-        let lost = |_| NoHello::Lost;
+    pub(super) async fn receive(intro: &mut Intro) -> Result<Self, NoHello> {
         let refused = |close| Err(NoHello::Refused(close));
-        let mut magic = [0; 4];
-        stream.read_exact(&mut magic).await.map_err(lost)?;
-        if magic != MAGIC {
+        intro.listen().await?;
+        if intro.receive().await? != MAGIC {
             return refused(Close::NotPhoenix);
         }
-        let mut version = [0; 2];
-        stream.read_exact(&mut version).await.map_err(lost)?;
-        let version = u16::from_le_bytes(version);
+        let version = u16::from_le_bytes(intro.receive().await?);
         if version != VERSION {
             return refused(Close::Version(version));
         }
-        let mut length = [0; 2];
-        stream.read_exact(&mut length).await.map_err(lost)?;
-        let length = u16::from_le_bytes(length);
+        let length = u16::from_le_bytes(intro.receive().await?);
         if length > MAX_HELLO {
             return refused(Close::Malformed(Malformed::Range("the length of a hello")));
         }
         let mut body = vec![0; usize::from(length)];
-        stream.read_exact(&mut body).await.map_err(lost)?;
+        intro.receive_into(&mut body).await?;
         let mut input = Input::new(body.into());
         Self::get(&mut input).or_else(|malformed| refused(Close::Malformed(malformed)))
     }

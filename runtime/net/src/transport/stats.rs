@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use phoenix_core::NodeId;
+use phoenix_core::{NodeId, Protocol};
 
 /// A transport's counts since it was bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,19 +23,23 @@ pub struct PeerStats {
     pub node: NodeId,
     /// Where it listens, if that is known.
     pub address: Option<String>,
-    /// Whether a connection stands.
+    /// Whether it is connected.
     pub connected: bool,
+    /// What everything whose order is promised travels over; `None` where not connected.
+    pub protocol: Option<Protocol>,
     /// How often it had started; `None` where not connected.
     pub boot: Option<u64>,
     /// The version of its software; empty where not connected.
     pub software: String,
     /// Time to it and back; `None` where not connected.
     pub rtt: Option<Duration>,
-    /// Connections so far.
+    /// Sessions so far: times it was connected.
+    pub sessions: u64,
+    /// Connections so far, of either protocol.
     pub connections: u64,
-    /// Why the last one that stood ended, in words for people.
+    /// Why the last session ended, in words for people.
     pub last_end: Option<String>,
-    /// Packets to it that were taken for lost and sent again.
+    /// QUIC's packets to it that were taken for lost and sent again.
     pub lost_packets: u64,
     /// How often packets of the path's size were suddenly all lost, and smaller
     /// ones got through.
@@ -48,10 +52,28 @@ pub struct PeerStats {
     pub received_messages: u64,
     /// Bytes of frames received.
     pub received_bytes: u64,
+    /// Datagrams.
+    pub datagrams: DatagramStats,
+}
+
+/// About the datagrams to and from one peer. Several messages may share one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatagramStats {
+    /// Sent.
+    pub sent: u64,
+    /// Messages that became too large for the path while they waited, and were dropped.
+    pub outgrown: u64,
+    /// Received, and handed over.
+    pub received: u64,
+    /// Received behind a later one, or once more, and dropped.
+    pub late: u64,
+    /// Numbers that were passed over by a later one and have not come.
+    pub missing: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
+    pub(super) sessions: Counter,
     pub(super) connections: Counter,
     /// Of connections that ended, as the next one too.
     pub(super) lost_packets: Counter,
@@ -60,6 +82,30 @@ pub(super) struct Counters {
     pub(super) sent_bytes: Counter,
     pub(super) received_messages: Counter,
     pub(super) received_bytes: Counter,
+    pub(super) datagrams: DatagramCounters,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct DatagramCounters {
+    pub(super) sent: Counter,
+    pub(super) outgrown: Counter,
+    pub(super) received: Counter,
+    pub(super) late: Counter,
+    pub(super) passed_over: Counter,
+}
+
+impl DatagramCounters {
+    pub(super) fn stats(&self) -> DatagramStats {
+        let late = self.late.get();
+        DatagramStats {
+            sent: self.sent.get(),
+            outgrown: self.outgrown.get(),
+            received: self.received.get(),
+            late,
+            // Each that is late was passed over before.
+            missing: self.passed_over.get().saturating_sub(late),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
