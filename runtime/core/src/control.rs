@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     AgentId, ClientId, Digest, Incarnation, KindName, KindPolicy, Level, MigrationId, Millis,
-    NodeId, Payload, Reply,
+    NodeId, Payload, PeerPath, Reply,
 };
 
 pub use crate::dead_letter::{DeadLetter, LetterFilter, LetterId, Letters, Replayed};
@@ -411,6 +411,8 @@ pub struct NodeInfo {
     pub hibernated: u64,
     /// How long it has been up.
     pub uptime: Millis,
+    /// How the asked node reaches it; `None` for that node itself.
+    pub path: Option<PeerPath>,
 }
 
 /// Why a request failed.

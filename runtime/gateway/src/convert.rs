@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use phoenix_core::{
-    Body, ContentType, Incarnation, Lane, Level, Payload, Reply, ReplyTo, Sender, control,
+    Body, ContentType, Incarnation, Lane, Level, Payload, PeerPath, Reply, ReplyTo, Sender, control,
 };
 
 use crate::{api, policy};
@@ -115,6 +115,19 @@ pub(crate) fn node(info: control::NodeInfo) -> api::Node {
         resident: info.resident,
         hibernated: info.hibernated,
         uptime_ms: info.uptime.0,
+        path: info.path.map(path),
+    }
+}
+
+fn path(path: PeerPath) -> api::Path {
+    api::Path {
+        protocol: path.protocol.map(|protocol| protocol.to_string()),
+        bulk: path.bulk.map(|protocol| protocol.to_string()),
+        datagrams: path.datagrams,
+        round_trip_us: path
+            .round_trip
+            .map(|time| time.as_micros().try_into().unwrap_or(u64::MAX)),
+        reason: path.reason,
     }
 }
 

@@ -472,6 +472,11 @@ impl Shared {
     }
 
     pub(crate) fn node_infos(&self) -> Vec<NodeInfo> {
+        let paths = match self.transport.read().as_ref() {
+            Some(transport) => transport.paths(),
+            None => Vec::new(),
+        };
+        let path_to = |node: NodeId| paths.iter().find(|path| path.node == node).cloned();
         let own = NodeInfo {
             node: self.node,
             address: self.address.read().clone(),
@@ -483,6 +488,7 @@ impl Shared {
             resident: self.resident.load(Ordering::Relaxed),
             hibernated: self.asleep.load(Ordering::Relaxed),
             uptime: clock::now_ms() - self.started,
+            path: None,
         };
         let peers = self.peers.read();
         let mut infos: Vec<NodeInfo> = peers
@@ -498,6 +504,7 @@ impl Shared {
                 resident: 0,
                 hibernated: 0,
                 uptime: Millis(0),
+                path: path_to(*node),
             })
             .chain([own])
             .collect();

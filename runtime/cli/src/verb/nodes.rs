@@ -92,6 +92,7 @@ async fn list(node: &mut Session) -> Result<Exit, CliError> {
         ">BOOT",
         ">UP",
         "VERSION",
+        "VIA",
     ]);
     for node in &list.nodes {
         let connected = match (node.connected, node.dead) {
@@ -114,6 +115,7 @@ async fn list(node: &mut Session) -> Result<Exit, CliError> {
                 .map_or_else(|| "-".to_owned(), |boot| boot.to_string()),
             if node.connected { &up } else { "-" },
             &node.version,
+            node.path.as_ref().map_or("-", |path| &path.reason),
         ]);
     }
     node.out.table(&table, "no nodes")?;

@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod process;
 
+mod blocked;
 mod dead;
 mod harness;
 mod join;

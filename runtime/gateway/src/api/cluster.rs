@@ -36,6 +36,28 @@ pub struct Node {
     pub hibernated: u64,
     /// How long it has been up, milliseconds.
     pub uptime_ms: u64,
+    /// How the asked node reaches it; absent for the asked node itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
+}
+
+/// How one node reaches another just now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Path {
+    /// What messages travel over: `quic`, `http2`, or `process` for a node in the
+    /// same process; absent where not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// What parts of snapshots and components travel over, in the same words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk: Option<String>,
+    /// Whether small messages that may be lost travel as QUIC datagrams.
+    pub datagrams: bool,
+    /// Time to it and back, microseconds, once it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<u64>,
+    /// Why it is so, for people; begins with the protocol.
+    pub reason: String,
 }
 
 /// A node is dead for the others.

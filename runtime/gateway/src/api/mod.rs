@@ -15,7 +15,9 @@ mod problem;
 pub use agents::{
     Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, Migrated, Reset, Spawned,
 };
-pub use cluster::{Counters, DeclaredDead, Health, JoinToken, LogLine, LogPage, Node, NodeList};
+pub use cluster::{
+    Counters, DeclaredDead, Health, JoinToken, LogLine, LogPage, Node, NodeList, Path,
+};
 pub use dead_letters::{
     Asked, DeadLetter, DeadLetterList, Lane, LetterBody, Purged, ReplayList, Replayed, StreamPlace,
 };

@@ -9,8 +9,8 @@ use phoenix_core::control::{
 };
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, ContentType, Digest, Envelope, Extras, Failure, Incarnation,
-    KindName, KindPolicy, Lane, Level, MigrationId, Millis, NodeId, Original, Payload, Reply,
-    ReplyTo, Sender, Sequence, StreamKey,
+    KindName, KindPolicy, Lane, Level, MigrationId, Millis, NodeId, Original, Payload, PeerPath,
+    Protocol, Reply, ReplyTo, Sender, Sequence, StreamKey,
 };
 
 type Answer = Box<dyn Fn(&Request) -> Option<Result<Response, ControlError>> + Send + Sync>;
@@ -270,6 +270,14 @@ pub(crate) fn node(number: u32) -> NodeInfo {
         resident: 10,
         hibernated: 20,
         uptime: Millis(61_000),
+        path: (number != 1).then(|| PeerPath {
+            node: NodeId(number),
+            protocol: Some(Protocol::Http2),
+            bulk: Some(Protocol::Http2),
+            datagrams: false,
+            round_trip: Some(std::time::Duration::from_micros(840)),
+            reason: "http2: no QUIC handshake within 1 s, last tried 3 s ago".to_owned(),
+        }),
     }
 }
 

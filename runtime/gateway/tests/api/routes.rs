@@ -497,6 +497,17 @@ async fn logs_nodes_tokens_and_counters() {
     assert_eq!(nodes["nodes"][0]["node"], "node-1");
     assert_eq!(nodes["nodes"][1].get("boot"), None);
     assert_eq!(nodes["nodes"][1]["dead"], true);
+    assert_eq!(nodes["nodes"][0].get("path"), None);
+    assert_eq!(
+        nodes["nodes"][1]["path"],
+        serde_json::json!({
+            "protocol": "http2",
+            "bulk": "http2",
+            "datagrams": false,
+            "round_trip_us": 840,
+            "reason": "http2: no QUIC handshake within 1 s, last tried 3 s ago",
+        })
+    );
     let dead = served
         .ask("POST /v1/nodes/node-2/declare-dead", &[], b"")
         .await;

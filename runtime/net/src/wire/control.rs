@@ -1,11 +1,13 @@
 //! What operators ask, as one node passes it on to another.
 
+use std::time::Duration;
+
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
     KindInfo, LetterFilter, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response,
     Verdict,
 };
-use phoenix_core::{KindPolicy, Level, Overflow, SpawnPolicy};
+use phoenix_core::{KindPolicy, Level, Overflow, PeerPath, Protocol, SpawnPolicy};
 
 use super::codec::{Wire, choice, record};
 use super::input::{Input, Malformed};
@@ -187,6 +189,32 @@ record!(NodeInfo {
     resident,
     hibernated,
     uptime,
+    path,
+});
+
+choice!(Protocol as "a protocol" {
+    0 => Process,
+    1 => Quic,
+    2 => Http2,
+});
+
+/// In microseconds.
+impl Wire for Duration {
+    fn put(&self, out: &mut Output) {
+        out.number(u64::try_from(self.as_micros()).unwrap_or(u64::MAX));
+    }
+    fn get(input: &mut Input) -> Result<Self, Malformed> {
+        u64::get(input).map(Self::from_micros)
+    }
+}
+
+record!(PeerPath {
+    node,
+    protocol,
+    bulk,
+    datagrams,
+    round_trip,
+    reason,
 });
 
 record!(LetterId { node, boot, number });

@@ -1,6 +1,7 @@
 //! Messages made up from a seed, every variant of everything among them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use phoenix_core::attributes::Value;
@@ -15,7 +16,8 @@ use phoenix_core::{
     Acknowledgement, AgentId, Ask, Attributes, Body, Bounce, ClientId, ContentType, DeadReason,
     Digest, Envelope, Epoch, Expiry, Extras, Failure, Incarnation, KindName, KindPolicy, Lane,
     Level, Member, MigrationId, Millis, NodeId, Notice, Original, Overflow, Payload, PeerMessage,
-    Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason, SpawnPolicy, StreamKey,
+    PeerPath, Protocol, Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason, SpawnPolicy,
+    StreamKey,
 };
 
 /// SplitMix64 (Steele, Lea, Flood).
@@ -701,7 +703,19 @@ impl Generator {
             resident: self.number(),
             hibernated: self.number(),
             uptime: self.millis(),
+            path: self.option(|g| PeerPath {
+                node: g.node(),
+                protocol: g.option(Self::protocol),
+                bulk: g.option(Self::protocol),
+                datagrams: g.flag(),
+                round_trip: g.option(|g| Duration::from_micros(g.number())),
+                reason: g.text(),
+            }),
         }
+    }
+
+    fn protocol(&mut self) -> Protocol {
+        self.pick(&[Protocol::Process, Protocol::Quic, Protocol::Http2])
     }
 
     fn dead_letter(&mut self) -> DeadLetter {
