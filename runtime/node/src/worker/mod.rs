@@ -275,9 +275,7 @@ impl Worker {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Deliver { from, envelopes } => {
-                for envelope in envelopes {
-                    self.deliver(envelope, from);
-                }
+                self.deliver_all(envelopes.into_iter(), from);
             }
             Event::Acknowledge {
                 hops,

@@ -114,7 +114,7 @@ impl Worker {
                     },
                     extras: None,
                 };
-                self.offer(slot, Arc::new(spawn));
+                self.offer(slot, std::iter::once(Arc::new(spawn)));
             }
             Err(refused) => may_not_wait(refused),
         }

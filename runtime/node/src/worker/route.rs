@@ -105,15 +105,38 @@ impl Worker {
     /// Takes a message to its agent, wherever that is. `from` is the node it was
     /// first sent from, if that is another one.
     pub(super) fn deliver(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
-        if let Some(from) = from
-            && envelope.sequence.is_some()
-        {
-            self.routes.hint(envelope.sender(), from);
+        self.deliver_all(std::iter::once(envelope), from);
+    }
+
+    /// Takes messages to their agents; those of a stream that follow each other,
+    /// together.
+    pub(super) fn deliver_all(
+        &mut self,
+        envelopes: impl Iterator<Item = Arc<Envelope>>,
+        from: Option<NodeId>,
+    ) {
+        let mut envelopes = envelopes.peekable();
+        while let Some(first) = envelopes.next() {
+            if let Some(from) = from
+                && first.sequence.is_some()
+            {
+                self.routes.hint(first.sender(), from);
+            }
+            let Some(slot) = self.slot_of(first.receiver()) else {
+                self.deliver_elsewhere(first, from);
+                continue;
+            };
+            // A message keeps its key alive: what lies where that does is its stream's.
+            let stream = Arc::as_ptr(&first.stream);
+            let rest = std::iter::from_fn(|| {
+                envelopes.next_if(|next| std::ptr::eq(Arc::as_ptr(&next.stream), stream))
+            });
+            self.offer(slot, std::iter::once(first).chain(rest));
         }
-        if let Some(slot) = self.slot_of(envelope.receiver()) {
-            self.offer(slot, envelope);
-            return;
-        }
+    }
+
+    /// Sends on a message for an agent that is not this worker's.
+    fn deliver_elsewhere(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
         let worker = self.shared.worker_of(envelope.receiver());
         if worker != self.index {
             if let Some(outgoing) = self.for_workers.get_mut(worker) {
@@ -134,35 +157,32 @@ impl Worker {
         Some(slot)
     }
 
-    /// Gives a message to an agent of this worker.
-    pub(super) fn offer(&mut self, slot: u32, envelope: Arc<Envelope>) {
+    /// Gives an agent of this worker the messages of `run`.
+    pub(super) fn offer(&mut self, slot: u32, run: impl Iterator<Item = Arc<Envelope>>) {
         if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
             self.wake(slot);
         }
+        let now = self.now.millis();
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             // Nothing is dropped in silence, whatever kept it from waking.
-            self.turn_away(&envelope, Refusal::Busy);
-            return;
+            return self.turn_all_away(run);
         };
-        if let Some(why) = &awake.quarantined
-            && awake.reset.is_none()
-        {
-            // Taken as any other message, so that its verdict is final.
-            let reason = DeadReason::Quarantined(why.clone());
-            let (agent, policy) = (&mut awake.agent, &awake.kind.policy);
-            agent.offer(envelope, policy, &mut self.actions);
-            agent.abandon(&reason, &mut self.actions);
-        } else if awake.is_in_doubt(self.now.millis()) {
-            self.turn_away(&envelope, Refusal::Busy);
-            return;
-        } else {
+        let awake = &mut **awake;
+        let quarantined = awake.quarantined.as_ref().filter(|_| awake.reset.is_none());
+        if quarantined.is_none() && awake.is_in_doubt(now) {
+            return self.turn_all_away(run);
+        }
+        for envelope in run {
             awake
                 .agent
                 .offer(envelope, &awake.kind.policy, &mut self.actions);
         }
-        if !self.actions.is_empty() {
-            self.perform(slot);
+        if let Some(why) = quarantined {
+            // Taken as any other message, so that their verdicts are final.
+            let reason = DeadReason::Quarantined(why.clone());
+            awake.agent.abandon(&reason, &mut self.actions);
         }
+        self.perform(slot);
         self.queue(slot);
     }
 
@@ -209,6 +229,12 @@ impl Worker {
         match from {
             Some(origin) => outgoing.forwarded.push((origin, envelope)),
             None => outgoing.envelopes.push(envelope),
+        }
+    }
+
+    fn turn_all_away(&mut self, run: impl Iterator<Item = Arc<Envelope>>) {
+        for envelope in run {
+            self.turn_away(&envelope, Refusal::Busy);
         }
     }
 
@@ -348,7 +374,7 @@ impl Worker {
         for envelope in held {
             if let Some(slot) = self.table.get(agent) {
                 let slot = *slot;
-                self.offer(slot, envelope);
+                self.offer(slot, std::iter::once(envelope));
                 continue;
             }
             match self.shared.kinds.get(agent.kind()) {
@@ -391,7 +417,7 @@ impl Worker {
             Body::Message { .. } => Payload::default(),
         };
         let slot = self.create(agent.clone(), kind, ownership, config);
-        self.offer(slot, envelope);
+        self.offer(slot, std::iter::once(envelope));
     }
 
     /// Takes a verdict to the sender it is for; it has come through `hops` nodes.
@@ -555,9 +581,7 @@ impl Worker {
             _ => Vec::new(),
         };
         self.routes.switching.retain(|other| other != agent);
-        for envelope in held {
-            self.offer(slot, envelope);
-        }
+        self.offer(slot, held.into_iter());
     }
 
     /// Gives up on markers that take too long.

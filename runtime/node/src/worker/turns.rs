@@ -347,9 +347,7 @@ impl Worker {
         for acknowledgement in acknowledge.drain(..) {
             self.acknowledged(acknowledgement, 0);
         }
-        for envelope in send.drain(..) {
-            self.deliver(envelope, None);
-        }
+        self.deliver_all(send.drain(..), None);
         if self.actions.is_empty() {
             // Their room serves again.
             self.actions.acknowledge = acknowledge;
