@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use phoenix_wit::ContentType;
@@ -119,7 +120,7 @@ pub struct Sequence {
     pub number: u64,
     /// The lowest number the sender still keeps: everything below it has its
     /// verdict. A receiver that knows nothing of the stream begins here.
-    pub base: u64,
+    pub base: NonZeroU64,
     /// When the sender gives it up, since 1970-01-01 UTC.
     pub give_up: Millis,
 }
@@ -146,7 +147,7 @@ impl Lane {
 impl Sequence {
     /// Whether it is a number a stream can have; readers refuse others.
     pub fn is_valid(&self) -> bool {
-        0 < self.base && self.base <= self.number
+        self.base.get() <= self.number
     }
 }
 
@@ -162,6 +163,9 @@ pub struct Envelope {
     /// What few messages carry; boxed, so that the others stay small.
     pub extras: Option<Box<Extras>>,
 }
+
+/// There are many of them, and each is moved several times.
+const _: () = assert!(size_of::<Envelope>() <= 128);
 
 /// What few messages carry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -298,8 +302,8 @@ pub enum ReplyTo {
 pub enum Reply {
     /// The other agent replied.
     Ok(Payload),
-    /// Its handler failed.
-    Failed(Failure),
+    /// Its handler failed. Boxed: messages are as large as their largest form.
+    Failed(Box<Failure>),
     /// The deadline passed.
     Timeout,
     /// It never reached the agent.

@@ -2,6 +2,7 @@
 //! is applied once and in order, whatever sleeps, moves or faults in between.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -132,7 +133,7 @@ fn message(to: &str, number: u64, body: &[u8]) -> Arc<Envelope> {
         stream: stream(Sender::System, to),
         sequence: (number > 0).then_some(Sequence {
             number,
-            base: 1,
+            base: NonZeroU64::MIN,
             give_up: Millis(1_000_000),
         }),
         body: Body::Message {

@@ -1,5 +1,6 @@
 //! Operators' and clients' requests.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -256,7 +257,7 @@ impl Shared {
                     self.clients.expect(client, &agent, number, send, at);
                     let sequence = Sequence {
                         number: number.max(1),
-                        base: 1,
+                        base: NonZeroU64::MIN,
                         give_up: now + CLIENT_GIVE_UP,
                     };
                     (Some(sequence), None)

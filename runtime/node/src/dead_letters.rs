@@ -1,5 +1,6 @@
 //! Operators' requests about dead letters, on the nodes that keep them.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
@@ -266,7 +267,7 @@ impl Shared {
             stream: StreamKey::shared(sender, receiver.clone(), *lane),
             sequence: Some(Sequence {
                 number: 1,
-                base: 1,
+                base: NonZeroU64::MIN,
                 give_up: now + CLIENT_GIVE_UP,
             }),
             body,

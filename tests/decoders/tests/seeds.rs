@@ -10,6 +10,7 @@
 )]
 
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -287,7 +288,7 @@ impl Life {
             stream: StreamKey::shared(from, self.agent.id().clone(), Lane::Normal),
             sequence: Some(Sequence {
                 number,
-                base: 1,
+                base: NonZeroU64::MIN,
                 give_up: Millis(NOW / 1_000_000 + 600_000),
             }),
             body: Body::Message {

@@ -271,7 +271,7 @@ impl Agent {
             out.acknowledge.push(Acknowledgement { stream, notice });
         }
         let (now, at) = (self.clock, self.stream(to, lane));
-        self.push(at, body, extras, now, sequence.give_up, out);
+        self.push(at, || body, extras, now, sequence.give_up, out);
     }
 
     /// Whether a message may go on to `to`. What goes on never takes the room that

@@ -496,7 +496,7 @@ impl Agent {
     ) {
         let reply = match outcome {
             Outcome::Ok(payload) => Reply::Ok(commit.payload(payload)),
-            Outcome::Failed(failure) => Reply::Failed(commit.failure(&failure)),
+            Outcome::Failed(failure) => Reply::Failed(Box::new(commit.failure(&failure))),
             Outcome::Pending => {
                 self.requests.insert(number, ask.clone());
                 return;
@@ -511,7 +511,7 @@ impl Agent {
         match &ask.reply_to {
             ReplyTo::Client(_) => answer(ask, reply, out),
             ReplyTo::Agent(to, asker) => {
-                let body = Body::Reply {
+                let body = || Body::Reply {
                     ask: ask.id,
                     asker: *asker,
                     reply,
@@ -533,7 +533,7 @@ impl Agent {
                 payload,
                 delivery,
             } => {
-                let body = Body::Message {
+                let body = |commit: &mut Commit<'a>| Body::Message {
                     method: commit.method(method),
                     payload: commit.payload(payload),
                     ask: None,
@@ -555,14 +555,15 @@ impl Agent {
                 };
                 self.asks.insert(ask, open);
                 self.wake_by(deadline);
-                let body = Body::Message {
+                let ask = Box::new(Ask {
+                    id: ask,
+                    reply_to: ReplyTo::Agent(self.id.clone(), self.incarnation),
+                    deadline,
+                });
+                let body = |commit: &mut Commit<'a>| Body::Message {
                     method: commit.method(method),
                     payload: commit.payload(payload),
-                    ask: Some(Box::new(Ask {
-                        id: ask,
-                        reply_to: ReplyTo::Agent(self.id.clone(), self.incarnation),
-                        deadline,
-                    })),
+                    ask: Some(ask),
                 };
                 self.send(to, body, true, Some(deadline), commit, out);
             }
@@ -572,12 +573,12 @@ impl Agent {
                 };
                 let reply = match answer {
                     Ok(payload) => Reply::Ok(commit.payload(payload)),
-                    Err(failure) => Reply::Failed(commit.failure(&failure)),
+                    Err(failure) => Reply::Failed(Box::new(commit.failure(&failure))),
                 };
                 self.send_reply(&ask, reply, commit.now, out);
             }
             Effect::Spawn { agent, config } => {
-                let body = Body::Spawn {
+                let body = |commit: &mut Commit<'a>| Body::Spawn {
                     config: commit.payload(config),
                     ask: None,
                 };
@@ -629,7 +630,7 @@ impl Agent {
     fn send<'a>(
         &mut self,
         to: &'a str,
-        body: Body,
+        body: impl FnOnce(&mut Commit<'a>) -> Body,
         reliable: bool,
         give_up: Option<Millis>,
         commit: &mut Commit<'a>,
@@ -646,8 +647,9 @@ impl Agent {
                 return;
             };
             commit.to = (to, Some(at));
-            let give_up = give_up.unwrap_or(commit.now + commit.policy.give_up_after);
-            self.push(at, body, None, commit.now, give_up, out);
+            let now = commit.now;
+            let give_up = give_up.unwrap_or(now + commit.policy.give_up_after);
+            self.push(at, || body(commit), None, now, give_up, out);
         } else {
             let known = known.and_then(|at| self.outbox.key(at)).cloned();
             let Some(stream) = known.or_else(|| self.loose_stream(to, lane)) else {
@@ -656,7 +658,7 @@ impl Agent {
             out.send.push(Arc::new(Envelope {
                 stream,
                 sequence: None,
-                body,
+                body: body(commit),
                 extras: None,
             }));
         }
@@ -667,7 +669,7 @@ impl Agent {
     pub(super) fn push(
         &mut self,
         at: u32,
-        body: Body,
+        body: impl FnOnce() -> Body,
         extras: Option<Box<Extras>>,
         now: Millis,
         give_up: Millis,

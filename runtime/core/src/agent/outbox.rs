@@ -1,6 +1,7 @@
 //! The streams an agent speaks on: effects committed and without a verdict.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -214,7 +215,7 @@ impl Outbox {
     pub(crate) fn push(
         &mut self,
         at: u32,
-        body: Body,
+        body: impl FnOnce() -> Body,
         extras: Option<Box<Extras>>,
         now: Millis,
         give_up: Millis,
@@ -222,8 +223,8 @@ impl Outbox {
         self.last = at;
         let stream = self.streams.get_mut(at as usize)?.as_mut()?;
         let number = stream.next;
+        let base = NonZeroU64::new(stream.base().unwrap_or(number))?;
         stream.next += 1;
-        let base = stream.base().unwrap_or(number);
         let envelope = Arc::new(Envelope {
             stream: stream.key.clone(),
             sequence: Some(Sequence {
@@ -231,7 +232,8 @@ impl Outbox {
                 base,
                 give_up,
             }),
-            body,
+            // Made where it is put together: it is as large as the rest.
+            body: body(),
             extras,
         });
         if stream.kept.is_empty() {
@@ -244,7 +246,7 @@ impl Outbox {
         let may_leave = stream.retry_at.is_none()
             && stream.held_until.is_none()
             && stream.unsent == number
-            && number - base < stream.window;
+            && number - base.get() < stream.window;
         stream.kept.push_back(Kept {
             envelope: envelope.clone(),
             closed: false,
@@ -558,6 +560,7 @@ impl OutStream {
                 continue;
             }
             if let Some(sequence) = kept.envelope.sequence
+                && let Some(base) = NonZeroU64::new(base)
                 && sequence.base != base
             {
                 let mut again = Envelope::clone(&kept.envelope);

@@ -1,3 +1,5 @@
+use std::num::NonZeroU64;
+
 use super::*;
 use crate::{
     AgentId, Ask, Body, Bounce, ClientId, ContentType, Expiry, Extras, Incarnation, NodeId,
@@ -195,7 +197,7 @@ fn message(method: &str) -> Envelope {
         ),
         sequence: Some(Sequence {
             number: 42,
-            base: 40,
+            base: NonZeroU64::new(40).unwrap(),
             give_up: Millis(1_767_268_800_000),
         }),
         body: Body::Message {

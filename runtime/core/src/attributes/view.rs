@@ -6,6 +6,7 @@
 //! CloudEvents has no place for, are percent-encoded.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -221,7 +222,7 @@ fn put_delivery(envelope: &Envelope, out: &mut Extensions) {
             names::SEQUENCE,
             written(format_args!("{:020}", sequence.number)),
         );
-        out.put(names::BASE, written(sequence.base));
+        out.put(names::BASE, written(sequence.base.get()));
         put_instant(names::GIVE_UP, sequence.give_up, out);
     }
 }
@@ -580,7 +581,9 @@ impl Said<'_> {
         };
         let sequence = Sequence {
             number: found,
-            base: self.required(names::BASE, "a number from 1", number)?,
+            base: self.required(names::BASE, "a number from 1", |text| {
+                NonZeroU64::new(number(text)?)
+            })?,
             give_up: self.instant(names::GIVE_UP)?,
         };
         if !sequence.is_valid() {
@@ -642,11 +645,11 @@ impl Said<'_> {
             let reason = || self.unescaped(names::REASON);
             let reply = match ending {
                 "ok" => Reply::Ok(payload),
-                "failed" => Reply::Failed(Failure {
+                "failed" => Reply::Failed(Box::new(Failure {
                     code: self.unescaped(names::CODE)?,
                     message: reason()?,
                     details: payload,
-                }),
+                })),
                 "timeout" => Reply::Timeout,
                 "bounced" => Reply::Bounced(reason()?),
                 "deadlock" => Reply::Deadlock,

@@ -3,6 +3,7 @@
 //! Numbers are LEB128 varints, texts and bytes are length-prefixed. A reader
 //! checks every length against the bytes that are left before it allocates.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -131,7 +132,7 @@ impl Writer<'_> {
         self.u8(sequence | part(envelope.extras.is_some(), EXTRAS));
         if let Some(sequence) = &envelope.sequence {
             self.number(sequence.number);
-            self.number(sequence.base);
+            self.number(sequence.base.get());
             self.number(sequence.give_up.0);
         }
         match &envelope.body {
@@ -398,11 +399,11 @@ impl<'a> Reader<'a> {
     pub(super) fn reply(&mut self) -> Result<Reply, SnapshotError> {
         Ok(match self.u8("reply")? {
             0 => Reply::Ok(self.payload()?),
-            1 => Reply::Failed(Failure {
+            1 => Reply::Failed(Box::new(Failure {
                 code: self.text("code")?.into(),
                 message: self.text("message")?.into(),
                 details: self.payload()?,
-            }),
+            })),
             2 => Reply::Timeout,
             3 => Reply::Bounced(self.text("reason")?.into()),
             4 => Reply::Deadlock,
@@ -424,7 +425,8 @@ impl<'a> Reader<'a> {
         let sequence = if parts & SEQUENCE != 0 {
             let sequence = Sequence {
                 number: self.number("sequence")?,
-                base: self.number("base")?,
+                base: NonZeroU64::new(self.number("base")?)
+                    .ok_or(SnapshotError::Invalid("base"))?,
                 give_up: Millis(self.number("give-up")?),
             };
             if !sequence.is_valid() {

@@ -1,5 +1,6 @@
 //! An agent with what its driver does for it, and messages that are numbers.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -208,7 +209,7 @@ pub(crate) fn message(
         stream: StreamKey::shared(from, id(to), lane),
         sequence: sequence.map(|(_, number)| Sequence {
             number,
-            base: 1,
+            base: NonZeroU64::MIN,
             give_up: Millis(1_000_000),
         }),
         body: Body::Message {

@@ -1,6 +1,7 @@
 //! A node that is none: it answers every request from a script, and remembers
 //! what it was asked.
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 
 use phoenix_core::control::{
@@ -323,7 +324,7 @@ pub(crate) fn dead_letter(number: u64) -> DeadLetter {
             ),
             sequence: Some(Sequence {
                 number: 4,
-                base: 2,
+                base: NonZeroU64::new(2).unwrap(),
                 give_up: Millis(1_700_000_600_000),
             }),
             body,
@@ -365,9 +366,9 @@ pub(crate) fn json(text: &str) -> Payload {
 }
 
 pub(crate) fn failure(code: &str, message: &str) -> Reply {
-    Reply::Failed(Failure {
+    Reply::Failed(Box::new(Failure {
         code: code.into(),
         message: message.into(),
         details: json("{\"have\":3}"),
-    })
+    }))
 }

@@ -4,6 +4,7 @@
 //! stream is the one before it in the frame, or else which half of it is. That
 //! saves bytes, and the receiver allocations: what it reads shares one key.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use phoenix_core::attributes::{BadAttribute, MAX_CUSTOM, Value};
@@ -133,24 +134,24 @@ impl Wire for Sequence {
         } = self;
         number.put(out);
         // The base is close below the number: the distance is short to write.
-        number.wrapping_sub(*base).put(out);
+        number.wrapping_sub(base.get()).put(out);
         give_up.put(out);
     }
     fn get(input: &mut Input) -> Result<Self, Malformed> {
         let number: u64 = named(input, "a message's number")?;
         let distance: u64 = named(input, "a message's base")?;
-        let sequence = Self {
-            number,
-            base: number.wrapping_sub(distance),
-            give_up: named(input, "a message's give-up time")?,
-        };
-        if !sequence.is_valid() {
-            return Err(Malformed::Unknown {
+        let give_up = named(input, "a message's give-up time")?;
+        NonZeroU64::new(number.wrapping_sub(distance))
+            .map(|base| Self {
+                number,
+                base,
+                give_up,
+            })
+            .filter(Self::is_valid)
+            .ok_or(Malformed::Unknown {
                 what: "a message's number",
                 found: number,
-            });
-        }
-        Ok(sequence)
+            })
     }
 }
 
@@ -478,34 +479,26 @@ impl ReadRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use phoenix_core::{AgentId, Millis, PeerMessage};
+    use phoenix_core::Millis;
 
     #[test]
     fn a_number_no_stream_can_have_is_refused() {
-        for (number, base) in [(0, 0), (1, 0), (3, 4), (0, 1)] {
-            let envelope = Envelope {
-                stream: StreamKey::shared(
-                    Sender::System,
-                    AgentId::new("a/b").unwrap(),
-                    Lane::Normal,
-                ),
-                sequence: Some(Sequence {
-                    number,
-                    base,
-                    give_up: Millis(1),
-                }),
-                body: Body::Spawn {
-                    config: Payload::default(),
-                    ask: None,
-                },
-                extras: None,
-            };
+        // Beside how far below it the base lies.
+        let give_up = Millis(1);
+        for (number, distance, is_one) in [
+            (1_u64, 0, true),
+            (4, 3, true),
+            (0, 0, false),
+            (1, 1, false),
+            (3, u64::MAX, false),
+            (0, u64::MAX, false),
+        ] {
             let mut out = Output::new();
-            let message = PeerMessage::Deliver(vec![Arc::new(envelope)]);
-            crate::wire::encode(&message, 1 << 20, &mut out).unwrap();
-            // A frame is its length and then what a reader is given.
-            let frame = out.into_bytes().slice(crate::wire::HEADER..);
-            crate::wire::decode(frame).unwrap_err();
+            number.put(&mut out);
+            u64::put(&distance, &mut out);
+            give_up.put(&mut out);
+            let read = Sequence::get(&mut Input::new(out.into_bytes()));
+            assert_eq!(read.is_ok(), is_one, "{number}, {distance} above its base");
         }
     }
 }

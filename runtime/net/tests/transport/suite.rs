@@ -1,5 +1,6 @@
 //! What every transport must do. `transport_suite!` makes tests of it.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,7 @@ pub(crate) fn numbered(thread: u64, number: u64) -> PeerMessage {
             sequence: Some(Sequence {
                 // A stream's first number is 1.
                 number: number + 1,
-                base: 1,
+                base: NonZeroU64::MIN,
                 give_up: Millis(thread),
             }),
             body: Body::Message {
@@ -158,7 +159,7 @@ fn large(number: u64, size: usize) -> PeerMessage {
         stream: stream(AgentId::new("counter/0").unwrap()),
         sequence: Some(Sequence {
             number: number + 1,
-            base: 1,
+            base: NonZeroU64::MIN,
             give_up: Millis::NEVER,
         }),
         body: Body::Spawn {

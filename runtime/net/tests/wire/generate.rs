@@ -1,5 +1,6 @@
 //! Messages made up from a seed, every variant of everything among them.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,7 +156,7 @@ impl Generator {
     fn reply(&mut self) -> Reply {
         match self.below(6) {
             0 => Reply::Ok(self.payload()),
-            1 => Reply::Failed(self.failure()),
+            1 => Reply::Failed(Box::new(self.failure())),
             2 => Reply::Timeout,
             3 => Reply::Bounced(self.shared_text()),
             4 => Reply::Deadlock,
@@ -352,7 +353,7 @@ impl Generator {
                 let number = g.number().max(1);
                 Sequence {
                     number,
-                    base: number - g.number() % number,
+                    base: NonZeroU64::new(number - g.number() % number).unwrap(),
                     give_up: g.millis(),
                 }
             }),

@@ -3,6 +3,7 @@
 //! ours check every attribute's form and bound.
 
 use std::hint::black_box;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -196,7 +197,7 @@ fn envelope(number: u64) -> Envelope {
         ),
         sequence: Some(Sequence {
             number: number + 1,
-            base: 1,
+            base: NonZeroU64::MIN,
             give_up: Millis(1_767_268_800_000),
         }),
         body: Body::Message {

@@ -163,8 +163,8 @@ impl Inbound {
             if sequence.give_up <= self.forgotten {
                 return Arrival::Forgotten;
             }
-            if sequence.number != sequence.base {
-                return Arrival::Early(sequence.base);
+            if sequence.number != sequence.base.get() {
+                return Arrival::Early(sequence.base.get());
             }
             if self.len() >= bound as usize {
                 return Arrival::NoRoom;
@@ -198,12 +198,12 @@ impl Inbound {
                 None => Arrival::Waiting,
             };
         }
-        let next = stream.taken.saturating_add(1);
+        let (next, base) = (stream.taken.saturating_add(1), sequence.base.get());
         // What lies below the sender's base has its verdict: a gap up to there is closed.
-        if sequence.number == next || (sequence.base > next && sequence.number == sequence.base) {
+        if sequence.number == next || (base > next && sequence.number == base) {
             Arrival::Next(StreamIndex(at))
         } else {
-            Arrival::Early(next.max(sequence.base))
+            Arrival::Early(next.max(base))
         }
     }
 
