@@ -32,8 +32,8 @@ struct Books {
     lives: HashMap<AgentId, Life>,
     /// Who committed under each generation of each agent.
     owners: HashMap<(AgentId, u64), NodeId>,
-    /// Of each node, the latest start it was seen committing in, and the latest killed.
-    starts: HashMap<NodeId, (u64, u64)>,
+    /// Nodes that are dead to all others, and may still commit what nobody sees.
+    dying: HashSet<NodeId>,
     /// Migrations that have begun, and are not known to have ended.
     motions: HashMap<AgentId, Motion>,
     /// Agents whose only copy may have been on a node that was killed.
@@ -96,8 +96,6 @@ impl Books {
                 commit.agent, commit.node, commit.epoch.generation
             ));
         }
-        let (seen, _) = self.starts.entry(commit.node).or_default();
-        *seen = (*seen).max(commit.epoch.term);
     }
 
     /// One life, one sequence of turns, wherever they run.
@@ -123,8 +121,7 @@ impl Books {
             if commit.turn != life.turn {
                 wrongs.push(format!("turn {} where {} is next", commit.turn, life.turn));
             }
-            let killed = self.starts.get(&commit.node).map_or(0, |start| start.1);
-            if commit.epoch.term > killed {
+            if !self.dying.contains(&commit.node) {
                 // Its memory is on a node that lives.
                 self.losable.remove(commit.agent);
             }
@@ -254,12 +251,16 @@ impl Ledger {
     /// From now on nothing comes from this start of the node, nor goes to it.
     pub fn killed(&self, node: NodeId) {
         let mut books = self.books.lock();
-        let (seen, killed) = books.starts.entry(node).or_default();
-        *killed = *seen;
+        books.dying.insert(node);
         let there = books.lives.iter().filter(|(_, life)| life.at == node);
         let mut losable: Vec<AgentId> = there.map(|(agent, _)| agent.clone()).collect();
         losable.extend(books.motions.keys().cloned());
         books.losable.extend(losable);
+    }
+
+    /// This start of the node has made its last commit; it may start again.
+    pub fn buried(&self, node: NodeId) {
+        self.books.lock().dying.remove(&node);
     }
 
     /// How many commits there were.

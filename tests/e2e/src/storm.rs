@@ -220,7 +220,7 @@ impl Weather {
                 let at = victim.0 as usize;
                 gone += cluster.client(at).counter("hibernations");
                 cluster.kill(at);
-                saboteur.forget();
+                saboteur.bury(victim);
                 cluster.start(at);
                 cluster.wait_connected();
                 println!("{victim} was killed and is back");
@@ -341,6 +341,7 @@ fn number(n: usize, round: u64) -> u64 {
 struct Saboteur {
     plan: Arc<Mutex<Plan>>,
     struck: mpsc::Receiver<NodeId>,
+    ledger: Arc<Ledger>,
 }
 
 struct Plan {
@@ -371,6 +372,7 @@ impl Saboteur {
             order,
         }));
         let (strike, struck) = mpsc::channel();
+        let books = ledger.clone();
         let mut steps = Steps::default();
         let shared = plan.clone();
         cluster
@@ -406,7 +408,11 @@ impl Saboteur {
                 let _ = strike.send(victim);
                 arrives || (victim != from && victim != to)
             })));
-        Self { plan, struck }
+        Self {
+            plan,
+            struck,
+            ledger: books,
+        }
     }
 
     /// At a step of a migration that is still to come, the victim dies.
@@ -422,8 +428,9 @@ impl Saboteur {
         self.struck.try_recv().ok()
     }
 
-    /// The dead node may come back.
-    fn forget(&self) {
+    /// The dead node has ended, and may come back.
+    fn bury(&self, victim: NodeId) {
+        self.ledger.buried(victim);
         self.plan.lock().cut = None;
     }
 
