@@ -19,6 +19,7 @@ const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
 
 /// A directory on node 1 with three nodes up, each started for the tenth time and its id.
+#[derive(Clone)]
 struct Fixture {
     state: DirectoryState,
     log: Vec<Record>,
@@ -324,6 +325,28 @@ fn an_owner_without_a_copy_waits_for_the_source_to_take_it_back() {
     assert!(matches!(it.ask(THREE, &place(None)), (Owned(_), false)));
     assert!(matches!(it.ask(TWO, &reclaim(7, TWO)), (Lost(_), false)));
     assert!(matches!(it.ask(THREE, &claim(7, THREE)), (Lost(_), false)));
+}
+
+#[test]
+fn an_agent_that_moves_is_found_at_its_source_until_the_move_is_settled() {
+    let mut it = fixture();
+    it.ask(TWO, &place(Some(TWO)));
+    it.ask(TWO, &moved(7, 1, TWO, THREE));
+    let find = |it: &mut Fixture, asker| it.ask(asker, &place(None)).0;
+    // As before the move: a later word of where it went is news.
+    assert_eq!(find(&mut it, ONE), Owned(owned(TWO, 1)));
+    assert_eq!(find(&mut it, TWO), Owned(owned(THREE, 2)), "the source");
+    assert_eq!(it.state.whereabouts(ONE, &agent("a")), owned(TWO, 1));
+    assert_eq!(it.state.ownership(&agent("a")), owned(THREE, 2));
+    it.state.node_down(TWO);
+    assert_eq!(find(&mut it, ONE), Owned(owned(THREE, 2)));
+    it.up(TWO, 12);
+    assert_eq!(find(&mut it, ONE), Owned(owned(TWO, 1)));
+    let mut restarted = it.clone();
+    restarted.up(TWO, 13);
+    assert_eq!(find(&mut restarted, ONE), Owned(owned(THREE, 2)));
+    it.ask(TWO, &settle(7));
+    assert_eq!(find(&mut it, ONE), Owned(owned(THREE, 2)));
 }
 
 #[test]

@@ -90,17 +90,12 @@ fn hear(table: &mut Migrations, request: u32, answer: DirectoryAnswer) -> Vec<St
     table.answered(NOW, ID, request, answer)
 }
 
-/// A table whose migration of the agent has come to the directory.
-fn swapping() -> Migrations {
+/// A table whose agent stands still and is about to be shipped; the directory is asked.
+fn standing() -> Migrations {
     let mut table = table();
     table.begin(NOW, plan(ID)).unwrap();
     table.received(NOW, THERE, M::Ready { migration: ID });
-    table.source(
-        NOW,
-        ID,
-        SourceEvent::Frozen(Bytes::from_static(b"all of it")),
-    );
-    let steps = table.received(NOW, THERE, M::Staged { migration: ID });
+    let steps = table.source(NOW, ID, SourceEvent::Still);
     let [Step { action, .. }] = &steps[..] else {
         panic!("{steps:?}");
     };
@@ -117,13 +112,46 @@ fn swapping() -> Migrations {
     table
 }
 
+/// The same, shipped.
+fn swapping() -> Migrations {
+    let mut table = standing();
+    let image = SourceEvent::Frozen(Bytes::from_static(b"all of it"));
+    let steps = table.source(NOW, ID, image);
+    assert!(matches!(sent(&steps)[..], [M::Ship { offset: 0, .. }]));
+    table
+}
+
+fn prepared(table: &mut Migrations) {
+    table.received(NOW, THERE, prepare(ID));
+    let steps = table.target(NOW, ID, TargetEvent::Prepared);
+    assert_eq!(sent(&steps), [M::Ready { migration: ID }]);
+}
+
 /// A table that has a copy of the agent, staged.
 fn staged(table: &mut Migrations) {
-    table.received(NOW, THERE, prepare(ID));
-    table.target(NOW, ID, TargetEvent::Prepared);
+    prepared(table);
     table.received(NOW, THERE, ship(0, 4, b"copy"));
     let steps = table.target(NOW, ID, TargetEvent::StageOk);
-    assert_eq!(sent(&steps), [M::Staged { migration: ID }]);
+    assert_eq!(steps, [], "the directory's word is on its way");
+}
+
+fn asks(steps: &[Step], wanted: fn(&DirectoryCommand) -> bool) -> bool {
+    let asks = |step: &Step| match &step.action {
+        Action::Source(_, SourceAction::Submit { command, .. })
+        | Action::Target(_, TargetAction::Submit { command, .. }) => wanted(command),
+        _ => false,
+    };
+    steps.iter().any(asks)
+}
+
+fn activates(steps: &[Step]) -> bool {
+    let activates = |step: &Step| {
+        matches!(
+            step.action,
+            Action::Target(_, TargetAction::Activate { .. })
+        )
+    };
+    steps.iter().any(activates)
 }
 
 #[test]
@@ -197,13 +225,8 @@ fn nothing_is_claimed_about_attempts_that_are_unknown() {
 #[test]
 fn a_source_lets_go_only_after_activated_and_says_so_again() {
     let mut table = swapping();
-    assert_eq!(
-        sent(&hear(&mut table, 1, owned(THERE, EPOCH))),
-        [M::Activate {
-            migration: ID,
-            epoch: EPOCH
-        }]
-    );
+    // The directory tells the target too.
+    assert_eq!(hear(&mut table, 1, owned(THERE, EPOCH)), []);
     let steps = table.received(NOW, THERE, M::Activated { migration: ID });
     let place = |wanted: fn(&Action) -> bool| steps.iter().position(|s| wanted(&s.action));
     let release = place(|a| matches!(a, Action::Source(_, SourceAction::Release { .. })));
@@ -222,8 +245,74 @@ fn a_source_lets_go_only_after_activated_and_says_so_again() {
 }
 
 #[test]
-fn a_directory_in_doubt_is_asked_again_later_and_less_often() {
+fn an_activation_is_word_of_the_move_as_good_as_the_directorys() {
     let mut table = swapping();
+    let steps = table.received(NOW, THERE, M::Activated { migration: ID });
+    assert!(matches!(
+        &steps[0].action,
+        Action::Source(_, SourceAction::Release { owner })
+            if owner.owner == THERE && owner.epoch == EPOCH
+    ));
+    assert_eq!(sent(&steps), [M::Released { migration: ID }]);
+    // The word comes late, and is no answer to the settling.
+    assert_eq!(hear(&mut table, 1, owned(THERE, EPOCH)), []);
+    assert!(!table.is_empty());
+    hear(&mut table, 2, owned(THERE, EPOCH));
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_target_that_missed_the_move_is_told_by_the_source() {
+    let activate = [M::Activate {
+        migration: ID,
+        epoch: EPOCH,
+    }];
+    let staged = || M::Staged { migration: ID };
+    let mut before = swapping();
+    assert_eq!(answered(&mut before, staged()), []);
+    let steps = hear(&mut before, 1, owned(THERE, EPOCH));
+    assert_eq!(sent(&steps), activate);
+    let mut after = swapping();
+    hear(&mut after, 1, owned(THERE, EPOCH));
+    assert_eq!(answered(&mut after, staged()), activate);
+}
+
+#[test]
+fn a_move_that_won_is_taken_back_by_a_reclaim_and_another_by_an_abort() {
+    let abort = |c: &DirectoryCommand| matches!(c, DirectoryCommand::Abort { .. });
+    let reclaim = |c: &DirectoryCommand| matches!(c, DirectoryCommand::Reclaim { .. });
+    let unreadable = || SourceEvent::FreezeFailed("it cannot be read".to_owned());
+    let mut asked = standing();
+    let steps = asked.source(NOW, ID, unreadable());
+    assert!(asks(&steps, abort), "{steps:?}");
+    // The abort lost: it had moved. Whether a copy lives there the directory knows.
+    let lost = DirectoryAnswer::Lost(Ownership {
+        owner: THERE,
+        epoch: EPOCH,
+    });
+    assert!(asks(&hear(&mut asked, 2, lost), reclaim));
+    let mut won = standing();
+    hear(&mut won, 1, owned(THERE, EPOCH));
+    let cancel = SourceEvent::Cancel("the operator".to_owned());
+    assert_eq!(won.source(NOW, ID, cancel), [], "it has won");
+    let steps = won.source(NOW, ID, unreadable());
+    assert!(asks(&steps, reclaim), "{steps:?}");
+    // A copy that was never whole was never claimed: the agent goes on here.
+    let back = Epoch {
+        generation: 5,
+        term: 1,
+    };
+    let steps = hear(&mut won, 2, owned(HERE, back));
+    assert!(matches!(
+        steps[0].action,
+        Action::Source(_, SourceAction::Unfreeze { epoch }) if epoch == back
+    ));
+    assert_eq!(sent(&steps), [M::Cancelled { migration: ID }]);
+}
+
+#[test]
+fn a_directory_in_doubt_is_asked_again_later_and_less_often() {
+    let mut table = standing();
     let doubt = || DirectoryAnswer::InDoubt("busy".to_owned());
     let mut now = NOW;
     let mut waits = Vec::new();
@@ -305,6 +394,7 @@ fn a_part_the_transport_refused_is_sent_again_after_a_pause() {
     let mut table = small(limits);
     table.begin(NOW, plan(ID)).unwrap();
     table.received(NOW, THERE, M::Ready { migration: ID });
+    table.source(NOW, ID, SourceEvent::Still);
     let image = Bytes::from_static(b"0123456789");
     let offsets = |steps: &[Step]| -> Vec<u64> {
         let offset = |message: M| match message {
@@ -433,6 +523,40 @@ fn a_target_runs_only_when_released_or_when_its_claim_won() {
         steps[1].action,
         Action::Target(_, TargetAction::Finished(TargetOutcome::Dropped { .. }))
     ));
+}
+
+#[test]
+fn a_move_that_is_heard_of_before_the_copy_is_whole_activates_it_then() {
+    let mut collecting = table();
+    prepared(&mut collecting);
+    assert_eq!(collecting.moved_here(NOW, ID, EPOCH), []);
+    collecting.received(NOW, THERE, ship(0, 4, b"copy"));
+    let steps = collecting.target(NOW, ID, TargetEvent::StageOk);
+    assert!(activates(&steps), "{steps:?}");
+    assert_eq!(sent(&steps), [M::Activated { migration: ID }]);
+
+    let mut staging = table();
+    prepared(&mut staging);
+    staging.received(NOW, THERE, ship(0, 4, b"copy"));
+    assert_eq!(staging.moved_here(NOW, ID, EPOCH), []);
+    // It is its own by the directory, and cannot be had: the source has it still.
+    let why = "there is no room".to_owned();
+    let steps = staging.target(NOW, ID, TargetEvent::StageFailed(why));
+    assert!(!activates(&steps));
+    assert!(matches!(sent(&steps)[..], [M::Refused { .. }]));
+    assert_eq!(staging.moved_here(NOW, ID, EPOCH), []);
+}
+
+#[test]
+fn a_target_without_word_of_the_move_says_that_it_waits() {
+    let mut table = table();
+    staged(&mut table);
+    let later = table.deadline().unwrap();
+    assert_eq!((later - NOW).0, 1_000);
+    assert_eq!(sent(&table.tick(later)), [M::Staged { migration: ID }]);
+    // It is asked where it stands.
+    let steps = table.received(later, THERE, ship(0, 4, b"copy"));
+    assert_eq!(sent(&steps), [M::Staged { migration: ID }]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use phoenix_cluster::Origin;
-use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
+use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{AgentId, Millis, NodeId, PeerMessage};
 use phoenix_store::DirectoryStore;
 
@@ -55,13 +56,14 @@ impl DirectoryAccess {
     }
 
     /// Carries out `command`; `done` is called once, perhaps before this returns.
-    pub(crate) fn submit(&self, shared: &Shared, command: DirectoryCommand, done: Answered) {
+    pub(crate) fn submit(&self, shared: &Arc<Shared>, command: DirectoryCommand, done: Answered) {
         match self {
             Self::Here { node, store } => {
                 let origin = Origin {
                     node: *node,
                     boot: shared.boot,
                 };
+                let done = telling(shared, &command, done);
                 store.submit_from(origin, command, done);
             }
             Self::At { node, open } => {
@@ -93,6 +95,7 @@ impl DirectoryAccess {
         });
         match self {
             Self::Here { store, .. } => {
+                let done = telling(shared, &command, done);
                 store.submit_from(Origin { node: from, boot }, command, done);
             }
             Self::At { node, .. } => {
@@ -130,10 +133,10 @@ impl DirectoryAccess {
         }
     }
 
-    /// Who owns the agent, if the directory is here and knows it.
-    pub(crate) fn owner_here(&self, agent: &AgentId) -> Option<NodeId> {
+    /// Which node has the agent, if the directory is here and knows it.
+    pub(crate) fn found_here(&self, agent: &AgentId) -> Option<NodeId> {
         match self {
-            Self::Here { store, .. } => Some(store.ownership(agent).owner),
+            Self::Here { store, .. } => Some(store.whereabouts(agent).owner),
             Self::At { .. } => None,
         }
     }
@@ -155,4 +158,27 @@ impl DirectoryAccess {
             }
         }
     }
+}
+
+/// `done`, after the target of a move was told that it won: it need not wait
+/// until its source hears of it.
+fn telling(shared: &Arc<Shared>, command: &DirectoryCommand, done: Answered) -> Answered {
+    let DirectoryCommand::Move { migration, to, .. } = command else {
+        return done;
+    };
+    let (shared, migration, to) = (shared.clone(), *migration, *to);
+    Box::new(move |answer| {
+        if let DirectoryAnswer::Owned(Ownership { owner, epoch }) = answer
+            && owner == to
+        {
+            let message = MigrationMessage::Activate { migration, epoch };
+            if to == shared.node {
+                shared.migration_message(to, message);
+            } else {
+                // A target that misses it says that it waits.
+                let _ = shared.send(to, PeerMessage::Migration(message));
+            }
+        }
+        done(answer);
+    })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use phoenix_core::control::ControlError;
+use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{
     Acknowledgement, Envelope, Level, NodeId, PeerMessage, SendRefused, Sender, TransportEvents,
 };
@@ -118,12 +119,7 @@ impl Shared {
                 };
                 self.post(&agent, event);
             }
-            PeerMessage::Migration(message) => {
-                let worker = worker_of_migration(message.migration(), self.seats.len());
-                if let Some(seat) = self.seats.get(worker) {
-                    seat.post(Event::Migration { from, message });
-                }
-            }
+            PeerMessage::Migration(message) => self.migration_message(from, message),
             PeerMessage::DirectoryAsk { id, command } => {
                 let boot = self.peers.read().get(&from).and_then(|peer| peer.boot);
                 self.directory
@@ -186,6 +182,14 @@ impl Shared {
             }
         });
         self.carry_out(request, Some(from), done);
+    }
+
+    /// Hands a step of a migration to the worker it belongs to.
+    pub(crate) fn migration_message(&self, from: NodeId, message: MigrationMessage) {
+        let worker = worker_of_migration(message.migration(), self.seats.len());
+        if let Some(seat) = self.seats.get(worker) {
+            seat.post(Event::Migration { from, message });
+        }
     }
 
     /// Hands messages that were first sent from `origin` to the workers of their

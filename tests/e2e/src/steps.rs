@@ -13,17 +13,15 @@ pub enum Step {
     Prepare,
     /// It can.
     Ready,
-    /// A part of the agent.
-    Ship,
-    /// It is there, frozen.
-    Staged,
     /// The compare-and-swap.
     Move,
-    /// Its answer.
-    MoveAnswer,
-    /// The target has it.
+    /// A part of the agent.
+    Ship,
+    /// The directory tells the target that it has it.
     Activate,
-    /// It knows.
+    /// It tells the source, too.
+    MoveAnswer,
+    /// The target has its copy, and knows.
     Activated,
     /// The source has let go.
     Released,
@@ -35,14 +33,13 @@ pub enum Step {
 
 impl Step {
     /// All of them, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Prepare,
         Self::Ready,
-        Self::Ship,
-        Self::Staged,
         Self::Move,
-        Self::MoveAnswer,
+        Self::Ship,
         Self::Activate,
+        Self::MoveAnswer,
         Self::Activated,
         Self::Released,
         Self::Settle,
@@ -132,11 +129,12 @@ fn step(message: &MigrationMessage) -> Option<Step> {
         MigrationMessage::Prepare { .. } => Step::Prepare,
         MigrationMessage::Ready { .. } => Step::Ready,
         MigrationMessage::Ship { .. } => Step::Ship,
-        MigrationMessage::Staged { .. } => Step::Staged,
         MigrationMessage::Activate { .. } => Step::Activate,
         MigrationMessage::Activated { .. } => Step::Activated,
         MigrationMessage::Released { .. } => Step::Released,
-        MigrationMessage::Refused { .. }
+        // Said by a target that was not told.
+        MigrationMessage::Staged { .. }
+        | MigrationMessage::Refused { .. }
         | MigrationMessage::Cancelled { .. }
         | MigrationMessage::Unknown { .. } => return None,
     })

@@ -1,6 +1,7 @@
 //! Agents move and sleep while messages flow: nothing is lost, repeated or reordered.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use e2e::steps::Step;
 use e2e::storm::{Storm, Victim, run};
 use e2e::{Cluster, Report};
 use phoenix_core::KindPolicy;
@@ -84,7 +85,7 @@ fn replies_arrive_while_half_of_the_agents_wait() {
 #[ignore = "a long run: CONTRIBUTING.md says how"]
 fn two_hundred_thousand_messages_and_a_target_killed_at_each_step() {
     run(Storm {
-        kills: Some((Victim::Target, 11)),
+        kills: Some((Victim::Target, Step::ALL.len() as u64)),
         ..calm(seed())
     });
 }
@@ -93,7 +94,7 @@ fn two_hundred_thousand_messages_and_a_target_killed_at_each_step() {
 #[ignore = "a long run: CONTRIBUTING.md says how"]
 fn two_hundred_thousand_messages_and_a_source_killed_at_each_step() {
     run(Storm {
-        kills: Some((Victim::Source, 11)),
+        kills: Some((Victim::Source, Step::ALL.len() as u64)),
         ..calm(seed())
     });
 }

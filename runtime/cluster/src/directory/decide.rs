@@ -86,7 +86,6 @@ impl DirectoryState {
 
     fn place(&self, origin: Origin, agent: &AgentId, prefer: Option<NodeId>) -> Decision {
         if let Some(entry) = self.entries.get(agent) {
-            let here = self.owned(entry.owner, entry.generation);
             if self.nodes.is_dead(entry.owner) {
                 return self.reassign(agent, entry, prefer);
             }
@@ -112,7 +111,7 @@ impl DirectoryState {
                 let here = self.owned(entry.owner, generation);
                 return (DirectoryAnswer::Owned(here), Change::Record(record));
             }
-            return won(here);
+            return won(self.found_at(origin.node, entry));
         }
         if self.implicit.contains(agent) {
             return won(self.owned(self.own, 0));
@@ -165,6 +164,21 @@ impl DirectoryState {
     /// Whether that life of the node may be going on.
     fn lives(&self, node: NodeId, boot: u64) -> bool {
         self.nodes.boot(node) == boot && !self.nodes.is_dead(node)
+    }
+
+    /// Where `asker` finds an agent. Until its move is settled that is the source,
+    /// as long as that lives: it keeps what comes for the agent while it is frozen,
+    /// and passes it on once the target has it. The target may have nothing yet.
+    pub(super) fn found_at(&self, asker: NodeId, entry: &Entry) -> Ownership {
+        let moving = entry.unsettled().filter(|attempt| {
+            attempt.from != asker
+                && self.nodes.is_connected(attempt.from)
+                && self.lives(attempt.from, attempt.from_boot)
+        });
+        match moving {
+            Some(attempt) => self.owned(attempt.from, attempt.generation.saturating_sub(1)),
+            None => self.owned(entry.owner, entry.generation),
+        }
     }
 
     /// Whether `node` owns the agent under `generation`, and it lives.

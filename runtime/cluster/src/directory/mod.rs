@@ -207,6 +207,15 @@ impl DirectoryState {
         }
     }
 
+    /// Where `asker` finds the agent: with its owner, or while it moves with the
+    /// node that it leaves.
+    pub fn whereabouts(&self, asker: NodeId, agent: &AgentId) -> Ownership {
+        match self.entries.get(agent) {
+            Some(entry) => self.found_at(asker, entry),
+            None => self.ownership(agent),
+        }
+    }
+
     fn owned(&self, owner: NodeId, generation: u64) -> Ownership {
         Ownership {
             owner,

@@ -136,6 +136,11 @@ impl Nodes {
         }
     }
 
+    pub(super) fn is_connected(&self, node: NodeId) -> bool {
+        let entry = self.known.get(&node);
+        entry.is_some_and(|entry| entry.standing != Standing::Down)
+    }
+
     /// Where a new agent lives: on `prefer` if that is up, otherwise on the node
     /// that scores highest for it (rendezvous hashing: when a node comes or goes,
     /// only its own share of the choices changes).

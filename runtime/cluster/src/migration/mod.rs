@@ -2,27 +2,32 @@
 //!
 //! ```text
 //!   source                          target                       directory
-//!   Prepare  ────────────────────►  fetch, compile
+//!   Prepare  ────────────────────►  fetch, compile, make room
 //!            ◄────────────────────  Ready | Refused
 //!   freeze
-//!   Ship…    ────────────────────►  verify, restore
-//!            ◄────────────────────  Staged | Refused
 //!   Move     ──────────────────────────────────────────────────►  compare and swap
-//!   Activate ────────────────────►
+//!   Ship…    ────────────────────►  verify, restore
+//!                                            ◄──────  Activate
 //!            ◄────────────────────  Activated
 //!   let go
 //!   Released ────────────────────►  run
 //!   Settle   ──────────────────────────────────────────────────►
 //! ```
 //!
+//! The agent is shipped and restored while the directory moves it: the target
+//! activates its copy once it has both. It then says `Activated`; without word
+//! from the directory it says `Staged`, and the source passes that word on.
+//!
 //! Whatever goes wrong is decided by the directory: the source gives up by
-//! `Abort` before the move and by `Reclaim` after it; the target, left alone,
-//! asks by `Claim`. Of a claim and a reclaim the first wins.
+//! `Abort` before the move and by `Reclaim` after it; the target, left alone
+//! with a copy, asks by `Claim`. Of a claim and a reclaim the first wins, and a
+//! claim ahead of the move makes the move lose.
 //!
 //! **Invariants**: the source lets go of its frozen copy only after it heard
 //! `Activated`, or after the directory said that the copy is not its own; the
-//! target runs turns only after `Released` or a claim it won. So at most one
-//! copy runs, and one that may run always exists unless its owner died.
+//! target claims only what it has whole, and runs turns only after `Released` or
+//! a claim it won. So at most one copy runs, and one that may run always exists
+//! unless the node that has it died.
 //!
 //! Messages may be lost, repeated, late or out of order. They must not reach a
 //! later life of a node than the one they were sent to: a connection ends with

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use phoenix_core::directory::DirectoryAnswer;
 use phoenix_core::migration::MigrationMessage;
-use phoenix_core::{AgentId, MigrationId, Millis, NodeId};
+use phoenix_core::{AgentId, Epoch, MigrationId, Millis, NodeId};
 
 use super::finished::{Ending, FinishedAttempts};
 use super::{
@@ -206,6 +206,16 @@ impl Migrations {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The directory says that it gave an agent to this node by that move. What
+    /// concerns no machine here any more needs no answer.
+    pub fn moved_here(&mut self, now: Millis, id: MigrationId, epoch: Epoch) -> Vec<Step> {
+        let message = MigrationMessage::Activate {
+            migration: id,
+            epoch,
+        };
+        self.target(now, id, TargetEvent::Message(message))
     }
 
     /// Why an agent cannot come here just now, if it cannot.

@@ -1,6 +1,5 @@
 //! What a node does with the steps its machines ask for.
 
-use bytes::Bytes;
 use phoenix_cluster::migration::{
     Action, SourceAction, SourceEvent, SourceOutcome, Step, TargetAction, TargetEvent,
 };
@@ -48,8 +47,7 @@ impl World {
         match action {
             SourceAction::Freeze => {
                 let delay = self.rng.below(20);
-                let event = SourceEvent::Frozen(Bytes::new());
-                self.own(node, delay, Event::Source(node, id, event));
+                self.own(node, delay, Event::Source(node, id, SourceEvent::Still));
             }
             SourceAction::Unfreeze { epoch } => {
                 let it = self.node(node);

@@ -15,6 +15,7 @@ impl World {
         let owns =
             |state: &phoenix_cluster::DirectoryState| state.ownership(&self.agent).owner == node;
         self.owner_crashed |= owns(&self.directory.state) || owns(&self.directory.synced_state);
+        self.owner_crashed |= self.has_all_of_what_moves(node);
         // A target that crashes before it is the owner, unnoticed by the source,
         // leaves the source with the last copy: then both must not crash.
         self.owner_crashed |= self.staged_lost;
@@ -34,6 +35,18 @@ impl World {
             }
         }
         self.later(back.max(10), Event::Restart(node));
+    }
+
+    /// Whether the agent is moving away from the node, by the directory, and the
+    /// target does not have it yet.
+    fn has_all_of_what_moves(&self, node: NodeId) -> bool {
+        let Some(id) = self.nodes[&node].copy.and_then(|copy| copy.frozen) else {
+            return false;
+        };
+        !self
+            .nodes
+            .values()
+            .any(|other| other.staged.contains_key(&id))
     }
 
     pub(crate) fn restart(&mut self, node: NodeId) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use phoenix_cluster::Origin;
 use phoenix_cluster::migration::{SourceEvent, SourcePlan, TargetEvent};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
@@ -86,6 +87,8 @@ pub(crate) enum Event {
     Message(NodeId, NodeId, MigrationMessage),
     Ask(NodeId, Asker, DirectoryCommand),
     Answer(NodeId, Asker, DirectoryAnswer),
+    /// The directory tells a target that it has the agent.
+    Moved(NodeId, MigrationId, Epoch),
     Synced(usize),
     /// Work of a node's own, done.
     Source(NodeId, MigrationId, SourceEvent),
@@ -105,6 +108,16 @@ pub(crate) enum Event {
 pub(crate) enum Asker {
     Migration(MigrationId, u32),
     Place,
+}
+
+/// What the directory is about to answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    to: NodeId,
+    asker: Asker,
+    answer: DirectoryAnswer,
+    /// The target of a move that won, which is told as well.
+    tell: Option<(NodeId, MigrationId, Epoch)>,
 }
 
 /// How migrations ended.
@@ -153,7 +166,7 @@ pub(crate) struct World {
     queued: u64,
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     /// Answers that wait for the log to be synced so far.
-    pub(crate) unsynced: Vec<(usize, NodeId, Asker, DirectoryAnswer)>,
+    pub(crate) unsynced: Vec<(usize, Reply)>,
     migrations: u128,
     trace: Vec<String>,
     pub(crate) broken: Option<String>,
@@ -314,7 +327,7 @@ impl World {
     fn fault(&mut self, fault: Fault, back: u64, ticket: &Ticket) -> bool {
         let message = matches!(
             ticket.0,
-            Event::Message(..) | Event::Ask(..) | Event::Answer(..)
+            Event::Message(..) | Event::Ask(..) | Event::Answer(..) | Event::Moved(..)
         );
         self.note(format!("fault {fault:?} for {back} ms"));
         match fault {
@@ -369,6 +382,10 @@ impl World {
                 let steps = self.table(to).received(now, from, message);
                 self.perform(to, steps);
             }
+            Event::Moved(to, id, epoch) => {
+                let steps = self.table(to).moved_here(now, id, epoch);
+                self.perform(to, steps);
+            }
             Event::Ask(node, asker, command) => {
                 let boot = from.map_or(0, |(_, boot)| boot);
                 self.ask(Origin { node, boot }, asker, &command);
@@ -376,13 +393,11 @@ impl World {
             Event::Answer(node, asker, answer) => self.answered(node, asker, answer),
             Event::Synced(through) => self.synced(through),
             Event::Source(node, id, event) => {
-                let mut event = event;
-                if let SourceEvent::Frozen(image) = &mut event {
-                    match self.freeze(node, id) {
-                        Some(memory) => *image = memory.image(),
-                        None => event = SourceEvent::FreezeFailed("it is gone".to_owned()),
-                    }
-                }
+                let event = match event {
+                    SourceEvent::Still => self.stand_still(node, id),
+                    SourceEvent::Frozen(_) => self.read(node, id),
+                    event => event,
+                };
                 let steps = self.table(node).source(now, id, event);
                 self.perform(node, steps);
             }
@@ -452,41 +467,57 @@ impl World {
 
     fn ask(&mut self, origin: Origin, asker: Asker, command: &DirectoryCommand) {
         if self.wild() && self.rng.chance(self.plan.loss / 2) {
-            let answer = DirectoryAnswer::InDoubt("busy".to_owned());
-            return self.reply(origin, asker, answer);
+            return self.reply(Reply {
+                to: origin.node,
+                asker,
+                answer: DirectoryAnswer::InDoubt("busy".to_owned()),
+                tell: None,
+            });
         }
         let (answer, needs) = self.directory.ask(origin, command);
         self.tally.reassigned += u64::from(self.directory.reassigned());
+        let mut tell = None;
         match (command, &answer) {
             (DirectoryCommand::Claim { .. }, DirectoryAnswer::Owned(_)) => self.tally.claimed += 1,
             (DirectoryCommand::Reclaim { .. }, DirectoryAnswer::Owned(_)) => {
                 self.tally.reclaimed += 1;
             }
+            (DirectoryCommand::Move { migration, .. }, DirectoryAnswer::Owned(now)) => {
+                tell = Some((now.owner, *migration, now.epoch));
+            }
             _ => {}
         }
+        let reply = Reply {
+            to: origin.node,
+            asker,
+            answer,
+            tell,
+        };
         if needs <= self.directory.synced {
-            return self.reply(origin, asker, answer);
+            return self.reply(reply);
         }
-        self.unsynced.push((needs, origin.node, asker, answer));
+        self.unsynced.push((needs, reply));
         let delay = 1 + self.rng.below(8);
         self.own(DIRECTORY, delay, Event::Synced(needs));
     }
 
     fn synced(&mut self, through: usize) {
         self.directory.sync(through);
-        for (needs, node, asker, answer) in std::mem::take(&mut self.unsynced) {
+        for (needs, reply) in std::mem::take(&mut self.unsynced) {
             if needs <= self.directory.synced {
-                let boot = self.nodes[&node].boot;
-                self.reply(Origin { node, boot }, asker, answer);
+                self.reply(reply);
             } else {
-                self.unsynced.push((needs, node, asker, answer));
+                self.unsynced.push((needs, reply));
             }
         }
     }
 
-    fn reply(&mut self, origin: Origin, asker: Asker, answer: DirectoryAnswer) {
-        let event = Event::Answer(origin.node, asker, answer);
-        self.transmit(DIRECTORY, origin.node, event);
+    fn reply(&mut self, reply: Reply) {
+        if let Some((target, id, epoch)) = reply.tell {
+            self.transmit(DIRECTORY, target, Event::Moved(target, id, epoch));
+        }
+        let event = Event::Answer(reply.to, reply.asker, reply.answer);
+        self.transmit(DIRECTORY, reply.to, event);
     }
 
     fn answered(&mut self, node: NodeId, asker: Asker, answer: DirectoryAnswer) {
@@ -572,10 +603,26 @@ impl World {
         }
     }
 
-    fn freeze(&mut self, node: NodeId, id: MigrationId) -> Option<Memory> {
-        let copy = self.node(node).copy.as_mut()?;
+    fn stand_still(&mut self, node: NodeId, id: MigrationId) -> SourceEvent {
+        let Some(copy) = &mut self.node(node).copy else {
+            return SourceEvent::FreezeFailed("it is gone".to_owned());
+        };
         copy.frozen = Some(id);
-        Some(copy.memory)
+        let delay = self.rng.below(20);
+        let frozen = SourceEvent::Frozen(Bytes::new());
+        self.own(node, delay, Event::Source(node, id, frozen));
+        SourceEvent::Still
+    }
+
+    /// All of the copy that stands still, unless it cannot be read.
+    fn read(&mut self, node: NodeId, id: MigrationId) -> SourceEvent {
+        let fails = self.wild() && self.rng.chance(3);
+        match self.nodes[&node].copy {
+            Some(copy) if copy.frozen == Some(id) && !fails => {
+                SourceEvent::Frozen(copy.memory.image())
+            }
+            _ => SourceEvent::FreezeFailed("it cannot be read".to_owned()),
+        }
     }
 
     /// The node's copy runs from now on.

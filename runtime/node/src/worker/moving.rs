@@ -166,12 +166,18 @@ impl Worker {
         Ok(())
     }
 
-    /// A step of a migration came from a peer.
+    /// A step of a migration came from a peer, or from the directory.
     pub(super) fn migration(&mut self, from: NodeId, message: MigrationMessage) {
-        let steps = self
-            .movement
-            .machines
-            .received(self.now.millis(), from, message);
+        let now = self.now.millis();
+        let machines = &mut self.movement.machines;
+        let steps = match message {
+            MigrationMessage::Activate { migration, epoch }
+                if from == self.shared.directory.node() =>
+            {
+                machines.moved_here(now, migration, epoch)
+            }
+            message => machines.received(now, from, message),
+        };
         self.carry_out(steps);
     }
 
@@ -373,13 +379,28 @@ impl Worker {
         let Some(migration) = awake.moving else {
             return;
         };
+        if let Seating::Live(instance) = &awake.seating
+            && let Some(why) = instance.unmovable()
+        {
+            awake.frozen = false;
+            awake.moving = None;
+            awake.unmovable = Some(why.as_str().into());
+            self.queue(slot);
+            self.source_event(migration, SourceEvent::FreezeFailed(why));
+            return;
+        }
+        if let Some(departure) = self.movement.departures.get_mut(&migration) {
+            departure.frozen_at = Some(now);
+        }
+        // The directory syncs while the memory is read.
+        self.source_event(migration, SourceEvent::Still);
+        let Some(awake) = self.awake_mut(slot) else {
+            return;
+        };
         let image = match Self::image(awake) {
             Ok(image) => image,
             Err(why) => {
-                awake.frozen = false;
-                awake.moving = None;
                 awake.unmovable = Some(why.clone());
-                self.queue(slot);
                 self.source_event(migration, SourceEvent::FreezeFailed(why.to_string()));
                 return;
             }
@@ -389,7 +410,6 @@ impl Worker {
         let mut bytes = Vec::with_capacity(image.len() + 512);
         snapshot::encode(&awake.agent, &component, &image, &mut bytes);
         if let Some(departure) = self.movement.departures.get_mut(&migration) {
-            departure.frozen_at = Some(now);
             departure.shipped = bytes.len() as u64;
         }
         self.source_event(migration, SourceEvent::Frozen(Bytes::from(bytes)));

@@ -58,7 +58,7 @@ impl Worker {
         } else if directory == here {
             self.shared
                 .directory
-                .owner_here(agent)
+                .found_here(agent)
                 .filter(|node| *node != here && !self.shared.is_over(*node))
         } else {
             known.or(Some(directory))

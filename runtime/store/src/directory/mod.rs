@@ -293,6 +293,12 @@ impl DirectoryStore {
         self.live.lock().state.ownership(agent)
     }
 
+    /// Where this node finds an agent, perhaps not durably yet. A hint likewise.
+    pub fn whereabouts(&self, agent: &AgentId) -> Ownership {
+        let live = self.live.lock();
+        live.state.whereabouts(self.origin.node, agent)
+    }
+
     /// Agents with an entry.
     pub fn entries(&self) -> usize {
         self.live.lock().state.entries().len()

@@ -34,9 +34,13 @@ pub enum SourceEvent {
     },
     /// The connection to the target is gone.
     Disconnected,
-    /// The agent stands still, and this is all of it: snapshot and mailbox.
+    /// The agent stands still: no turn of it runs until it is unfrozen. What it
+    /// is follows by [`SourceEvent::Frozen`].
+    Still,
+    /// This is all of the agent that stands still: snapshot and mailbox.
     Frozen(Bytes),
-    /// The agent cannot be frozen; it goes on.
+    /// The agent cannot be frozen, or not be read. If it was said to stand still it
+    /// goes on doing so until it is unfrozen, otherwise it goes on.
     FreezeFailed(String),
     /// The transport refused the part that begins here. Neither it nor a later
     /// one of the same list of actions may be sent.
@@ -64,7 +68,8 @@ pub enum SourceAction {
     /// parts tell the machine by [`SourceEvent::NotSent`].
     Send(MigrationMessage),
     /// Freeze the agent at its next turn boundary; answer with
-    /// [`SourceEvent::Frozen`] or [`SourceEvent::FreezeFailed`].
+    /// [`SourceEvent::Still`] and then [`SourceEvent::Frozen`], or with
+    /// [`SourceEvent::FreezeFailed`] in the place of either.
     Freeze,
     /// Ask the directory.
     Submit {

@@ -30,23 +30,32 @@ enum State {
     Freezing {
         doomed: Option<String>,
     },
-    Shipping {
-        image: Bytes,
-        sent: usize,
-        not_before: Millis,
-        since: Millis,
-        give_up: Millis,
-    },
+    /// The agent stands still. The directory moves it while it is shipped.
+    Moving(Moving),
     Asking {
         purpose: Purpose,
         asking: Asking,
     },
-    Activating {
-        epoch: Epoch,
-        since: Millis,
-        resend: Millis,
-    },
     Done,
+}
+
+/// A move under way. It ends with the target's activation.
+#[derive(Clone, Debug)]
+struct Moving {
+    /// The move, until the directory has answered.
+    asking: Option<Asking>,
+    /// The target's epoch, once the directory has given it the agent.
+    epoch: Option<Epoch>,
+    /// All of the agent, once the driver has taken it.
+    image: Option<Bytes>,
+    sent: usize,
+    not_before: Millis,
+    /// Whether the target said that it has its copy.
+    staged: bool,
+    /// Since when the next step is the target's.
+    since: Millis,
+    /// When it must have its copy.
+    give_up: Millis,
 }
 
 /// One migration, as its source sees it.
@@ -112,19 +121,8 @@ impl SourceMigration {
         match &self.state {
             State::Preparing { give_up, resend } => Some(*give_up.min(resend)),
             State::Freezing { .. } | State::Done => None,
-            State::Shipping {
-                not_before,
-                since,
-                give_up,
-                ..
-            } => {
-                let gone = self.link.gone_at(*since, &self.limits);
-                Some(*give_up.min(not_before).min(&gone))
-            }
+            State::Moving(moving) => Some(moving.deadline(&self.link, &self.limits)),
             State::Asking { asking, .. } => Some(asking.deadline()),
-            State::Activating { since, resend, .. } => {
-                Some(*resend.min(&self.link.gone_at(*since, &self.limits)))
-            }
         }
     }
 
@@ -141,19 +139,18 @@ impl SourceMigration {
                 self.connected(now, boot, &mut out);
             }
             SourceEvent::Disconnected => self.link.disconnected(now),
+            SourceEvent::Still => self.still(now, &mut out),
             SourceEvent::Frozen(image) => self.frozen(now, image, &mut out),
-            SourceEvent::FreezeFailed(reason) => {
-                if let State::Freezing { .. } = self.state {
-                    self.stay_unfrozen(reason, &mut out);
-                }
-            }
+            SourceEvent::FreezeFailed(reason) => match self.state {
+                State::Freezing { .. } => self.stay_unfrozen(reason, &mut out),
+                State::Moving(_) => self.take_back(now, reason, &mut out),
+                _ => {}
+            },
             SourceEvent::NotSent { offset } => {
-                if let State::Shipping {
-                    sent, not_before, ..
-                } = &mut self.state
-                {
-                    *sent = (*sent).min(usize::try_from(offset).unwrap_or(usize::MAX));
-                    *not_before = now + self.limits.part_pause;
+                if let State::Moving(moving) = &mut self.state {
+                    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+                    moving.sent = moving.sent.min(offset);
+                    moving.not_before = now + self.limits.part_pause;
                 }
             }
             SourceEvent::Answer { request, answer } => self.answer(now, request, answer, &mut out),
@@ -180,28 +177,33 @@ impl SourceMigration {
             (State::Freezing { doomed }, M::Unknown { .. }) => {
                 *doomed = Some(format!("{} forgot that it comes", self.plan.target));
             }
-            (State::Shipping { .. }, M::Staged { .. }) => self.ask(now, Purpose::Move, out),
-            (State::Shipping { .. }, M::Refused { reason, .. }) => {
-                let reason = format!("{} refused it: {reason}", self.plan.target);
-                self.ask(now, Purpose::Abort { reason }, out);
+            (State::Moving(moving), M::Staged { .. }) => {
+                moving.staged = true;
+                // It has not heard of the move, or not yet.
+                if let Some(epoch) = moving.epoch {
+                    out.push(self.activate(epoch));
+                }
             }
-            (State::Shipping { .. }, M::Unknown { .. }) => {
-                let reason = format!("{} forgot that it comes", self.plan.target);
-                self.ask(now, Purpose::Abort { reason }, out);
-            }
-            (State::Activating { epoch, .. }, M::Activated { .. }) => {
-                let epoch = *epoch;
+            // It was told of the move by the directory, whose word to this node is
+            // then still on its way. An abort loses to such a move.
+            (
+                State::Moving(_)
+                | State::Asking {
+                    purpose: Purpose::Abort { .. },
+                    ..
+                },
+                M::Activated { .. },
+            ) => {
+                let epoch = self.moved_epoch();
                 self.release(now, epoch, out);
             }
-            // The target has its copy and missed the activation.
-            (State::Activating { epoch, .. }, M::Staged { .. }) => {
-                let epoch = *epoch;
-                out.push(self.activate(epoch));
+            (State::Moving(_), M::Refused { reason, .. }) => {
+                let reason = format!("{} refused it: {reason}", self.plan.target);
+                self.take_back(now, reason, out);
             }
-            // Whether the target has a copy that lives, the directory decides.
-            (State::Activating { .. }, M::Unknown { .. } | M::Refused { .. }) => {
-                let reason = format!("{} lost its copy", self.plan.target);
-                self.ask(now, Purpose::Reclaim { reason }, out);
+            (State::Moving(_), M::Unknown { .. }) => {
+                let reason = format!("{} has no copy of it", self.plan.target);
+                self.take_back(now, reason, out);
             }
             (
                 State::Asking {
@@ -223,50 +225,51 @@ impl SourceMigration {
                 out.push(self.prepare());
             }
             State::Freezing { doomed } if anew => *doomed = Some(reason),
-            State::Shipping { .. }
-            | State::Asking {
-                purpose: Purpose::Move,
-                ..
-            } if anew => self.ask(now, Purpose::Abort { reason }, out),
-            State::Shipping {
-                sent, not_before, ..
-            } => {
-                *sent = 0;
-                *not_before = now;
+            State::Moving(_) if anew => self.take_back(now, reason, out),
+            State::Moving(moving) => {
+                moving.sent = 0;
+                moving.not_before = now;
                 self.ship(now, out);
-            }
-            State::Activating { epoch, resend, .. } => {
-                *resend = now + self.limits.resend;
-                let epoch = *epoch;
-                out.push(self.activate(epoch));
             }
             _ => {}
         }
     }
 
-    fn frozen(&mut self, now: Millis, image: Bytes, out: &mut Vec<SourceAction>) {
+    /// No turn runs any more: the directory can be asked. It syncs while the
+    /// agent's memory is read, shipped and restored.
+    fn still(&mut self, now: Millis, out: &mut Vec<SourceAction>) {
         let State::Freezing { doomed } = &mut self.state else {
             return;
         };
-        let mut doomed = doomed.take();
+        if let Some(reason) = doomed.take() {
+            return self.ask(now, Purpose::Abort { reason }, out);
+        }
+        let asking = self.submit(now, &Purpose::Move, out);
+        self.state = State::Moving(Moving {
+            asking: Some(asking),
+            epoch: None,
+            image: None,
+            sent: 0,
+            not_before: now,
+            staged: false,
+            since: now,
+            give_up: now + self.limits.stage_within,
+        });
+    }
+
+    fn frozen(&mut self, now: Millis, image: Bytes, out: &mut Vec<SourceAction>) {
+        let State::Moving(moving) = &mut self.state else {
+            return;
+        };
         if image.len() as u64 > self.limits.image_bytes {
-            doomed = Some(format!(
+            let reason = format!(
                 "the frozen agent has {} bytes, and {} may be shipped",
                 image.len(),
                 self.limits.image_bytes
-            ));
+            );
+            return self.take_back(now, reason, out);
         }
-        if let Some(reason) = doomed {
-            self.ask(now, Purpose::Abort { reason }, out);
-            return;
-        }
-        self.state = State::Shipping {
-            image,
-            sent: 0,
-            not_before: now,
-            since: now,
-            give_up: now + self.limits.stage_within,
-        };
+        moving.image = Some(image);
         self.ship(now, out);
     }
 
@@ -275,12 +278,12 @@ impl SourceMigration {
     fn ship(&mut self, now: Millis, out: &mut Vec<SourceAction>) {
         let migration = self.plan.migration;
         let limits = &self.limits;
-        let State::Shipping {
-            image,
+        let State::Moving(Moving {
+            image: Some(image),
             sent,
             not_before,
             ..
-        } = &mut self.state
+        }) = &mut self.state
         else {
             return;
         };
@@ -314,23 +317,26 @@ impl SourceMigration {
         answer: DirectoryAnswer,
         out: &mut Vec<SourceAction>,
     ) {
-        let State::Asking { purpose, asking } = &mut self.state else {
-            return;
+        let (purpose, asking) = match &mut self.state {
+            State::Asking { purpose, asking } => (purpose.clone(), asking),
+            State::Moving(Moving {
+                asking: Some(asking),
+                ..
+            }) => (Purpose::Move, asking),
+            _ => return,
         };
         if asking.request != request {
             return;
         }
-        let purpose = purpose.clone();
         let (won, owner) = match answer {
             DirectoryAnswer::InDoubt(_) => return asking.in_doubt(now, &self.limits),
             DirectoryAnswer::Owned(owner) => (true, owner),
             DirectoryAnswer::Lost(owner) => (false, owner),
         };
+        let at_target = owner.owner == self.plan.target;
         match purpose {
             Purpose::Settle => self.state = State::Done,
-            Purpose::Move if won && owner.owner == self.plan.target => {
-                self.start_activating(now, owner.epoch, out);
-            }
+            Purpose::Move if won && at_target => self.moved(now, owner.epoch, out),
             // Still its own, under the same generation: the target gave up, or the
             // agent was stopped. The abort tells which.
             Purpose::Move if owner == self.plan.here(owner.epoch.term) => {
@@ -338,10 +344,11 @@ impl SourceMigration {
                 self.ask(now, Purpose::Abort { reason }, out);
             }
             Purpose::Move => self.stay_or_drop("the move lost".to_owned(), owner, out),
-            Purpose::Abort { .. } if !won && owner.owner == self.plan.target => {
-                self.start_activating(now, owner.epoch, out);
+            // It had moved. Whether the target's copy lives the directory knows.
+            Purpose::Abort { reason } if !won && at_target => {
+                self.ask(now, Purpose::Reclaim { reason }, out);
             }
-            Purpose::Reclaim { .. } if !won && owner.owner == self.plan.target => {
+            Purpose::Reclaim { .. } if !won && at_target => {
                 self.release(now, owner.epoch, out);
             }
             Purpose::Abort { reason } | Purpose::Reclaim { reason } if won => {
@@ -353,13 +360,41 @@ impl SourceMigration {
         }
     }
 
-    fn start_activating(&mut self, now: Millis, epoch: Epoch, out: &mut Vec<SourceAction>) {
-        self.state = State::Activating {
-            epoch,
-            since: now,
-            resend: now + self.limits.resend,
+    /// The directory gave the agent to the target, and told it so.
+    fn moved(&mut self, now: Millis, epoch: Epoch, out: &mut Vec<SourceAction>) {
+        let State::Moving(moving) = &mut self.state else {
+            return;
         };
-        out.push(self.activate(epoch));
+        moving.asking = None;
+        moving.epoch = Some(epoch);
+        moving.since = now;
+        // It waits since it was staged: it may have missed that.
+        if moving.staged {
+            out.push(self.activate(epoch));
+        }
+    }
+
+    /// The epoch of the target's, if the move has won.
+    fn moved_epoch(&self) -> Epoch {
+        let known = match &self.state {
+            State::Moving(moving) => moving.epoch,
+            _ => None,
+        };
+        known.unwrap_or(Epoch {
+            generation: self.plan.generation.saturating_add(1),
+            term: self.ready.unwrap_or_default(),
+        })
+    }
+
+    /// Ends a move that is under way, if the directory lets it.
+    fn take_back(&mut self, now: Millis, reason: String, out: &mut Vec<SourceAction>) {
+        let won = matches!(&self.state, State::Moving(moving) if moving.epoch.is_some());
+        let purpose = if won {
+            Purpose::Reclaim { reason }
+        } else {
+            Purpose::Abort { reason }
+        };
+        self.ask(now, purpose, out);
     }
 
     /// The target's copy lives: this one goes.
@@ -413,12 +448,8 @@ impl SourceMigration {
         match &mut self.state {
             State::Preparing { .. } => self.stay_unfrozen(reason, out),
             State::Freezing { doomed } => *doomed = Some(reason),
-            State::Shipping { .. }
-            | State::Asking {
-                purpose: Purpose::Move,
-                ..
-            } => self.ask(now, Purpose::Abort { reason }, out),
-            State::Asking { .. } | State::Activating { .. } | State::Done => {}
+            State::Moving(moving) if moving.epoch.is_none() => self.take_back(now, reason, out),
+            State::Moving(_) | State::Asking { .. } | State::Done => {}
         }
     }
 
@@ -436,10 +467,18 @@ impl SourceMigration {
                     out.push(self.prepare());
                 }
             }
-            State::Shipping { since, give_up, .. } => {
-                if now >= *give_up || now >= self.link.gone_at(*since, &self.limits) {
+            State::Moving(moving) => {
+                if let Some(asking) = &mut moving.asking
+                    && asking.due(now, &self.limits)
+                {
+                    out.push(SourceAction::Submit {
+                        request: asking.request,
+                        command: self.plan.command(&Purpose::Move),
+                    });
+                }
+                if now >= moving.gone_at(&self.link, &self.limits) {
                     let reason = format!("{} did not take it in time", self.plan.target);
-                    self.ask(now, Purpose::Abort { reason }, out);
+                    self.take_back(now, reason, out);
                 } else {
                     self.ship(now, out);
                 }
@@ -450,34 +489,22 @@ impl SourceMigration {
                     out.push(SourceAction::Submit { request, command });
                 }
             }
-            State::Activating {
-                epoch,
-                since,
-                resend,
-            } => {
-                if now >= self.link.gone_at(*since, &self.limits) {
-                    let reason = format!("{} fell silent", self.plan.target);
-                    self.ask(now, Purpose::Reclaim { reason }, out);
-                } else if now >= *resend {
-                    *resend = now + self.limits.resend;
-                    let epoch = *epoch;
-                    out.push(self.activate(epoch));
-                }
-            }
             State::Freezing { .. } | State::Done => {}
         }
     }
 
     fn ask(&mut self, now: Millis, purpose: Purpose, out: &mut Vec<SourceAction>) {
+        let asking = self.submit(now, &purpose, out);
+        self.state = State::Asking { purpose, asking };
+    }
+
+    fn submit(&mut self, now: Millis, purpose: &Purpose, out: &mut Vec<SourceAction>) -> Asking {
         self.requests = self.requests.wrapping_add(1);
         out.push(SourceAction::Submit {
             request: self.requests,
-            command: self.plan.command(&purpose),
+            command: self.plan.command(purpose),
         });
-        self.state = State::Asking {
-            purpose,
-            asking: Asking::new(self.requests, now, &self.limits),
-        };
+        Asking::new(self.requests, now, &self.limits)
     }
 
     fn prepare(&self) -> SourceAction {
@@ -505,6 +532,30 @@ impl SourceMigration {
         SourceAction::Send(MigrationMessage::Cancelled {
             migration: self.plan.migration,
         })
+    }
+}
+
+impl Moving {
+    fn deadline(&self, link: &Link, limits: &MigrationLimits) -> Millis {
+        let asking = self
+            .asking
+            .map_or(Millis::NEVER, |asking| asking.deadline());
+        let part = match self.image {
+            Some(_) => self.not_before,
+            None => Millis::NEVER,
+        };
+        asking.min(part).min(self.gone_at(link, limits))
+    }
+
+    /// When the target counts as gone. Not while it has its copy and waits, as
+    /// this node does, for the directory.
+    fn gone_at(&self, link: &Link, limits: &MigrationLimits) -> Millis {
+        let silent = link.gone_at(self.since, limits);
+        match (self.staged, self.epoch) {
+            (false, _) => silent.min(self.give_up),
+            (true, Some(_)) => silent,
+            (true, None) => Millis::NEVER,
+        }
     }
 }
 

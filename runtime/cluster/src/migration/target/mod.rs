@@ -21,11 +21,16 @@ enum State {
         total: Option<u64>,
         image: BytesMut,
         since: Millis,
+        /// Its epoch, if the directory has given it the agent already.
+        epoch: Option<Epoch>,
     },
     Staging {
         /// Set if the source went away meanwhile.
         doomed: Option<String>,
+        /// As above.
+        epoch: Option<Epoch>,
     },
+    /// The copy waits for the move.
     Staged {
         since: Millis,
         resend: Millis,
@@ -121,6 +126,7 @@ impl TargetMigration {
                         total: None,
                         image: BytesMut::new(),
                         since: now,
+                        epoch: None,
                     };
                     self.speak(now, &mut out);
                 }
@@ -165,7 +171,7 @@ impl TargetMigration {
                 }
             }
             M::Cancelled { .. } => match &mut self.state {
-                State::Staging { doomed } => *doomed = Some("the source kept it".to_owned()),
+                State::Staging { doomed, .. } => *doomed = Some("the source kept it".to_owned()),
                 State::Done => {}
                 _ => self.drop_copy("the source kept it".to_owned(), out),
             },
@@ -174,7 +180,7 @@ impl TargetMigration {
                 State::Preparing { .. } | State::Collecting { .. } => {
                     self.drop_copy("the source forgot it".to_owned(), out);
                 }
-                State::Staging { doomed } => *doomed = Some("the source forgot it".to_owned()),
+                State::Staging { doomed, .. } => *doomed = Some("the source forgot it".to_owned()),
                 State::Staged { .. } => self.claim(now, None, out),
                 State::Active { epoch, .. } => {
                     let epoch = Some(*epoch);
@@ -216,6 +222,7 @@ impl TargetMigration {
             total,
             image,
             since,
+            epoch,
         } = &mut self.state
         else {
             return self.speak(now, out);
@@ -244,28 +251,39 @@ impl TargetMigration {
         }
         if image.len() as u64 == length {
             let bytes = std::mem::take(image).freeze();
-            self.state = State::Staging { doomed: None };
+            self.state = State::Staging {
+                doomed: None,
+                epoch: *epoch,
+            };
             out.push(TargetAction::Stage { bytes });
         }
     }
 
     fn staged(&mut self, now: Millis, out: &mut Vec<TargetAction>) {
-        let State::Staging { doomed } = &mut self.state else {
+        let State::Staging { doomed, epoch } = &mut self.state else {
             return;
         };
         if let Some(reason) = doomed.take() {
             return self.drop_copy(reason, out);
         }
+        let epoch = *epoch;
+        // Mostly the directory's word is about to come. If it does not, the source is told.
         self.state = State::Staged {
             since: now,
-            resend: now,
+            resend: now + self.limits.resend,
         };
-        self.speak(now, out);
+        if let Some(epoch) = epoch {
+            self.activate(now, epoch, out);
+        }
     }
 
+    /// The directory gave it the agent, whoever says so.
     fn activate(&mut self, now: Millis, epoch: Epoch, out: &mut Vec<TargetAction>) {
         let migration = self.plan.migration;
-        match &self.state {
+        match &mut self.state {
+            State::Collecting { epoch: known, .. } | State::Staging { epoch: known, .. } => {
+                *known = Some(epoch);
+            }
             // An answer to a claim made before the move won is worthless from
             // here on: the source may let go any moment.
             State::Staged { .. } | State::Claiming { epoch: None, .. } => {
@@ -283,7 +301,7 @@ impl TargetMigration {
                     migration,
                 }));
             }
-            State::Preparing { .. } | State::Collecting { .. } | State::Staging { .. } => {
+            State::Preparing { .. } => {
                 out.push(TargetAction::Send(MigrationMessage::Unknown { migration }));
             }
             State::Done => {}
