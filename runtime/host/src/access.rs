@@ -127,7 +127,7 @@ impl AccessorExports {
         for (place, span) in spans.list.iter().enumerate() {
             // The same function, for bytes that live as long as this call only.
             let write: TypedFunc<(u32, &[u8]), ()> = write;
-            let bytes = spans.bytes.get(span.bytes.clone()).unwrap_or_default();
+            let bytes = spans.bytes(span, image);
             write.call(&mut *store, (address(place + 1), bytes))?;
         }
         spans.reuse();

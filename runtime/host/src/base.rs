@@ -38,6 +38,11 @@ impl BaseImage {
         }
     }
 
+    /// Whether the page with this index is zeros.
+    pub(crate) fn is_zeros(&self, index: usize) -> bool {
+        self.index.get(index).is_none_or(|place| *place == 0)
+    }
+
     /// The base with these changes as the dictionary of its images.
     pub(crate) fn with_dictionary(mut self, changes: &[u8]) -> Self {
         if let Some(dictionary) = Dictionary::new(changes) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::base::{BaseBuilder, BaseImage};
 use crate::image::Encoder;
 use crate::instrument::GLOBALS_PER_CALL;
-use crate::pages::{Finder, PAGE};
+use crate::pages::{Finder, PAGE, PageFinder};
 
 /// Where a component's shadow stack lies, and which global points into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,10 @@ impl Reading {
         } else if let (Some(base), Some(finder)) = (self.base.clone(), self.finder.clone()) {
             let mut candidates = std::mem::take(&mut self.candidates);
             finder.candidates(bytes, &mut candidates);
+            if finder.kind() != PageFinder::Compare {
+                let pages = candidates.iter().map(|(_, count)| count).sum();
+                self.encoder.expect(pages);
+            }
             let (pages, _) = bytes.as_chunks::<PAGE>();
             let offset = self.seen / PAGE;
             let dead = self.dead();

@@ -15,6 +15,17 @@ const PACK_FROM: usize = 256;
 /// Changes shorter than this are not worth packing with one.
 const PACK_WITH_DICTIONARY_FROM: usize = 64;
 
+/// Of more changes than this a sample is packed first, bytes.
+const SAMPLE_FROM: usize = 16 << 10;
+
+/// Stretches that a sample is made of, evenly spread, and how long each is, bytes.
+const SAMPLE_STRETCHES: usize = 8;
+const SAMPLE_STRETCH: usize = 1 << 10;
+
+/// A sample that packing makes no smaller than this, of a hundred, is of changes
+/// that are not worth it: encrypted, random or packed before.
+const SAMPLE_PERCENT: usize = 98;
+
 /// Longest dictionary, bytes. Of more than that the end is not used.
 const MAX_DICTIONARY: usize = 64 << 10;
 
@@ -66,7 +77,31 @@ pub(super) fn pack(changes: &[u8], dictionary: Option<&Dictionary>) -> Option<(F
     if changes.len() < least {
         return None;
     }
-    let mut out = Vec::with_capacity(zstd_safe::compress_bound(changes.len()));
+    if changes.len() > SAMPLE_FROM {
+        let sample = sample(changes);
+        let (_, packed) = pack_whole(&sample, None)?;
+        if packed.len() * 100 >= sample.len() * SAMPLE_PERCENT {
+            return None;
+        }
+    }
+    let (form, out) = pack_whole(changes, dictionary)?;
+    (out.len() < changes.len()).then_some((form, out))
+}
+
+/// A few stretches of the changes. Which ones depends on their length alone: the
+/// same changes are packed, or not, on every node.
+fn sample(changes: &[u8]) -> Vec<u8> {
+    let apart = changes.len() / SAMPLE_STRETCHES;
+    let stretches = changes.chunks_exact(apart).take(SAMPLE_STRETCHES);
+    let mut sample = Vec::with_capacity(SAMPLE_STRETCHES * SAMPLE_STRETCH);
+    for stretch in stretches {
+        sample.extend(stretch.iter().take(SAMPLE_STRETCH));
+    }
+    sample
+}
+
+fn pack_whole(bytes: &[u8], dictionary: Option<&Dictionary>) -> Option<(Form, Vec<u8>)> {
+    let mut out = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
     let form = PACKER.with_borrow_mut(|slot| {
         if slot.is_none() {
             *slot = CCtx::try_create();
@@ -74,16 +109,16 @@ pub(super) fn pack(changes: &[u8], dictionary: Option<&Dictionary>) -> Option<(F
         let context = slot.as_mut()?;
         match dictionary {
             Some(dictionary) => context
-                .compress_using_cdict(&mut out, changes, &dictionary.packing)
+                .compress_using_cdict(&mut out, bytes, &dictionary.packing)
                 .ok()
                 .map(|_| Form::WithDictionary),
             None => context
-                .compress(&mut out, changes, LEVEL)
+                .compress(&mut out, bytes, LEVEL)
                 .ok()
                 .map(|_| Form::Packed),
         }
     })?;
-    (out.len() < changes.len()).then_some((form, out))
+    Some((form, out))
 }
 
 /// Unpacks changes that were announced to have `length` bytes, and not more than that.

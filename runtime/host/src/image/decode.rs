@@ -1,6 +1,7 @@
 //! Reading an image that somebody else wrote.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::compress::{self, Dictionary, Form};
 use super::{IMAGE_VERSION, PAGES_PER_WASM_PAGE};
@@ -84,14 +85,25 @@ pub struct Image<'a> {
 impl Image<'_> {
     /// The changed bytes: place among the changed pages, and bytes to XOR with the base's there.
     pub fn changes(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.places()
+            .map(|(place, range)| (place, self.bytes(range)))
+    }
+
+    /// The same, by where the bytes are.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u64, Range<usize>)> {
         let mut cursor = Cursor::new(&self.changes);
         let mut at = 0;
         std::iter::from_fn(move || {
             let (skipped, bytes) = cursor.pair().ok()??;
             let place = at + skipped;
             at = place + bytes.len() as u64;
-            Some((place, bytes))
+            Some((place, cursor.at - bytes.len()..cursor.at))
         })
+    }
+
+    /// Changed bytes that [`Image::places`] has told of.
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.changes.get(range).unwrap_or_default()
     }
 }
 

@@ -10,6 +10,9 @@ use crate::typed::Kept;
 /// Fewer zeros than this within changed bytes are written out: a new pair costs as much.
 const MIN_GAP: u64 = 4;
 
+/// Bytes compared at a time.
+const CHUNK: usize = 64;
+
 /// Collects the changed pages of one image. Reusable.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
@@ -33,6 +36,12 @@ impl Encoder {
         self.zeros = 0;
     }
 
+    /// Makes room for so many pages, should all of them have changed.
+    pub(crate) fn expect(&mut self, pages: usize) {
+        self.literal.reserve(pages * PAGE);
+        self.changes.reserve(pages * PAGE);
+    }
+
     /// Bytes of the room it keeps.
     pub(crate) fn room(&self) -> usize {
         self.runs.capacity() * size_of::<(usize, usize)>()
@@ -46,19 +55,38 @@ impl Encoder {
             Some((first, count)) if *first + *count == index => *count += 1,
             _ => self.runs.push((index, 1)),
         }
-        let (now, _) = now.as_chunks::<8>();
-        let (base, _) = base.as_chunks::<8>();
+        let (now, _) = now.as_chunks::<CHUNK>();
+        let (base, _) = base.as_chunks::<CHUNK>();
         for (now, base) in now.iter().zip(base) {
-            let word = u64::from_le_bytes(*now) ^ u64::from_le_bytes(*base);
-            if word == 0 {
-                self.zeros += 8;
-            } else {
-                self.word(word.to_le_bytes());
+            let mut change = [0; CHUNK];
+            for (change, (now, base)) in change.iter_mut().zip(now.iter().zip(base)) {
+                *change = now ^ base;
+            }
+            self.chunk(&change);
+        }
+    }
+
+    fn chunk(&mut self, change: &[u8; CHUNK]) {
+        let zeros = change
+            .iter()
+            .fold(0, |sum, byte| sum + u8::from(*byte == 0));
+        if usize::from(zeros) == CHUNK {
+            self.zeros += CHUNK as u64;
+        } else if zeros == 0 && self.zeros == 0 {
+            self.literal.extend_from_slice(change);
+        } else {
+            let (words, _) = change.as_chunks::<8>();
+            for word in words {
+                self.word(*word);
             }
         }
     }
 
     fn word(&mut self, bytes: [u8; 8]) {
+        if bytes == [0; 8] {
+            self.zeros += 8;
+            return;
+        }
         if self.zeros == 0 && !bytes.contains(&0) {
             self.literal.extend_from_slice(&bytes);
             return;
