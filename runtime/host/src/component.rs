@@ -12,7 +12,7 @@ use crate::base::BaseImage;
 use crate::capacity::Permit;
 use crate::engine::Shared;
 use crate::error::{FaultKind, InstanceError, RestoreError, hex, short};
-use crate::image::{self, ImageLimits};
+use crate::image::{self, Image, ImageLimits};
 use crate::instance::{BEGIN_AGAIN, Instance};
 use crate::reading::Stack;
 use crate::state::State;
@@ -110,6 +110,11 @@ impl Component {
         }
     }
 
+    /// Makes an instance ahead of the image that is to be put into it.
+    pub fn make_room(self: &Arc<Self>, policy: &KindPolicy) -> Result<Room, InstanceError> {
+        self.instantiate(policy).map(Room)
+    }
+
     /// Makes an instance that goes on where an image was taken. The image is
     /// checked whole before anything is made.
     pub fn restore(
@@ -117,6 +122,27 @@ impl Component {
         policy: &KindPolicy,
         image: &[u8],
     ) -> Result<Instance, RestoreError> {
+        let image = self.check(policy, image)?;
+        let mut instance = self.instantiate(policy)?;
+        instance.load(&image)?;
+        Ok(instance)
+    }
+
+    /// The same, where room was made by [`Component::make_room`] under this policy.
+    pub fn restore_into(
+        &self,
+        room: Room,
+        policy: &KindPolicy,
+        image: &[u8],
+    ) -> Result<Instance, RestoreError> {
+        let image = self.check(policy, image)?;
+        let mut instance = room.0;
+        instance.load(&image)?;
+        Ok(instance)
+    }
+
+    /// Reads an image, and checks that it is one of this component's.
+    fn check<'a>(&self, policy: &KindPolicy, image: &'a [u8]) -> Result<Image<'a>, RestoreError> {
         let movable = match &self.movable {
             Ok(movable) => movable,
             Err(reason) => return Err(RestoreError::Unmovable(reason.clone())),
@@ -141,9 +167,23 @@ impl Component {
                 limit: policy.memory_bytes,
             });
         }
-        let mut instance = self.instantiate(policy)?;
-        instance.load(&image)?;
-        Ok(instance)
+        Ok(image)
+    }
+}
+
+/// An instance that no turn was put to, ready to become any agent of its component.
+pub struct Room(Instance);
+
+impl Room {
+    /// The instance, for an agent that has not begun.
+    pub fn into_instance(self) -> Instance {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Room").field(&self.0).finish()
     }
 }
 

@@ -48,7 +48,7 @@ mod typed;
 mod wasi;
 mod worker;
 
-pub use component::Component;
+pub use component::{Component, Room};
 pub use config::{AdmissionLimits, CompilerProgram, HostConfig};
 pub use engine::Host;
 pub use error::{

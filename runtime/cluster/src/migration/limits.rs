@@ -9,7 +9,8 @@ pub struct MigrationLimits {
     pub part_bytes: usize,
     /// Parts handed to the transport in one go, default 64.
     pub burst_parts: usize,
-    /// Largest frozen agent, default 512 MiB. Memory is taken as parts arrive, never ahead.
+    /// Largest frozen agent, default 512 MiB. Memory is taken as parts arrive, and no
+    /// more ahead than has come, or 4 MiB.
     pub image_bytes: u64,
     /// How long a target may take to fetch and compile the component, default
     /// 60 s. The agent runs meanwhile.

@@ -1,5 +1,7 @@
 //! Agents on their way: the driver of the migration machines.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hashbrown::HashMap;
 use phoenix_cluster::migration::{
@@ -13,8 +15,11 @@ use phoenix_core::{
     AgentId, Digest, Epoch, MigrationId, Millis, Nanos, NodeId, PeerMessage, snapshot,
 };
 
+use phoenix_host::{InstanceError, Room};
+
 use crate::clock;
 use crate::counters::count;
+use crate::kinds::Kind;
 use crate::worker::job::{Ended, Seating, rebuild};
 use crate::worker::slot::{Awake, Rollback, Slot};
 use crate::worker::{Event, Worker};
@@ -24,10 +29,12 @@ pub(super) struct Movement {
     pub(super) machines: Migrations,
     /// Agents leaving, by attempt.
     departures: HashMap<MigrationId, Departure>,
+    /// Instances for agents on their way here, made while they run elsewhere.
+    rooms: HashMap<MigrationId, (Arc<Kind>, Room)>,
     /// Copies that have arrived and are not the agent yet.
     staged: HashMap<MigrationId, Box<Awake>>,
     /// Attempts that wait for a component.
-    preparing: Vec<(MigrationId, Digest)>,
+    preparing: Vec<(MigrationId, AgentId, Digest)>,
 }
 
 /// An agent leaving.
@@ -44,6 +51,7 @@ impl Movement {
         Self {
             machines: Migrations::new(node, limits),
             departures: HashMap::new(),
+            rooms: HashMap::new(),
             staged: HashMap::new(),
             preparing: Vec::new(),
         }
@@ -198,20 +206,23 @@ impl Worker {
 
     /// A component that arriving agents need is there, or cannot be had.
     pub(super) fn component_ready(&mut self, component: Digest, result: &Result<(), String>) {
-        let now = self.now.millis();
-        let waiting: Vec<MigrationId> = self
+        let waiting: Vec<(MigrationId, AgentId, Digest)> = self
             .movement
             .preparing
-            .extract_if(.., |(_, digest)| *digest == component)
-            .map(|(migration, _)| migration)
+            .extract_if(.., |(_, _, digest)| *digest == component)
             .collect();
-        for migration in waiting {
-            let event = match result {
-                Ok(()) => TargetEvent::Prepared,
-                Err(why) => TargetEvent::PrepareFailed(why.clone()),
-            };
-            let steps = self.movement.machines.target(now, migration, event);
-            self.carry_out(steps);
+        for (migration, agent, component) in waiting {
+            let kinds = &self.shared.kinds;
+            match (result, kinds.with_component(agent.kind(), &component)) {
+                (Ok(()), Some(kind)) => self.make_room(migration, kind),
+                (Ok(()), None) => {
+                    let why = format!("{} is not deployed here", agent.kind());
+                    self.target_event(migration, TargetEvent::PrepareFailed(why));
+                }
+                (Err(why), _) => {
+                    self.target_event(migration, TargetEvent::PrepareFailed(why.clone()));
+                }
+            }
         }
     }
 
@@ -514,11 +525,11 @@ impl Worker {
             }
             TargetAction::Drop => self.drop_copy(migration, &plan.agent),
             TargetAction::Submit { request, command } => self.submit(migration, request, command),
-            TargetAction::Finished(_) => {}
+            TargetAction::Finished(_) => drop(self.movement.rooms.remove(&migration)),
         }
     }
 
-    /// Sees that the component is here and compiled.
+    /// Sees that the component is here and compiled, and that there is room.
     fn prepare(&mut self, migration: MigrationId, plan: &TargetPlan) {
         if self.shared.is_draining() {
             let why = "the node is about to stop".to_owned();
@@ -526,16 +537,13 @@ impl Worker {
             return;
         }
         let kind = plan.agent.kind();
-        if self
-            .shared
-            .kinds
-            .with_component(kind, &plan.component)
-            .is_some()
-        {
-            self.target_event(migration, TargetEvent::Prepared);
+        if let Some(kind) = self.shared.kinds.with_component(kind, &plan.component) {
+            self.make_room(migration, kind);
             return;
         }
-        self.movement.preparing.push((migration, plan.component));
+        self.movement
+            .preparing
+            .push((migration, plan.agent.clone(), plan.component));
         let (shared, agent, component) = (self.shared.clone(), plan.agent.clone(), plan.component);
         // The source runs it, and need not keep it: only the directory's node does.
         let keeper = self.shared.directory.node();
@@ -547,6 +555,23 @@ impl Worker {
                 shared.post(&agent, Event::Component { component, result });
             }),
         );
+    }
+
+    /// Makes the instance that an arriving agent is restored into.
+    fn make_room(&mut self, migration: MigrationId, kind: Arc<Kind>) {
+        let make = || kind.component.make_room(&kind.policy);
+        let mut room = make();
+        if matches!(room, Err(InstanceError::Full { .. })) && self.evict(u32::MAX) {
+            room = make();
+        }
+        let event = match room {
+            Ok(room) => {
+                self.movement.rooms.insert(migration, (kind, room));
+                TargetEvent::Prepared
+            }
+            Err(error) => TargetEvent::PrepareFailed(error.to_string()),
+        };
+        self.target_event(migration, event);
     }
 
     /// Restores what arrived, frozen.
@@ -567,15 +592,25 @@ impl Worker {
             .ok_or("the kind is not deployed here")?;
         let image = (!snapshot.image.is_empty()).then_some(snapshot.image);
         let rollback = Rollback::from(image);
-        let mut live = rebuild(&kind, &rollback.past);
-        if matches!(live, Err(Ended::NoRoom)) && self.evict(u32::MAX) {
-            live = rebuild(&kind, &rollback.past);
-        }
-        let instance = match live {
-            Ok(instance) => instance,
-            Err(Ended::Unrecoverable(why)) => return Err(why),
-            Err(_) => return Err("there is no room for its memory".to_owned()),
+        let room = self.movement.rooms.remove(&migration);
+        // A policy that came meanwhile asks for other room.
+        let room = room.filter(|(made_for, _)| Arc::ptr_eq(made_for, &kind));
+        let instance = match (room, &rollback.past.image) {
+            (Some((_, room)), None) => Ok(Box::new(room.into_instance())),
+            (Some((_, room)), Some(image)) => kind
+                .component
+                .restore_into(room, &kind.policy, image)
+                .map(Box::new)
+                .map_err(|error| Ended::Unrecoverable(error.to_string())),
+            (None, _) => match rebuild(&kind, &rollback.past) {
+                Err(Ended::NoRoom) if self.evict(u32::MAX) => rebuild(&kind, &rollback.past),
+                rebuilt => rebuilt,
+            },
         };
+        let instance = instance.map_err(|ended| match ended {
+            Ended::Unrecoverable(why) => why,
+            _ => "there is no room for its memory".to_owned(),
+        })?;
         // The generation comes with the activation.
         let mut awake = self.new_awake(snapshot.agent, kind, 0, rollback);
         awake.seating = Seating::Live(instance);

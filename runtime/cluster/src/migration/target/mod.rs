@@ -12,6 +12,14 @@ use super::timer::{Asking, Link};
 
 pub use interface::{TargetAction, TargetEvent, TargetOutcome, TargetPlan};
 
+/// A part of at least so many bytes lies in a buffer of its own, whatever brought
+/// it, and is kept as it is. A smaller one may lie among others in a larger
+/// buffer, which it would keep for as long as the agent keeps what it was made from.
+const OWN_BUFFER: usize = 32 << 10;
+
+/// Room made at once for parts that are yet to come, bytes.
+const AHEAD: usize = 4 << 20;
+
 #[derive(Clone, Debug)]
 enum State {
     Preparing {
@@ -246,11 +254,20 @@ impl TargetMigration {
         }
         *total = Some(length);
         *since = now;
-        if offset == have {
+        let alone = have == 0 && bytes.len() as u64 == length && bytes.len() >= OWN_BUFFER;
+        if offset == have && !alone {
+            let left = usize::try_from(length - have).unwrap_or(usize::MAX);
+            if image.capacity() - image.len() < bytes.len() {
+                image.reserve(left.min(image.len().max(AHEAD)));
+            }
             image.extend_from_slice(bytes);
         }
-        if image.len() as u64 == length {
-            let bytes = std::mem::take(image).freeze();
+        if alone || image.len() as u64 == length {
+            let bytes = if alone {
+                bytes.clone()
+            } else {
+                std::mem::take(image).freeze()
+            };
             self.state = State::Staging {
                 doomed: None,
                 epoch: *epoch,
