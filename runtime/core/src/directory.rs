@@ -30,6 +30,8 @@ pub enum DirectoryCommand {
         prefer: Option<NodeId>,
     },
     /// The compare-and-swap of a migration: from the owner at `generation` to `to`.
+    /// Once it has won, whoever runs the directory tells `to` so by
+    /// [`crate::migration::MigrationMessage::Activate`], beside answering.
     Move {
         /// Which agent.
         agent: AgentId,
@@ -61,8 +63,9 @@ pub enum DirectoryCommand {
         /// Which attempt.
         migration: MigrationId,
     },
-    /// The target, which cannot reach the source, asks to run its copy. Wins only
-    /// after the move, and shuts out a later [`DirectoryCommand::Reclaim`].
+    /// The target, which cannot reach the source, asks to run its copy; or, without
+    /// one, to begin a new life ([`DirectoryAnswer::Unclaimed`]). Wins only after
+    /// the move, and shuts out a later [`DirectoryCommand::Reclaim`].
     Claim {
         /// Which agent.
         agent: AgentId,
@@ -112,6 +115,11 @@ pub enum DirectoryAnswer {
     Owned(Ownership),
     /// The command lost; this is how things stand.
     Lost(Ownership),
+    /// To a [`DirectoryCommand::Place`] of the owner: it owns the agent by this
+    /// attempt, whose source is gone, and has not said what became of its copy.
+    /// If it has one, or is about to, it claims that. Otherwise it first sees to it
+    /// that it takes none any more, then claims the agent for a new life.
+    Unclaimed(MigrationId),
     /// The directory cannot answer just now; nothing is known of the command. Repeat it.
     InDoubt(String),
 }

@@ -34,7 +34,8 @@ pub enum MigrationMessage {
         /// This part.
         bytes: Bytes,
     },
-    /// Target to source: the whole has arrived, its hash is right, and it is restored, frozen.
+    /// Target to source: the whole has arrived, its hash is right, it is restored,
+    /// frozen, and waits for word of the move.
     Staged {
         /// Which attempt.
         migration: MigrationId,
@@ -46,14 +47,15 @@ pub enum MigrationMessage {
         /// Why.
         reason: String,
     },
-    /// Source to target: the directory has given the agent to the target.
+    /// Directory to target, or source to target: the directory has given the agent
+    /// to the target.
     Activate {
         /// Which attempt.
         migration: MigrationId,
         /// The target's epoch.
         epoch: Epoch,
     },
-    /// Target to source: it is the owner now; the source may let go.
+    /// Target to source: it has its copy, and is the owner now; the source may let go.
     Activated {
         /// Which attempt.
         migration: MigrationId,

@@ -89,27 +89,18 @@ impl DirectoryState {
             if self.nodes.is_dead(entry.owner) {
                 return self.reassign(agent, entry, prefer);
             }
-            // An owner that asks has no copy, or it would claim the one it has.
-            // As long as the source may take its copy back the owner must not
-            // begin a new life beside it; once the source has started anew that
-            // copy is gone, and with it the last of the agent's memory. The new
-            // life has a generation of its own: a copy that is there after all
-            // can then not be claimed beside it.
+            // As long as the source may take its copy back the owner must not begin a
+            // new life beside it. Once that is gone, the owner has the last copy or
+            // there is none: it asks like this without one, but perhaps did so before
+            // its copy came.
             if origin.node == entry.owner
                 && let Some(attempt) = entry.unsettled()
             {
-                let renewed = entry.generation.checked_add(1);
-                let source_lives = self.lives(attempt.from, attempt.from_boot);
-                let Some(generation) = renewed.filter(|_| !source_lives) else {
+                if self.lives(attempt.from, attempt.from_boot) {
                     return in_doubt(format!("{agent} is on its way from {}", attempt.from));
-                };
-                let record = Record::Renewed {
-                    agent: agent.clone(),
-                    migration: attempt.migration,
-                    generation,
-                };
-                let here = self.owned(entry.owner, generation);
-                return (DirectoryAnswer::Owned(here), Change::Record(record));
+                }
+                let answer = DirectoryAnswer::Unclaimed(attempt.migration);
+                return (answer, Change::None);
             }
             return won(self.found_at(origin.node, entry));
         }

@@ -87,15 +87,6 @@ pub enum Record {
         /// The target.
         by: NodeId,
     },
-    /// The owner begins a new life of the agent: what the migration moved is lost.
-    Renewed {
-        /// Which agent.
-        agent: AgentId,
-        /// Which attempt.
-        migration: MigrationId,
-        /// The owner's generation from now on.
-        generation: u64,
-    },
     /// The owner was declared dead, and the agent begins a new life elsewhere.
     Reassigned {
         /// Which agent.
@@ -130,7 +121,6 @@ impl Record {
             | Self::Claimed { agent, .. }
             | Self::Reclaimed { agent, .. }
             | Self::Voided { agent, .. }
-            | Self::Renewed { agent, .. }
             | Self::Reassigned { agent, .. }
             | Self::Forgotten { agent } => Some(agent),
         }

@@ -48,11 +48,6 @@ impl DirectoryState {
                 agent,
                 migration,
                 generation,
-            }
-            | Record::Renewed {
-                agent,
-                migration,
-                generation,
             } => match self.entries.get(agent).map(|e| e.attempt(*migration)) {
                 Some(Some(_)) => rises(agent, *generation),
                 _ => Some("there is no such attempt"),
@@ -138,7 +133,6 @@ impl DirectoryState {
             Record::Settled { .. }
             | Record::Claimed { .. }
             | Record::Reclaimed { .. }
-            | Record::Renewed { .. }
             | Record::Voided { .. } => self.install_phase(record),
             Record::Forgotten { agent } => {
                 if let Some(entry) = self.entries.remove(agent) {
@@ -177,18 +171,6 @@ impl DirectoryState {
                     attempt.generation = *generation;
                     let from = attempt.from;
                     entry.owner = from;
-                    entry.generation = *generation;
-                }
-            }
-            Record::Renewed {
-                agent,
-                migration,
-                generation,
-            } => {
-                if let Some(entry) = self.entries.get_mut(agent) {
-                    if let Some(attempt) = entry.attempt_mut(*migration) {
-                        attempt.phase = Phase::Settled;
-                    }
                     entry.generation = *generation;
                 }
             }

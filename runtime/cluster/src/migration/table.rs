@@ -117,6 +117,12 @@ impl Migrations {
             .find(|plan| plan.agent == *agent)
     }
 
+    /// Whether the agent may be on its way here: then no new life of it may begin.
+    pub fn is_coming(&self, agent: &AgentId) -> bool {
+        let mut targets = self.targets.values();
+        targets.any(|machine| machine.plan().agent == *agent)
+    }
+
     /// Whether this node knows of no migration at all that it takes part in.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty() && self.targets.is_empty()
@@ -216,6 +222,18 @@ impl Migrations {
             epoch,
         };
         self.target(now, id, TargetEvent::Message(message))
+    }
+
+    /// The directory says that this node has not claimed that attempt, whose source
+    /// is gone. `Ok` if it has no copy by it and will take none any more, as all
+    /// that still comes of it is refused; otherwise the copy is to be claimed.
+    pub fn forgo(&mut self, now: Millis, id: MigrationId) -> Result<Vec<Step>, Vec<Step>> {
+        let steps = self.target(now, id, TargetEvent::Forsaken);
+        if self.targets.contains_key(&id) {
+            return Err(steps);
+        }
+        self.finished.insert(id, Ending::Dropped);
+        Ok(steps)
     }
 
     /// Why an agent cannot come here just now, if it cannot.

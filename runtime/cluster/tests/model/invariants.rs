@@ -17,7 +17,7 @@ pub(crate) fn check(world: &World) -> Result<(), String> {
     if !world.plan.across_lives {
         nothing_committed_is_undone(world)?;
     }
-    if !world.plan.across_lives && !world.plan.careless {
+    if !world.plan.across_lives {
         a_copy_survives(world)?;
     }
     Ok(())

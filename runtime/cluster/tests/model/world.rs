@@ -46,7 +46,8 @@ pub(crate) struct Plan {
     pub(crate) loss: u64,
     /// One in so many random doings is a crash, and one a cut.
     pub(crate) calmness: u64,
-    /// Nodes ask for the agent's place although they have a copy that is staged.
+    /// Nodes ask for the agent's place although it is on its way to them, as whoever
+    /// gets a message for it does.
     pub(crate) careless: bool,
     /// Late messages may reach a later life of their receiver.
     pub(crate) across_lives: bool,
@@ -528,15 +529,30 @@ impl World {
                 self.perform(node, steps);
             }
             Asker::Place => {
+                if let DirectoryAnswer::Unclaimed(id) = answer {
+                    match self.table(node).forgo(now, id) {
+                        Err(steps) => self.perform(node, steps),
+                        Ok(steps) => {
+                            self.perform(node, steps);
+                            let command = DirectoryCommand::Claim {
+                                agent: self.agent.clone(),
+                                migration: id,
+                                by: node,
+                            };
+                            self.transmit(node, DIRECTORY, Event::Ask(node, asker, command));
+                        }
+                    }
+                    return;
+                }
                 let DirectoryAnswer::Owned(owner) = answer else {
                     return;
                 };
                 let life = self.lives + 1;
-                let careless = self.plan.careless;
+                let agent = self.agent.clone();
                 let it = self.node(node);
                 // Nor may it be the answer to an earlier life's question.
                 let stale = owner.epoch.generation < it.generation || owner.epoch.term != it.boot;
-                let waits = !it.staged.is_empty() && (!careless || !it.activated.is_empty());
+                let waits = it.table.is_coming(&agent);
                 if stale || owner.owner != node || it.copy.is_some() || waits {
                     return;
                 }
@@ -547,8 +563,7 @@ impl World {
                     epoch: owner.epoch,
                     frozen: None,
                 });
-                let excused =
-                    self.owner_crashed || self.plan.across_lives || self.plan.lies || careless;
+                let excused = self.owner_crashed || self.plan.across_lives || self.plan.lies;
                 if self.lives > 0 && !excused {
                     self.broken = Some(format!("{node} begins a new life beside the old one"));
                 }
@@ -573,7 +588,7 @@ impl World {
                 self.latest = memory;
             }
             Some(_) => {}
-            None if it.staged.is_empty() || (careless && it.activated.is_empty()) => {
+            None if it.staged.is_empty() || careless => {
                 let command = DirectoryCommand::Place {
                     agent: self.agent.clone(),
                     prefer: Some(node),

@@ -36,4 +36,5 @@ choice!(DirectoryAnswer as "a directory answer" {
     0 => Owned(ownership),
     1 => Lost(ownership),
     2 => InDoubt(why),
+    3 => Unclaimed(migration),
 });

@@ -524,9 +524,10 @@ impl Generator {
             owner: self.node(),
             epoch: self.epoch(),
         };
-        match self.below(3) {
+        match self.below(4) {
             0 => DirectoryAnswer::Owned(ownership),
             1 => DirectoryAnswer::Lost(ownership),
+            2 => DirectoryAnswer::Unclaimed(self.migration()),
             _ => DirectoryAnswer::InDoubt(self.text()),
         }
     }

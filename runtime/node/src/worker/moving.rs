@@ -189,6 +189,16 @@ impl Worker {
         self.carry_out(steps);
     }
 
+    /// The directory says that the agent's source is gone, and with it what this
+    /// node has no copy of. Says whether that is so; from then on it takes none.
+    pub(super) fn has_no_copy_by(&mut self, migration: MigrationId) -> bool {
+        let now = self.now.millis();
+        let forgone = self.movement.machines.forgo(now, migration);
+        let is_forgone = forgone.is_ok();
+        self.carry_out(forgone.unwrap_or_else(|steps| steps));
+        is_forgone
+    }
+
     /// The directory answered a request of a migration's.
     pub(super) fn migration_answered(
         &mut self,

@@ -321,9 +321,22 @@ impl Worker {
         command: DirectoryCommand,
         answer: DirectoryAnswer,
     ) {
-        let DirectoryCommand::Place { agent, .. } = command else {
+        let (DirectoryCommand::Place { agent, .. } | DirectoryCommand::Claim { agent, .. }) =
+            command
+        else {
             return;
         };
+        if let DirectoryAnswer::Unclaimed(migration) = answer
+            && self.has_no_copy_by(migration)
+        {
+            let by = self.shared.node;
+            self.ask_directory(DirectoryCommand::Claim {
+                agent,
+                migration,
+                by,
+            });
+            return;
+        }
         let held = match self.routes.routes.get_mut(&agent) {
             Some(Route::Placing { held }) => std::mem::take(held),
             _ => Vec::new(),
@@ -353,7 +366,7 @@ impl Worker {
                     self.deliver_late(envelope);
                 }
             }
-            DirectoryAnswer::InDoubt(_) => {
+            DirectoryAnswer::InDoubt(_) | DirectoryAnswer::Unclaimed(_) => {
                 self.routes.routes.remove(&agent);
                 for envelope in held {
                     self.turn_away(&envelope, Refusal::Busy);
@@ -380,7 +393,9 @@ impl Worker {
             match self.shared.kinds.get(agent.kind()) {
                 Known::Unknown => self.no_such_kind(&envelope),
                 Known::Coming => self.turn_away(&envelope, Refusal::Busy),
-                Known::Ready(_) if self.shared.is_draining() => {
+                Known::Ready(_)
+                    if self.shared.is_draining() || self.movement.machines.is_coming(agent) =>
+                {
                     self.turn_away(&envelope, Refusal::Busy);
                 }
                 Known::Ready(kind) => self.bring_to_life(agent, kind, ownership, envelope),
@@ -391,6 +406,7 @@ impl Worker {
             && !self.table.contains_key(agent)
             && matches!(self.shared.kinds.get(agent.kind()), Known::Ready(_))
             && !self.shared.is_draining()
+            && !self.movement.machines.is_coming(agent)
         {
             self.forget(agent.clone(), ownership.epoch.generation);
         }

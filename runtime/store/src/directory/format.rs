@@ -63,11 +63,6 @@ pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
             migration,
             generation,
             ..
-        }
-        | Record::Renewed {
-            migration,
-            generation,
-            ..
         } => {
             put_migration(&mut out, *migration);
             put_number(&mut out, *generation);
@@ -92,7 +87,6 @@ fn tag(record: &Record) -> u8 {
         Record::Reclaimed { .. } => 7,
         Record::Voided { .. } => 8,
         Record::Forgotten { .. } => 9,
-        Record::Renewed { .. } => 10,
         Record::Dead { .. } => 11,
         Record::Reassigned { .. } => 12,
     }
@@ -145,11 +139,6 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, BadBytes> {
         },
         9 => Record::Forgotten {
             agent: agent(&mut r)?,
-        },
-        10 => Record::Renewed {
-            agent: agent(&mut r)?,
-            migration: migration(&mut r)?,
-            generation: generation(&mut r)?,
         },
         11 => Record::Dead {
             node: node(&mut r)?,
@@ -369,11 +358,6 @@ mod tests {
                 agent: agent(),
                 migration,
                 by: to,
-            },
-            Record::Renewed {
-                agent: agent(),
-                migration,
-                generation,
             },
             Record::Forgotten { agent: agent() },
             Record::Dead { node: to, boot: 9 },

@@ -329,7 +329,10 @@ impl SourceMigration {
             return;
         }
         let (won, owner) = match answer {
-            DirectoryAnswer::InDoubt(_) => return asking.in_doubt(now, &self.limits),
+            // The second answers no command of a migration's.
+            DirectoryAnswer::InDoubt(_) | DirectoryAnswer::Unclaimed(_) => {
+                return asking.in_doubt(now, &self.limits);
+            }
             DirectoryAnswer::Owned(owner) => (true, owner),
             DirectoryAnswer::Lost(owner) => (false, owner),
         };

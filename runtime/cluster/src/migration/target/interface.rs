@@ -29,6 +29,8 @@ pub enum TargetEvent {
     Connected,
     /// The connection to the source is gone.
     Disconnected,
+    /// The directory says that the source's life has ended.
+    Forsaken,
     /// The component is here and compiled.
     Prepared,
     /// It cannot be had, or there is no room for the agent.

@@ -33,8 +33,10 @@ enum State {
         epoch: Option<Epoch>,
     },
     Staging {
-        /// Set if the source went away meanwhile.
+        /// Set if the source keeps it.
         doomed: Option<String>,
+        /// Whether the source is gone: what is staged is then claimed.
+        forsaken: bool,
         /// As above.
         epoch: Option<Epoch>,
     },
@@ -128,6 +130,7 @@ impl TargetMigration {
                 self.speak(now, &mut out);
             }
             TargetEvent::Disconnected => self.link.disconnected(now),
+            TargetEvent::Forsaken => self.forsaken(now, &mut out),
             TargetEvent::Prepared => {
                 if let State::Preparing { .. } = self.state {
                     self.state = State::Collecting {
@@ -184,19 +187,25 @@ impl TargetMigration {
                 _ => self.drop_copy("the source kept it".to_owned(), out),
             },
             // The source started anew, or forgot.
-            M::Unknown { .. } => match &mut self.state {
-                State::Preparing { .. } | State::Collecting { .. } => {
-                    self.drop_copy("the source forgot it".to_owned(), out);
-                }
-                State::Staging { doomed, .. } => *doomed = Some("the source forgot it".to_owned()),
-                State::Staged { .. } => self.claim(now, None, out),
-                State::Active { epoch, .. } => {
-                    let epoch = Some(*epoch);
-                    self.claim(now, epoch, out);
-                }
-                State::Claiming { .. } | State::Done => {}
-            },
+            M::Unknown { .. } => self.forsaken(now, out),
             M::Ready { .. } | M::Staged { .. } | M::Refused { .. } | M::Activated { .. } => {}
+        }
+    }
+
+    /// The source has nothing of it any more: what is not whole cannot become so,
+    /// what is is claimed.
+    fn forsaken(&mut self, now: Millis, out: &mut Vec<TargetAction>) {
+        match &mut self.state {
+            State::Preparing { .. } | State::Collecting { .. } => {
+                self.drop_copy("the source forgot it".to_owned(), out);
+            }
+            State::Staging { forsaken, .. } => *forsaken = true,
+            State::Staged { .. } => self.claim(now, None, out),
+            State::Active { epoch, .. } => {
+                let epoch = Some(*epoch);
+                self.claim(now, epoch, out);
+            }
+            State::Claiming { .. } | State::Done => {}
         }
     }
 
@@ -270,6 +279,7 @@ impl TargetMigration {
             };
             self.state = State::Staging {
                 doomed: None,
+                forsaken: false,
                 epoch: *epoch,
             };
             out.push(TargetAction::Stage { bytes });
@@ -277,13 +287,18 @@ impl TargetMigration {
     }
 
     fn staged(&mut self, now: Millis, out: &mut Vec<TargetAction>) {
-        let State::Staging { doomed, epoch } = &mut self.state else {
+        let State::Staging {
+            doomed,
+            forsaken,
+            epoch,
+        } = &mut self.state
+        else {
             return;
         };
         if let Some(reason) = doomed.take() {
             return self.drop_copy(reason, out);
         }
-        let epoch = *epoch;
+        let (forsaken, epoch) = (*forsaken, *epoch);
         // Mostly the directory's word is about to come. If it does not, the source is told.
         self.state = State::Staged {
             since: now,
@@ -291,6 +306,9 @@ impl TargetMigration {
         };
         if let Some(epoch) = epoch {
             self.activate(now, epoch, out);
+        }
+        if forsaken {
+            self.forsaken(now, out);
         }
     }
 
@@ -339,7 +357,10 @@ impl TargetMigration {
             return;
         }
         match answer {
-            DirectoryAnswer::InDoubt(_) => asking.in_doubt(now, &self.limits),
+            // The second answers no command of a migration's.
+            DirectoryAnswer::InDoubt(_) | DirectoryAnswer::Unclaimed(_) => {
+                asking.in_doubt(now, &self.limits);
+            }
             DirectoryAnswer::Owned(here) if here.owner == self.plan.target => {
                 if epoch.is_none() {
                     out.push(TargetAction::Activate { epoch: here.epoch });
