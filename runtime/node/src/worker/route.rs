@@ -382,8 +382,7 @@ impl Worker {
 
     /// The agent is this node's: brings it to life if it does not live yet.
     fn settle_here(&mut self, agent: &AgentId, ownership: Ownership, held: Vec<Arc<Envelope>>) {
-        // A place that is asked for ahead of the message it is for holds none.
-        let was_called = !held.is_empty();
+        let (mut never_lived, mut comes_again) = (false, false);
         for envelope in held {
             if let Some(slot) = self.table.get(agent) {
                 let slot = *slot;
@@ -391,49 +390,52 @@ impl Worker {
                 continue;
             }
             match self.shared.kinds.get(agent.kind()) {
-                Known::Unknown => self.no_such_kind(&envelope),
-                Known::Coming => self.turn_away(&envelope, Refusal::Busy),
-                Known::Ready(_)
-                    if self.shared.is_draining() || self.movement.machines.is_coming(agent) =>
+                Known::Ready(kind)
+                    if !self.shared.is_draining() && !self.movement.machines.is_coming(agent) =>
                 {
+                    never_lived |= !self.bring_to_life(agent, kind, ownership, envelope);
+                }
+                Known::Unknown => {
+                    comes_again = true;
+                    self.no_such_kind(&envelope);
+                }
+                Known::Coming | Known::Ready(_) => {
+                    comes_again = true;
                     self.turn_away(&envelope, Refusal::Busy);
                 }
-                Known::Ready(kind) => self.bring_to_life(agent, kind, ownership, envelope),
             }
         }
         // Whoever was asked about and never lived leaves no entry behind.
-        if was_called
-            && !self.table.contains_key(agent)
-            && matches!(self.shared.kinds.get(agent.kind()), Known::Ready(_))
-            && !self.shared.is_draining()
-            && !self.movement.machines.is_coming(agent)
-        {
+        if never_lived && !comes_again && !self.table.contains_key(agent) {
             self.forget(agent.clone(), ownership.epoch.generation);
         }
     }
 
+    /// Begins a life of the agent with its first message, unless that is for a life
+    /// that is over, or one that only a spawn begins. Says whether it lives.
     fn bring_to_life(
         &mut self,
         agent: &AgentId,
         kind: Arc<Kind>,
         ownership: Ownership,
         envelope: Arc<Envelope>,
-    ) {
+    ) -> bool {
         let config = match &envelope.body {
             Body::Spawn { config, .. } => config.clone(),
             // A reply is for a life that is over, and so is what came back to it.
             Body::Reply { .. } | Body::Bounce(_) => {
                 self.bury_message(&envelope, &DeadReason::NoSuchAgent);
-                return;
+                return false;
             }
             Body::Message { .. } if kind.policy.spawn == SpawnPolicy::Explicit => {
                 self.bury_message(&envelope, &DeadReason::NoSuchAgent);
-                return;
+                return false;
             }
             Body::Message { .. } => Payload::default(),
         };
         let slot = self.create(agent.clone(), kind, ownership, config);
         self.offer(slot, std::iter::once(envelope));
+        true
     }
 
     /// Takes a verdict to the sender it is for; it has come through `hops` nodes.
