@@ -155,6 +155,10 @@ impl Worker {
             let text = format!("{id} lives on {to} already");
             return Err(ControlError::Conflict(text));
         }
+        if awake.frozen && awake.moving.is_none() {
+            let text = format!("{id} has not arrived yet: move it when it has");
+            return Err(ControlError::Conflict(text));
+        }
         if !awake.kind.policy.movable {
             let text = format!("{id} cannot move: its kind is deployed with movable = false");
             return Err(ControlError::Conflict(text));
