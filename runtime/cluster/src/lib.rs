@@ -8,10 +8,12 @@
 //! Start with [`DirectoryState`], the state machine behind
 //! [`phoenix_core::Directory`], then [`Migrations`], a node's side of all
 //! migrations it takes part in, made of one [`SourceMigration`] or
-//! [`TargetMigration`] each.
+//! [`TargetMigration`] each. [`Whereabouts`] is what it knows of agents elsewhere.
 
 pub mod directory;
 pub mod migration;
+mod whereabouts;
 
 pub use directory::{DirectoryLimits, DirectoryState, Origin, Record};
 pub use migration::{MigrationLimits, Migrations, SourceMigration, TargetMigration};
+pub use whereabouts::{PASS_ON_WITHIN, Whereabouts};

@@ -195,7 +195,7 @@ impl Shared {
     /// Hands messages that were first sent from `origin` to the workers of their
     /// receivers, in order.
     fn spread_messages(&self, origin: NodeId, envelopes: Vec<Arc<Envelope>>) {
-        let from = (origin != self.node).then_some(origin);
+        let from = Some(origin);
         if let [seat] = self.seats.as_slice() {
             seat.post_from_outside(Event::Deliver { from, envelopes });
             return;

@@ -1,10 +1,14 @@
 //! Agents move and sleep while messages flow: nothing is lost, repeated or reordered.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::mpsc;
+
 use e2e::steps::Step;
 use e2e::storm::{Storm, Victim, run};
-use e2e::{Cluster, Report};
-use phoenix_core::KindPolicy;
+use e2e::{Cluster, PATIENCE, Report, eventually};
+use phoenix_core::control::Request;
+use phoenix_core::migration::MigrationMessage;
+use phoenix_core::{AgentId, KindPolicy, NodeId, PeerMessage};
 
 #[test]
 fn one_agent_moves_there_and_back() {
@@ -28,6 +32,79 @@ fn one_agent_moves_there_and_back() {
     }
     let error = client.migrate("sequence/a", home).unwrap_err();
     assert!(error.to_string().contains("lives on"), "{error}");
+}
+
+/// Sends the agent messages from another one on the first node, and waits until
+/// each has its verdict.
+fn reach(cluster: &Cluster, agent: &str, first: u64) {
+    let client = cluster.client(1);
+    client.call::<()>("sequence/from", "burst", (&[agent], first, 2));
+    eventually("the messages have their verdicts", || {
+        client.inspect("sequence/from").unwrap().outbox == 0
+    });
+}
+
+#[test]
+fn an_agent_that_was_stopped_elsewhere_can_live_where_its_senders_are() {
+    let cluster = Cluster::new(2, 1);
+    let component = phoenix_support::guest("sequence");
+    cluster.deploy("sequence", component, KindPolicy::default());
+    let client = cluster.client(1);
+    client.spawn("sequence/from", 1);
+    let mut homes = [0, 0, 0];
+    for n in 0..16 {
+        let agent = format!("sequence/{n}");
+        client.spawn(&agent, 2);
+        reach(&cluster, &agent, 1);
+        let stop = Request::Stop {
+            agent: AgentId::new(&agent).unwrap(),
+        };
+        client.request(stop).unwrap();
+        // Its next life begins where the directory chooses.
+        reach(&cluster, &agent, 3);
+        homes[client.inspect(&agent).unwrap().info.node.0 as usize] += 1;
+    }
+    assert!(homes[1] > 0 && homes[2] > 0, "{homes:?}");
+}
+
+#[test]
+fn an_agent_that_was_lost_on_its_way_back_is_reached_anew() {
+    let mut cluster = Cluster::new(3, 1);
+    let component = phoenix_support::guest("sequence");
+    cluster.deploy("sequence", component, KindPolicy::default());
+    let client = cluster.client(1);
+    client.spawn("sequence/from", 1);
+    client.spawn("sequence/a", 2);
+    reach(&cluster, "sequence/a", 1);
+    client.migrate("sequence/a", 3).unwrap();
+    reach(&cluster, "sequence/a", 3);
+    // On its way back it is given to node 2, and nothing of it arrives there.
+    let (moved, has_moved) = mpsc::channel();
+    cluster
+        .network()
+        .set_filter(Some(Box::new(move |_, _, message| {
+            if let PeerMessage::Migration(MigrationMessage::Activate { .. }) = message {
+                let _ = moved.send(());
+            }
+            !matches!(
+                message,
+                PeerMessage::Migration(MigrationMessage::Ship { .. })
+            )
+        })));
+    let back = client.begin(Request::Migrate {
+        agent: AgentId::new("sequence/a").unwrap(),
+        to: NodeId(2),
+    });
+    has_moved.recv_timeout(PATIENCE).unwrap();
+    cluster.kill(3);
+    assert!(back.recv_timeout(PATIENCE).unwrap().is_err());
+    cluster.network().set_filter(None);
+    cluster.start(3);
+    cluster.wait_connected();
+    reach(&cluster, "sequence/a", 5);
+    eventually("it is in one place", || {
+        cluster.places("sequence/a").len() == 1
+    });
 }
 
 /// All of it, without a node's death.

@@ -2,6 +2,7 @@
 
 use phoenix_cluster::migration::{
     Action, SourceAction, SourceEvent, SourceOutcome, Step, TargetAction, TargetEvent,
+    TargetOutcome,
 };
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{MigrationId, NodeId};
@@ -66,6 +67,8 @@ impl World {
                 }
                 let it = self.node(node);
                 it.generation = it.generation.max(owner.epoch.generation);
+                self.hear(node, owner);
+                let it = self.node(node);
                 if it.copy.take().is_none_or(|copy| copy.frozen != Some(id)) {
                     self.broken = Some(format!("{node} lets go of what {id} did not freeze"));
                 }
@@ -103,7 +106,10 @@ impl World {
             }
             TargetAction::Activate { epoch } => {
                 self.activations.insert(id);
-                self.node(node).activated.insert(id, epoch);
+                let it = self.node(node);
+                it.activated.insert(id, epoch);
+                it.route = None;
+                it.held.clear();
                 if !self.nodes[&node].staged.contains_key(&id) {
                     self.broken = Some(format!("{node} activates {id} and has no copy"));
                 }
@@ -130,6 +136,7 @@ impl World {
                 self.node(node).staged.remove(&id);
                 self.node(node).activated.remove(&id);
             }
+            TargetAction::Finished(TargetOutcome::Dropped { .. }) => self.node(node).route = None,
             TargetAction::Finished(_) | TargetAction::Send(_) | TargetAction::Submit { .. } => {}
         }
     }

@@ -128,3 +128,15 @@ pub(crate) fn the_owner_runs_it(world: &World) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// In the end a message reaches the agent, whoever sends it.
+pub(crate) fn everybody_is_heard(world: &World) -> Result<(), String> {
+    if world.heard_from.len() == world.nodes.len() {
+        return Ok(());
+    }
+    let routes: Vec<_> = world.nodes.iter().map(|(id, n)| (id, n.route)).collect();
+    Err(format!(
+        "{:?} alone are heard, and nodes point to {routes:?}",
+        world.heard_from
+    ))
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use phoenix_cluster::{MigrationLimits, Migrations};
+use phoenix_cluster::{MigrationLimits, Migrations, Whereabouts};
 use phoenix_core::{Epoch, MigrationId, NodeId};
 
 /// An agent's memory: which life of it, and how many turns it has committed.
@@ -54,6 +54,10 @@ pub(crate) struct Node {
     pub(crate) activated: BTreeMap<MigrationId, Epoch>,
     /// The highest generation it heard of for the agent.
     pub(crate) generation: u64,
+    /// Where it heard last that the agent is, if that is elsewhere.
+    pub(crate) route: Option<Whereabouts>,
+    /// Messages that wait for the directory's word, by the nodes they were sent from.
+    pub(crate) held: Vec<NodeId>,
 }
 
 impl Node {
@@ -72,6 +76,8 @@ impl Node {
             staged: BTreeMap::new(),
             activated: BTreeMap::new(),
             generation: 0,
+            route: None,
+            held: Vec::new(),
         }
     }
 

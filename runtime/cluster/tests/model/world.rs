@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use phoenix_cluster::Origin;
 use phoenix_cluster::migration::{SourceEvent, SourcePlan, TargetEvent};
-use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
+use phoenix_cluster::{Origin, Whereabouts};
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{AgentId, Digest, Epoch, MigrationId, Millis, NodeId};
 
@@ -96,8 +96,12 @@ pub(crate) enum Event {
     Target(NodeId, MigrationId, TargetEvent),
     Connected(NodeId, NodeId),
     Disconnected(NodeId, NodeId),
-    /// Something for the agent comes to a node.
+    /// Somebody on that node sends the agent something.
     Work(NodeId),
+    /// That came to the first node, sent from the second.
+    Pass(NodeId, NodeId),
+    /// A node that was sent something hears that the agent is elsewhere.
+    Hint(NodeId, Ownership),
     Begin(NodeId, NodeId),
     Restart(NodeId),
     Mend(NodeId, NodeId),
@@ -159,6 +163,8 @@ pub(crate) struct World {
     pub(crate) staged_lost: bool,
     pub(crate) epochs: BTreeMap<Epoch, BTreeSet<(NodeId, u64)>>,
     pub(crate) activations: BTreeSet<MigrationId>,
+    /// Nodes of which a message had its turn, of late.
+    pub(crate) heard_from: BTreeSet<NodeId>,
     pub(crate) steps: usize,
     pub(crate) tally: Tally,
     now: u64,
@@ -187,6 +193,7 @@ impl World {
             staged_lost: false,
             epochs: BTreeMap::new(),
             activations: BTreeSet::new(),
+            heard_from: BTreeSet::new(),
             steps: 0,
             tally: Tally::default(),
             now: 1_000,
@@ -241,15 +248,23 @@ impl World {
         }
         self.hold(invariants::everything_ends);
         self.ended = true;
+        self.heard_from.clear();
         for node in NODES {
-            self.later(1, Event::Work(node));
+            for again in 0..20 {
+                self.later(1 + 700 * again, Event::Work(node));
+            }
         }
+        let give_up = self.now + 60_000;
         while let Some(at) = self.next_time() {
+            if at > give_up {
+                self.fail("messages go round and round");
+            }
             self.now = at;
             self.step();
             self.hold(invariants::check);
         }
         self.hold(invariants::the_owner_runs_it);
+        self.hold(invariants::everybody_is_heard);
     }
 
     /// Where the agent runs.
@@ -328,7 +343,12 @@ impl World {
     fn fault(&mut self, fault: Fault, back: u64, ticket: &Ticket) -> bool {
         let message = matches!(
             ticket.0,
-            Event::Message(..) | Event::Ask(..) | Event::Answer(..) | Event::Moved(..)
+            Event::Message(..)
+                | Event::Ask(..)
+                | Event::Answer(..)
+                | Event::Moved(..)
+                | Event::Pass(..)
+                | Event::Hint(..)
         );
         self.note(format!("fault {fault:?} for {back} ms"));
         match fault {
@@ -425,7 +445,14 @@ impl World {
                 let steps = self.table(node).disconnected(now, peer);
                 self.perform(node, steps);
             }
-            Event::Work(node) => self.work(node),
+            Event::Work(node) => self.work(node, None),
+            Event::Pass(node, origin) => self.work(node, Some(origin)),
+            Event::Hint(node, there) => {
+                let known = self.nodes[&node].route;
+                if known.is_some_and(|known| known.generation < there.epoch.generation) {
+                    self.hear(node, there);
+                }
+            }
             Event::Begin(node, target) => self.begin(node, target),
             Event::Restart(node) => self.restart(node),
             Event::Mend(a, b) => {
@@ -544,9 +571,17 @@ impl World {
                     }
                     return;
                 }
+                let held = std::mem::take(&mut self.node(node).held);
                 let DirectoryAnswer::Owned(owner) = answer else {
                     return;
                 };
+                if owner.owner != node {
+                    self.hear(node, owner);
+                    for sender in held {
+                        self.transmit(node, owner.owner, Event::Pass(owner.owner, sender));
+                    }
+                    return;
+                }
                 let life = self.lives + 1;
                 let agent = self.agent.clone();
                 let it = self.node(node);
@@ -574,28 +609,68 @@ impl World {
         }
     }
 
-    /// A message for the agent: a turn if it runs here; otherwise it is looked for.
-    fn work(&mut self, node: NodeId) {
+    /// A message for the agent: a turn if it runs here; otherwise it goes where the
+    /// agent is.
+    fn work(&mut self, node: NodeId, origin: Option<NodeId>) {
         if !self.nodes[&node].alive {
             return;
         }
-        let careless = self.plan.careless;
+        let (now, careless) = (Millis(self.now), self.plan.careless);
+        let sender = origin.unwrap_or(node);
         let it = self.node(node);
-        match &mut it.copy {
-            Some(copy) if copy.frozen.is_none() => {
+        if let Some(copy) = &mut it.copy {
+            if copy.frozen.is_none() {
                 copy.memory.turns += 1;
                 let memory = copy.memory;
                 self.latest = memory;
+                self.heard_from.insert(sender);
             }
-            Some(_) => {}
-            None if it.staged.is_empty() || careless => {
+            return;
+        }
+        if !it.activated.is_empty() || !(it.staged.is_empty() || careless) {
+            return;
+        }
+        let route = it.route;
+        let is_dead = |node| {
+            let mut nodes = self.directory.state.nodes();
+            nodes.any(|(id, entry)| id == node && entry.dead)
+        };
+        match route {
+            Some(there) if there.leads_on(node, origin, now) && !is_dead(there.node) => {
+                if sender != node {
+                    let owner = there.node;
+                    let generation = there.generation;
+                    let epoch = Epoch {
+                        generation,
+                        term: 0,
+                    };
+                    let hint = Event::Hint(sender, Ownership { owner, epoch });
+                    self.transmit(node, sender, hint);
+                }
+                self.transmit(node, there.node, Event::Pass(there.node, sender));
+            }
+            _ => {
+                let it = self.node(node);
+                it.route = None;
+                it.held.push(sender);
                 let command = DirectoryCommand::Place {
                     agent: self.agent.clone(),
                     prefer: Some(node),
                 };
                 self.transmit(node, DIRECTORY, Event::Ask(node, Asker::Place, command));
             }
-            None => {}
+        }
+    }
+
+    /// From now on messages for the agent go there.
+    pub(crate) fn hear(&mut self, node: NodeId, there: Ownership) {
+        let heard = Millis(self.now);
+        if there.owner != node {
+            self.node(node).route = Some(Whereabouts {
+                node: there.owner,
+                generation: there.epoch.generation,
+                heard,
+            });
         }
     }
 

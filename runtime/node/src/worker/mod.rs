@@ -51,7 +51,7 @@ use crate::shared::Shared;
 /// Something posted to a worker.
 pub(crate) enum Event {
     /// Messages for agents this worker is responsible for, first sent from that
-    /// node if it is not this one.
+    /// node if a peer brought them: from this one if they came back.
     Deliver {
         from: Option<NodeId>,
         envelopes: Vec<Arc<Envelope>>,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use phoenix_cluster::migration::{
     Action, Migrations, SourceAction, SourceEvent, SourceOutcome, SourcePlan, Step, TargetAction,
-    TargetEvent, TargetPlan,
+    TargetEvent, TargetOutcome, TargetPlan,
 };
 use phoenix_core::control::{ControlError, Done, Response};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
@@ -539,7 +539,13 @@ impl Worker {
             }
             TargetAction::Drop => self.drop_copy(migration, &plan.agent),
             TargetAction::Submit { request, command } => self.submit(migration, request, command),
-            TargetAction::Finished(_) => drop(self.movement.rooms.remove(&migration)),
+            TargetAction::Finished(outcome) => {
+                self.movement.rooms.remove(&migration);
+                if let TargetOutcome::Dropped { .. } = outcome {
+                    // Where it was heard to be before, it may have left to come here.
+                    self.routes.forget(&plan.agent);
+                }
+            }
         }
     }
 

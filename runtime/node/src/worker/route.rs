@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use phoenix_cluster::Whereabouts;
 use phoenix_core::agent::{bury, refuse};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::{
@@ -32,8 +33,8 @@ const MAX_HOPS: u8 = 4;
 enum Route {
     /// The directory has been asked.
     Placing { held: Vec<Arc<Envelope>> },
-    /// On that node, by what was last heard.
-    At { node: NodeId, generation: u64 },
+    /// There.
+    At(Whereabouts),
     /// It moved; the old path has not run dry yet.
     Switching {
         node: NodeId,
@@ -55,16 +56,16 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    fn remember(&mut self, agent: AgentId, node: NodeId, generation: u64) {
+    fn remember(&mut self, agent: AgentId, there: Whereabouts) {
         if self.routes.len() >= MAX_ROUTES {
             let mut left = MAX_ROUTES / 10;
             self.routes.retain(|_, route| {
-                let drop = left > 0 && matches!(route, Route::At { .. });
+                let drop = left > 0 && matches!(route, Route::At(_));
                 left -= usize::from(drop);
                 !drop
             });
         }
-        self.routes.insert(agent, Route::At { node, generation });
+        self.routes.insert(agent, Route::At(there));
     }
 
     fn hint(&mut self, sender: &Sender, node: NodeId) {
@@ -83,8 +84,25 @@ impl Routes {
     /// Where the agent is, by what was last heard.
     pub(super) fn node_of(&self, agent: &AgentId) -> Option<NodeId> {
         match self.routes.get(agent)? {
-            Route::At { node, .. } | Route::Switching { node, .. } => Some(*node),
+            Route::At(Whereabouts { node, .. }) | Route::Switching { node, .. } => Some(*node),
             Route::Placing { .. } => None,
+        }
+    }
+
+    /// The highest generation the agent was heard to live under elsewhere.
+    fn generation_of(&self, agent: &AgentId) -> Option<u64> {
+        match self.routes.get(agent)? {
+            Route::At(Whereabouts { generation, .. }) | Route::Switching { generation, .. } => {
+                Some(*generation)
+            }
+            Route::Placing { .. } => None,
+        }
+    }
+
+    /// Forgets where the agent was last heard to be.
+    pub(super) fn forget(&mut self, agent: &AgentId) {
+        if let Some(Route::At(_)) = self.routes.get(agent) {
+            self.routes.remove(agent);
         }
     }
 }
@@ -103,7 +121,7 @@ impl Worker {
     }
 
     /// Takes a message to its agent, wherever that is. `from` is the node it was
-    /// first sent from, if that is another one.
+    /// first sent from, if a peer brought it.
     pub(super) fn deliver(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
         self.deliver_all(std::iter::once(envelope), from);
     }
@@ -118,6 +136,7 @@ impl Worker {
         let mut envelopes = envelopes.peekable();
         while let Some(first) = envelopes.next() {
             if let Some(from) = from
+                && from != self.shared.node
                 && first.sequence.is_some()
             {
                 self.routes.hint(first.sender(), from);
@@ -189,25 +208,24 @@ impl Worker {
     /// Sends on a message for an agent that is not here.
     pub(super) fn route(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
         match self.routes.routes.get_mut(envelope.receiver()) {
-            Some(Route::At { node, generation }) => {
-                let (node, generation) = (*node, *generation);
-                if node == self.shared.node || self.shared.is_over(node) {
-                    // It lived here, or on a dead node, and does not any more: ask anew.
+            Some(Route::At(there)) => {
+                let (own, now, there) = (self.shared.node, self.now.millis(), *there);
+                if !there.leads_on(own, from, now) || self.shared.is_over(there.node) {
                     self.routes.routes.remove(envelope.receiver());
                     self.place(envelope);
                     return;
                 }
-                if let Some(from) = from.filter(|from| *from != node) {
+                if let Some(from) = from.filter(|from| *from != there.node) {
                     count(&self.shared.counters.forwarded);
                     let moved = PeerMessage::Moved {
                         agent: envelope.receiver().clone(),
-                        to: node,
-                        generation,
+                        to: there.node,
+                        generation: there.generation,
                     };
                     // A sender that does not hear of it is told with its next message.
                     let _ = self.shared.send(from, moved);
                 }
-                self.send_to(node, envelope, from);
+                self.send_to(there.node, envelope, from);
             }
             Some(Route::Placing { held } | Route::Switching { held, .. }) => {
                 if held.len() < MAX_HELD {
@@ -361,7 +379,12 @@ impl Worker {
             DirectoryAnswer::Owned(ownership) | DirectoryAnswer::Lost(ownership) => {
                 self.shared
                     .hears_of_life(ownership.owner, ownership.epoch.term);
-                self.went_to(agent, ownership.owner, ownership.epoch.generation);
+                // The agent may have come since the directory was asked, and left.
+                let generation = ownership.epoch.generation;
+                let known = self.routes.generation_of(&agent);
+                if !self.table.contains_key(&agent) && known.is_none_or(|it| it < generation) {
+                    self.went_to(agent, ownership.owner, generation);
+                }
                 for envelope in held {
                     self.deliver_late(envelope);
                 }
@@ -377,7 +400,12 @@ impl Worker {
 
     /// From now on messages for `agent` go to `node`.
     pub(super) fn went_to(&mut self, agent: AgentId, node: NodeId, generation: u64) {
-        self.routes.remember(agent, node, generation);
+        let there = Whereabouts {
+            node,
+            generation,
+            heard: self.now.millis(),
+        };
+        self.routes.remember(agent, there);
     }
 
     /// The agent is this node's: brings it to life if it does not live yet.
@@ -517,14 +545,11 @@ impl Worker {
                     (*node, *known) = (to, generation);
                 }
             }
-            Some(Route::At {
-                node,
-                generation: known,
-            }) => {
-                if generation <= *known || *node == to {
+            Some(Route::At(there)) => {
+                if generation <= there.generation || there.node == to {
                     return;
                 }
-                let old = *node;
+                let old = there.node;
                 self.routes.markers += 1;
                 let marker = self.routes.markers;
                 let route = Route::Switching {
