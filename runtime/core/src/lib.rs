@@ -50,5 +50,5 @@ pub use peer::{Member, PeerMessage, PeerPath, Protocol, SendRefused, Transport, 
 pub use phoenix_wit::{ContentType, Delivery, Level};
 pub use retry::{RetryPolicy, Schedule};
 pub use smol_str::SmolStr;
-pub use spill::{MemorySpill, Spill, SpillArea, SpillError};
+pub use spill::{Backlog, MemorySpill, Spill, SpillError};
 pub use time::{Millis, Nanos};

@@ -1,18 +1,9 @@
-//! The port to the area where messages wait that a mailbox has no room for.
+//! The port to the areas where messages wait that a mailbox has no room for.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::{AgentId, Envelope, Incarnation, Lane};
-
-/// Whose area it is: that of one life of an agent.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SpillArea {
-    /// Which agent.
-    pub agent: AgentId,
-    /// Which life of it.
-    pub incarnation: Incarnation,
-}
+use crate::{AgentId, Envelope, Lane};
 
 /// Why a message could not be spilled or brought back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +14,8 @@ pub enum SpillError {
         /// The bound, bytes.
         bound: u64,
     },
-    /// The disk failed. The lane's messages are not to be counted on.
+    /// The disk failed. A message that was to be written is not there; of a lane
+    /// that was to be read nothing is.
     #[error("spilled messages of {agent} cannot be {what}: {why}")]
     Disk {
         /// Whose.
@@ -43,7 +35,19 @@ pub enum SpillError {
     },
 }
 
-/// Where spilled messages are kept, in order, a queue for each lane of an area.
+/// What is in one lane of an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Which lane.
+    pub lane: Lane,
+    /// How many messages.
+    pub messages: u64,
+    /// Bytes of them, by [`Envelope::size`].
+    pub bytes: u64,
+}
+
+/// Where spilled messages are kept, in order. Every agent of the node has an area
+/// of its own, with a queue for each lane.
 ///
 /// A message that [`Spill::pop`] gave is gone from the area for good, even if the
 /// node ends at once: one that is sent at most once must not come twice. What was
@@ -52,34 +56,39 @@ pub enum SpillError {
 /// wait for nothing else.
 pub trait Spill: Send {
     /// Appends a message to the lane it waits in.
-    fn push(&mut self, area: &SpillArea, envelope: &Arc<Envelope>) -> Result<(), SpillError>;
+    fn push(&mut self, agent: &AgentId, envelope: &Arc<Envelope>) -> Result<(), SpillError>;
 
     /// Takes the first messages of a lane, at most `messages` of them and of at most
     /// `bytes` by [`Envelope::size`], but one at least if there is one.
     fn pop(
         &mut self,
-        area: &SpillArea,
+        agent: &AgentId,
         lane: Lane,
         messages: u64,
         bytes: u64,
     ) -> Result<Vec<Arc<Envelope>>, SpillError>;
 
-    /// Drops whatever is in an area.
-    fn clear(&mut self, area: &SpillArea);
+    /// Looks through an area that an earlier run of the node has left: what can be
+    /// read of each lane, in the order of lanes. What cannot is lost, which is said
+    /// in the second part.
+    fn survey(&mut self, agent: &AgentId) -> (Vec<Backlog>, Vec<SpillError>);
 
-    /// The areas that hold something, as after a start.
-    fn areas(&self) -> Vec<SpillArea>;
+    /// Drops whatever is in an area.
+    fn clear(&mut self, agent: &AgentId);
+
+    /// The agents whose areas hold something, in order.
+    fn agents(&self) -> Vec<AgentId>;
 }
 
 /// Areas in memory: nothing survives. For tests, and for nodes without a disk.
 #[derive(Debug, Default)]
 pub struct MemorySpill {
-    lanes: BTreeMap<(SpillArea, Lane), VecDeque<Arc<Envelope>>>,
+    lanes: BTreeMap<(AgentId, Lane), VecDeque<Arc<Envelope>>>,
 }
 
 impl Spill for MemorySpill {
-    fn push(&mut self, area: &SpillArea, envelope: &Arc<Envelope>) -> Result<(), SpillError> {
-        let lane = (area.clone(), envelope.stream.lane);
+    fn push(&mut self, agent: &AgentId, envelope: &Arc<Envelope>) -> Result<(), SpillError> {
+        let lane = (agent.clone(), envelope.stream.lane);
         self.lanes
             .entry(lane)
             .or_default()
@@ -89,12 +98,12 @@ impl Spill for MemorySpill {
 
     fn pop(
         &mut self,
-        area: &SpillArea,
+        agent: &AgentId,
         lane: Lane,
         messages: u64,
         bytes: u64,
     ) -> Result<Vec<Arc<Envelope>>, SpillError> {
-        let key = (area.clone(), lane);
+        let key = (agent.clone(), lane);
         let mut taken = Vec::new();
         let Some(queue) = self.lanes.get_mut(&key) else {
             return Ok(taken);
@@ -115,13 +124,25 @@ impl Spill for MemorySpill {
         Ok(taken)
     }
 
-    fn clear(&mut self, area: &SpillArea) {
-        self.lanes.retain(|(other, _), _| other != area);
+    fn survey(&mut self, agent: &AgentId) -> (Vec<Backlog>, Vec<SpillError>) {
+        let of_agent = Lane::MESSAGES.into_iter().filter_map(|lane| {
+            let queue = self.lanes.get(&(agent.clone(), lane))?;
+            Some(Backlog {
+                lane,
+                messages: queue.len() as u64,
+                bytes: queue.iter().map(|it| it.size() as u64).sum(),
+            })
+        });
+        (of_agent.collect(), Vec::new())
     }
 
-    fn areas(&self) -> Vec<SpillArea> {
-        let mut areas: Vec<SpillArea> = self.lanes.keys().map(|(area, _)| area.clone()).collect();
-        areas.dedup();
-        areas
+    fn clear(&mut self, agent: &AgentId) {
+        self.lanes.retain(|(other, _), _| other != agent);
+    }
+
+    fn agents(&self) -> Vec<AgentId> {
+        let mut agents: Vec<AgentId> = self.lanes.keys().map(|(agent, _)| agent.clone()).collect();
+        agents.dedup();
+        agents
     }
 }

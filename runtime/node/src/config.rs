@@ -45,6 +45,8 @@ pub struct NodeConfig {
     pub migration_patience: Duration,
     /// Bytes of compressed snapshots and mailbox one moving agent may have.
     pub max_shipment: u64,
+    /// Bytes of spilled messages kept on disk, of all agents together.
+    pub max_spill: u64,
     /// Who sees every commit, in tests.
     pub witness: Option<Arc<dyn Witness>>,
 }
@@ -67,6 +69,7 @@ impl NodeConfig {
             migration_timeout: Duration::from_secs(10),
             migration_patience: Duration::from_secs(60),
             max_shipment: 256 << 20,
+            max_spill: phoenix_store::spill::DEFAULT_SPACE,
             witness: None,
         }
     }

@@ -9,7 +9,7 @@ use phoenix_core::control::{
 };
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, Digest, Envelope, KindName, KindPolicy, Lane, Millis, NodeId,
-    Overflow, Payload, PeerMessage, ReplyTo, Sender, Sequence, StreamKey,
+    Payload, PeerMessage, ReplyTo, Sender, Sequence, StreamKey,
 };
 
 use crate::clients::MayNotWait;
@@ -30,9 +30,6 @@ pub(crate) const MAX_WAIT: Millis = Millis(3_600_000);
 pub(crate) const SPAWN_WITHIN: Millis = Millis(30_000);
 /// How long a client's sequenced message is worth trying; the client repeats it.
 pub(crate) const CLIENT_GIVE_UP: Millis = Millis(600_000);
-/// Why a kind that spills is refused: a node has nowhere to keep what is spilled.
-const NO_SPILL: &str = "overflow: this version cannot keep messages on a node's disk (spill); \
-    use reject, drop-oldest, drop-newest, or redirect:KIND/KEY";
 
 /// The node's side of [`Control`].
 pub(crate) struct Desk(pub(crate) Arc<Shared>);
@@ -301,10 +298,6 @@ impl Shared {
     ) {
         if let Err(bad) = policy.validate() {
             done(Err(ControlError::Invalid(bad.to_string())));
-            return;
-        }
-        if policy.overflow == Overflow::Spill {
-            done(Err(ControlError::Invalid(NO_SPILL.to_owned())));
             return;
         }
         let directory = self.directory.node();

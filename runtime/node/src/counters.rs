@@ -50,6 +50,12 @@ counters! {
     unsupported = "unsupported",
     /// Bytes of guests' logs that were cut.
     log_cut = "log-bytes-cut",
+    /// Messages spilled to disk.
+    spilled = "spilled",
+    /// Spilled messages, or lanes of them, that could not be written or read back.
+    spill_lost = "spill-lost",
+    /// Spilled messages sent after an agent that had moved.
+    spill_forwarded = "spill-forwarded",
     /// Messages forwarded to where their agent had moved.
     forwarded = "forwarded",
 }

@@ -141,6 +141,14 @@ impl DirectoryAccess {
         }
     }
 
+    /// Whether no other node was ever in the cluster.
+    pub(crate) fn is_alone(&self) -> bool {
+        match self {
+            Self::Here { store, .. } => store.is_alone(),
+            Self::At { .. } => false,
+        }
+    }
+
     /// A node came up, as the directory here should know.
     pub(crate) fn node_up(&self, node: NodeId, boot: u64) {
         if let Self::Here { store, .. } = self {

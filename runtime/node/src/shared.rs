@@ -12,6 +12,7 @@ use phoenix_core::{
     PeerMessage, SendRefused, Transport,
 };
 use phoenix_host::Host;
+use phoenix_store::spill::SpillSpace;
 use phoenix_store::{DeadLetters, KindStore, LogRing};
 
 use crate::clients::Clients;
@@ -79,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) logs: Mutex<LogRing>,
     pub(crate) dead: Mutex<DeadLetters>,
     pub(crate) counters: Counters,
+    /// What spilled messages of all workers may take on disk.
+    pub(crate) spill_space: Arc<SpillSpace>,
     pub(crate) draining: AtomicBool,
     pub(crate) deaths: Deaths,
     /// This life of the node was declared dead.
@@ -122,6 +125,7 @@ impl Shared {
             logs: Mutex::new(LogRing::new(config.log_lines)),
             dead: Mutex::new(DeadLetters::new(node, boot, config.dead_letters)),
             counters: Counters::default(),
+            spill_space: SpillSpace::new(config.max_spill),
             draining: AtomicBool::new(false),
             deaths: Deaths::default(),
             fenced: AtomicBool::new(false),
@@ -149,6 +153,7 @@ impl Shared {
     /// Everything that is counted: name and value, sorted by name.
     pub(crate) fn count(&self) -> Vec<(String, u64)> {
         let mut list = self.counters.list();
+        list.push(("spill-bytes".to_owned(), self.spill_space.used()));
         list.extend(Tally::sum(self.seats.iter().map(|seat| &seat.tally)));
         list.sort();
         list

@@ -8,20 +8,22 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use phoenix_core::control::Control;
-use phoenix_core::{Member, Millis, NodeId, PeerMessage, Transport};
+use phoenix_core::{AgentId, Level, Member, Millis, NodeId, PeerMessage, Transport};
 use phoenix_host::{CompilerProgram, Host, HostConfig, HostStartError};
+use phoenix_store::spill::DiskSpill;
 use phoenix_store::{BootCounter, DataDir, DataDirError, DirectoryStore, KindStore};
 
 use crate::clock;
 use crate::config::NodeConfig;
 use crate::control::Desk;
+use crate::counters::count;
 use crate::directory::DirectoryAccess;
 use crate::kinds::{Kind, Kinds};
 use crate::network::{Network, Wire};
 use crate::peers::Ears;
 use crate::shared::Shared;
 use crate::ticker;
-use crate::worker::{Drained, Event, Worker};
+use crate::worker::{Drained, Event, Spilled, Worker};
 
 /// The node that holds the directory until a consensus does: the cluster's first.
 const FIRST: NodeId = NodeId(1);
@@ -128,7 +130,8 @@ impl Node {
             }
         }
         for (index, seat) in shared.seats.iter().enumerate() {
-            seat.start(Box::new(Worker::new(index, shared.clone())))?;
+            let spilled = open_spilled(&shared, data.path(), index)?;
+            seat.start(Box::new(Worker::new(index, shared.clone(), spilled)))?;
         }
         let stop = Arc::new(AtomicBool::new(false));
         let ticker = ticker::start(shared.clone(), stop.clone())?;
@@ -280,6 +283,24 @@ fn host_config(config: &NodeConfig, data: &Path) -> HostConfig {
         .clone()
         .map(|(program, arguments)| CompilerProgram { program, arguments });
     host
+}
+
+/// The areas of a worker's agents, with what an earlier run has left in them.
+fn open_spilled(shared: &Shared, data: &Path, index: usize) -> Result<Spilled, StartError> {
+    let keeps = |agent: &AgentId| shared.worker_of(agent) == index;
+    let directory = data.join("spill");
+    let opened = DiskSpill::open(&directory, shared.spill_space.clone(), keeps);
+    let (areas, bad) = opened.map_err(|error| StartError::Data {
+        path: directory,
+        reason: error.to_string(),
+    })?;
+    // Nobody can say whose these are, so every worker finds them.
+    for why in bad.iter().filter(|_| index == 0) {
+        let text = format!("spilled messages of an earlier run are lost: {why}");
+        shared.log(None, Level::Error, &text);
+        count(&shared.counters.spill_lost);
+    }
+    Ok(Spilled::new(Box::new(areas)))
 }
 
 /// Brings back the kinds that were deployed before.

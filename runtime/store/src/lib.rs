@@ -1,5 +1,5 @@
-//! What a node keeps: on disk the directory, the kinds and its boot counter; in
-//! memory sleeping agents, dead letters and logs.
+//! What a node keeps: on disk the directory, the kinds, spilled messages and its
+//! boot counter; in memory sleeping agents, dead letters and logs.
 //!
 //! **Invariant**: nothing here knows what an agent's state means, what a
 //! component does, or what a network is. Files are written so that a crash at
@@ -7,8 +7,8 @@
 //! is checked, and damage is an error that names the file, never a guess.
 //!
 //! Start with [`DataDir`], then [`DirectoryStore`], which is a
-//! [`RecordLog`](log::RecordLog) behind a state machine, [`KindStore`] and
-//! [`SnapshotArena`].
+//! [`RecordLog`](log::RecordLog) behind a state machine, [`KindStore`],
+//! [`DiskSpill`](spill::DiskSpill) and [`SnapshotArena`].
 
 pub mod arena;
 mod boot;
@@ -20,6 +20,7 @@ mod files;
 mod kinds;
 pub mod log;
 mod log_ring;
+pub mod spill;
 mod wire;
 
 pub use arena::SnapshotArena;

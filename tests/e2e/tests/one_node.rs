@@ -6,8 +6,8 @@
 )]
 
 use e2e::{Cluster, message};
-use phoenix_core::control::{ControlError, Verdict};
-use phoenix_core::{KindPolicy, Overflow, Reply};
+use phoenix_core::control::Verdict;
+use phoenix_core::{KindPolicy, Reply};
 
 fn counters() -> Cluster {
     let cluster = Cluster::new(1, 1);
@@ -32,22 +32,6 @@ fn an_agent_lives_on_its_first_message() {
         .map(|a| a.agent.to_string())
         .collect();
     assert_eq!(agents, ["counter/a", "counter/b"]);
-}
-
-#[test]
-fn a_kind_that_would_spill_is_refused() {
-    let cluster = Cluster::new(1, 1);
-    let client = cluster.client(1);
-    let policy = KindPolicy {
-        overflow: Overflow::Spill,
-        ..KindPolicy::default()
-    };
-    let refused = client.deploy("counter", phoenix_support::agent("counter"), policy);
-    let Err(ControlError::Invalid(why)) = refused else {
-        panic!("{refused:?}")
-    };
-    assert!(why.contains("overflow") && why.contains("reject"), "{why}");
-    assert!(client.kinds().is_empty());
 }
 
 #[test]

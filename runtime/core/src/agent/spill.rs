@@ -10,16 +10,16 @@
 //! a lane, whatever comes to that lane goes there too. A reliable message in it has
 //! no verdict, so its sender keeps it; one that comes again is known by its stream.
 //!
-//! The area belongs to one life of the agent on one node. When the agent moves,
-//! what is in it is delivered anew, behind what left with the snapshot; when its
-//! node starts again, likewise, by the rules for any message that arrives.
+//! The area is the agent's on one node. When the agent moves, what is in it is sent
+//! after it, behind what left with the snapshot. When its node starts again, the
+//! agent's next life finds it, in front of all that comes to the lane since.
 
 use std::sync::Arc;
 
 use crate::agent::credit::Amount;
-use crate::agent::inbound::StreamIndex;
+use crate::agent::inbound::{Inherited, StreamIndex};
 use crate::agent::{Actions, Agent, Input};
-use crate::{DeadReason, Envelope, KindPolicy, Lane};
+use crate::{Backlog, DeadReason, Envelope, KindPolicy, Lane};
 
 /// What is to be brought back from a lane of the area: the first messages of it,
 /// up to both bounds, but one at least.
@@ -79,9 +79,27 @@ impl Agent {
         })
     }
 
+    /// Its area holds this already, which an earlier run of the node has left. To be
+    /// told before the agent spills anything.
+    pub fn inherit(&mut self, backlog: &[Backlog]) {
+        for left in backlog {
+            let amount = Amount {
+                messages: left.messages,
+                bytes: left.bytes,
+            };
+            self.mailbox.inherit(left.lane, amount);
+        }
+    }
+
+    /// Whether something is in the area that an earlier run of the node has left.
+    pub fn has_inherited(&self) -> bool {
+        let mut lanes = Lane::MESSAGES.into_iter();
+        lanes.any(|lane| self.mailbox.has_inherited(lane))
+    }
+
     /// A message came back from the area, the first that was left of its lane.
-    pub fn unspilled(&mut self, envelope: Arc<Envelope>) {
-        if let Some(at) = self.leaves_area(&envelope) {
+    pub fn unspilled(&mut self, envelope: Arc<Envelope>, out: &mut Actions) {
+        if let Some(at) = self.leaves_area(&envelope, out) {
             self.mailbox.push_message(Input::Envelope(envelope, at));
         }
     }
@@ -90,7 +108,7 @@ impl Agent {
     /// sender told so.
     pub fn spill_failed(&mut self, envelope: &Arc<Envelope>, out: &mut Actions) {
         self.counters.spill_lost += 1;
-        if let Some(at) = self.leaves_area(envelope) {
+        if let Some(at) = self.leaves_area(envelope, out) {
             self.lose(envelope, at, out);
             self.report_watermarks(out);
         }
@@ -118,7 +136,7 @@ impl Agent {
         reason: &DeadReason,
         out: &mut Actions,
     ) {
-        if let Some(at) = self.leaves_area(envelope) {
+        if let Some(at) = self.leaves_area(envelope, out) {
             self.close(envelope, at, reason, 0, out);
             self.report_watermarks(out);
         }
@@ -139,6 +157,9 @@ impl Agent {
         }
         if let (Some(at), Some(sequence)) = (at, &envelope.sequence) {
             self.inbound.take(at, sequence);
+            if self.mailbox.has_inherited(envelope.stream.lane) {
+                self.inbound.note_behind(at);
+            }
         }
         self.counters.spilled += 1;
         self.mailbox.note_spilled(envelope.stream.lane, bytes);
@@ -146,13 +167,30 @@ impl Agent {
     }
 
     /// A message is in the area no more. Gives its stream, if it is reliable; `None`
-    /// if it has its verdict already.
-    fn leaves_area(&mut self, envelope: &Envelope) -> Option<Option<StreamIndex>> {
-        self.mailbox
-            .note_unspilled(envelope.stream.lane, envelope.size() as u64);
-        match &envelope.sequence {
-            None => Some(None),
-            Some(sequence) => self.inbound.taken(&envelope.stream, sequence).map(Some),
+    /// if it has its verdict already, or has no place here.
+    fn leaves_area(
+        &mut self,
+        envelope: &Arc<Envelope>,
+        out: &mut Actions,
+    ) -> Option<Option<StreamIndex>> {
+        let (lane, bytes) = (envelope.stream.lane, envelope.size() as u64);
+        let was_inherited = self.mailbox.note_unspilled(lane, bytes);
+        let Some(sequence) = &envelope.sequence else {
+            return Some(None);
+        };
+        if !was_inherited {
+            return self.inbound.taken(&envelope.stream, sequence).map(Some);
+        }
+        match self.inbound.inherit(&envelope.stream, sequence) {
+            Inherited::Taken(at) => Some(Some(at)),
+            Inherited::Superseded => {
+                self.counters.duplicates += 1;
+                None
+            }
+            Inherited::Forgotten => {
+                self.close(envelope, None, &DeadReason::Forgotten, 0, out);
+                None
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::agent::{Agent, Amount, Holding, Input, Kept, OpenAsk, Skips, Timer};
-use crate::{AgentId, Digest, Millis, Nanos, StreamKey};
+use crate::{AgentId, Digest, Envelope, Millis, Nanos, StreamKey};
 use codec::{Reader, Writer};
 
 /// The version this node writes and the only one it reads.
@@ -32,6 +32,8 @@ const CLOSED: u8 = 1;
 /// A message of the outbox has left.
 const SENT: u8 = 1 << 1;
 
+/// A stream began with what an earlier run of its node had left; beside its lane.
+const IS_ADOPTED: u8 = 1 << 5;
 /// The sender of a stream was told to hold; beside its lane.
 const IS_HELD: u8 = 1 << 6;
 /// Something of a stream is closed above its watermark; beside its lane.
@@ -124,10 +126,15 @@ fn encode_inbound(agent: &Agent, w: &mut Writer<'_>) {
         let skips = agent.inbound.skips(stream);
         let is_held = if stream.is_held { IS_HELD } else { 0 };
         let has_skips = if skips.is_empty() { 0 } else { HAS_SKIPS };
+        let is_adopted = if stream.is_adopted { IS_ADOPTED } else { 0 };
         w.sender(&stream.key.sender);
-        w.u8(stream.key.lane as u8 | is_held | has_skips);
+        w.u8(stream.key.lane as u8 | is_held | has_skips | is_adopted);
         w.number(stream.watermark);
         w.number(stream.last_give_up.0);
+        if stream.is_adopted {
+            // Streams count from 1.
+            w.number(agent.inbound.adopted_from(&stream.key).unwrap_or(1));
+        }
         if skips.is_empty() {
             continue;
         }
@@ -195,6 +202,21 @@ fn encode_input(input: &Input, w: &mut Writer<'_>) {
     }
 }
 
+/// Appends one message, as it stands in a snapshot, to `out`.
+pub fn encode_envelope(envelope: &Envelope, out: &mut Vec<u8>) {
+    Writer(out).envelope(envelope);
+}
+
+/// Reads what [`encode_envelope`] wrote. Payloads are slices of `bytes`.
+pub fn decode_envelope(bytes: &Bytes) -> Result<Envelope, SnapshotError> {
+    let mut r = Reader::new(bytes, bytes.len());
+    let envelope = r.envelope()?;
+    if !r.is_empty() {
+        return Err(SnapshotError::Trailing(bytes.len() - r.at(bytes.len())));
+    }
+    Ok(envelope)
+}
+
 /// The agent a snapshot is of, without reading all of it or checking its hash.
 pub fn peek_agent(snapshot: &[u8]) -> Option<&str> {
     let rest = snapshot.get(2 + 32..)?;
@@ -258,10 +280,14 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
             high: r.number("marks")?,
         });
     }
-    decode_inbound(&mut agent, &mut r)?;
+    let adopted = decode_inbound(&mut agent, &mut r)?;
     decode_outbox(&mut agent, &mut r)?;
     decode_tables(&mut agent, &mut r)?;
     decode_mailbox(&mut agent, &mut r)?;
+    for (at, first) in adopted {
+        // Only now: what was in the mailbox did not come from their senders.
+        agent.inbound.begin_adopted(at, first);
+    }
     // Whoever made the snapshot still has what came with it.
     agent.mark_shipped();
     let image = r.bytes("image")?;
@@ -275,7 +301,10 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
     })
 }
 
-fn decode_inbound(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {
+/// Reads the streams that arrive; gives those that were adopted, each with the
+/// number it begins with.
+fn decode_inbound(agent: &mut Agent, r: &mut Reader<'_>) -> Result<Vec<(u32, u64)>, SnapshotError> {
+    let mut adopted = Vec::new();
     let forgotten = Millis(r.number("give-up")?);
     agent.inbound.restore_forgotten(forgotten);
     for _ in 0..r.count(4, "streams")? {
@@ -284,10 +313,19 @@ fn decode_inbound(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
         let key = StreamKey {
             sender,
             receiver: agent.id.clone(),
-            lane: Reader::lane_of(marked & !(IS_HELD | HAS_SKIPS))?,
+            lane: Reader::lane_of(marked & !(IS_ADOPTED | IS_HELD | HAS_SKIPS))?,
         };
         let watermark = r.number("watermark")?;
         let last_give_up = Millis(r.number("give-up")?);
+        let first = if marked & IS_ADOPTED != 0 {
+            let first = r.number("first")?;
+            if first == 0 || first > watermark.saturating_add(1) {
+                return Err(SnapshotError::Invalid("first"));
+            }
+            Some(first)
+        } else {
+            None
+        };
         let mut skips: Vec<Skips> = Vec::new();
         if marked & HAS_SKIPS != 0 {
             let mut last = watermark;
@@ -305,11 +343,12 @@ fn decode_inbound(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
             }
         }
         let is_held = marked & IS_HELD != 0;
-        agent
+        let at = agent
             .inbound
             .restore(key, watermark, last_give_up, is_held, skips);
+        adopted.extend(first.map(|first| (at, first)));
     }
-    Ok(())
+    Ok(adopted)
 }
 
 fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {

@@ -156,7 +156,7 @@ impl World {
         for envelope in source.agent.take_unshipped() {
             self.deliver(envelope);
         }
-        let area = source.area();
+        let area = id("to/1");
         for lane in Lane::MESSAGES {
             for envelope in source.spill.pop(&area, lane, u64::MAX, u64::MAX).unwrap() {
                 self.deliver(envelope);

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use phoenix_core::agent::{Actions, Agent, Batch, BatchRoom, Handlers};
 use phoenix_core::{
     AgentId, Body, ContentType, Digest, Envelope, Extras, Incarnation, KindPolicy, Lane,
-    MemorySpill, Millis, Nanos, Notice, Payload, Sender, Sequence, Spill, SpillArea, StreamKey,
-    snapshot,
+    MemorySpill, Millis, Nanos, Notice, Payload, Sender, Sequence, Spill, StreamKey, snapshot,
 };
 use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome};
 
@@ -57,13 +56,6 @@ impl Actor {
         actor
     }
 
-    pub(crate) fn area(&self) -> SpillArea {
-        SpillArea {
-            agent: self.agent.id().clone(),
-            incarnation: self.agent.incarnation(),
-        }
-    }
-
     /// Gives it a message, and does what it wants with its area.
     pub(crate) fn offer(&mut self, envelope: Arc<Envelope>) -> Actions {
         let mut out = Actions::default();
@@ -74,7 +66,7 @@ impl Actor {
 
     pub(crate) fn write_spilled(&mut self, out: &Actions) {
         for envelope in &out.spill {
-            self.spill.push(&self.area(), envelope).unwrap();
+            self.spill.push(self.agent.id(), envelope).unwrap();
         }
     }
 
@@ -82,14 +74,15 @@ impl Actor {
     pub(crate) fn refill(&mut self) -> Vec<Arc<Envelope>> {
         let mut all = Vec::new();
         while let Some(refill) = self.agent.refill(&self.policy) {
-            let area = self.area();
             let back = self
                 .spill
-                .pop(&area, refill.lane, refill.messages, refill.bytes)
+                .pop(self.agent.id(), refill.lane, refill.messages, refill.bytes)
                 .unwrap();
             assert!(!back.is_empty(), "the area holds what the agent counts");
             for envelope in back {
-                self.agent.unspilled(envelope.clone());
+                let mut out = Actions::default();
+                self.agent.unspilled(envelope.clone(), &mut out);
+                assert!(out.is_empty(), "{out:?}");
                 all.push(envelope);
             }
         }

@@ -63,7 +63,7 @@ fn a_lane_stays_in_order_across_its_area() {
         _ => None,
     });
     assert_eq!(last, Some(11));
-    assert_eq!(actor.spill.areas(), []);
+    assert_eq!(actor.spill.agents(), []);
     assert_eq!(actor.agent.counters.spilled, 8);
 }
 
@@ -153,10 +153,9 @@ fn what_is_spilled_follows_an_agent_that_moves() {
     target.through_snapshot();
     // The target has the copy, the source the area.
     assert_eq!((target.agent.waiting(), target.agent.spilled()), (4, 0));
-    let area = source.area();
     let late = source
         .spill
-        .pop(&area, Lane::Normal, u64::MAX, u64::MAX)
+        .pop(&id("to/1"), Lane::Normal, u64::MAX, u64::MAX)
         .unwrap();
     assert_eq!(late.len(), 5);
     target.tick(2);
@@ -223,10 +222,9 @@ fn what_is_spilled_of_an_agent_that_ends_has_its_verdict() {
     let mut out = Actions::default();
     actor.agent.stop("enough");
     actor.agent.abandon(&DeadReason::Stopped, &mut out);
-    let area = actor.area();
     let rest = actor
         .spill
-        .pop(&area, Lane::Normal, u64::MAX, u64::MAX)
+        .pop(&id("to/1"), Lane::Normal, u64::MAX, u64::MAX)
         .unwrap();
     for envelope in rest {
         actor
@@ -243,11 +241,7 @@ fn what_is_spilled_of_an_agent_that_ends_has_its_verdict() {
 #[test]
 fn the_area_in_memory_is_an_area() {
     let mut spill = MemorySpill::default();
-    let area = Actor::new("to/1", spilling(1)).area();
-    let other = phoenix_core::SpillArea {
-        agent: id("to/2"),
-        incarnation: area.incarnation,
-    };
+    let (area, other) = (id("to/1"), id("to/2"));
     for number in 1..=3 {
         spill.push(&area, &reliable(Lane::Normal, number)).unwrap();
         spill
@@ -257,7 +251,7 @@ fn the_area_in_memory_is_an_area() {
             .push(&other, &reliable(Lane::Normal, 20 + number))
             .unwrap();
     }
-    assert_eq!(spill.areas(), [area.clone(), other.clone()]);
+    assert_eq!(spill.agents(), [area.clone(), other.clone()]);
     let mut pop = |lane, messages, bytes| -> Vec<u64> {
         let popped = spill.pop(&area, lane, messages, bytes).unwrap();
         popped.iter().map(|it| number_of(it)).collect()
@@ -267,5 +261,141 @@ fn the_area_in_memory_is_an_area() {
     assert_eq!(pop(Lane::Normal, 9, u64::MAX), []);
     assert_eq!(pop(Lane::Bulk, 2, u64::MAX), [11, 12]);
     spill.clear(&other);
-    assert_eq!(spill.areas(), [area]);
+    assert_eq!(spill.agents(), [area]);
+}
+
+/// Spills `numbers` of the normal lane, and ends as if its node had: what was in the
+/// mailbox is gone, what was spilled is there.
+fn left_behind(before: u64, numbers: std::ops::RangeInclusive<u64>) -> MemorySpill {
+    let policy = spilling(u32::try_from(before).unwrap());
+    let mut old = Actor::new("to/1", policy);
+    for number in 1..=*numbers.end() {
+        old.offer(reliable(Lane::Normal, number));
+    }
+    assert_eq!(old.agent.spilled(), numbers.end() - before);
+    assert_eq!(*numbers.start(), before + 1);
+    old.spill
+}
+
+/// The next life, with room for much and the area of the one before it.
+fn heir(spill: MemorySpill) -> Actor {
+    let mut heir = Actor::new("to/1", spilling(100));
+    heir.spill = spill;
+    let (backlog, lost) = heir.spill.survey(&id("to/1"));
+    assert_eq!(lost, []);
+    heir.agent.inherit(&backlog);
+    heir
+}
+
+fn notices(out: &Actions) -> Vec<Notice> {
+    out.acknowledge.iter().map(|it| it.notice.clone()).collect()
+}
+
+/// Nobody speaks on the stream any more, so it begins with what is left.
+#[test]
+fn what_is_left_is_applied_in_order_though_its_sender_is_gone() {
+    let mut heir = heir(left_behind(3, 4..=9));
+    assert_eq!(heir.agent.spilled(), 6);
+    heir.offer(message(agent_sender("late/1"), "to/1", None, 50, 0));
+    let (seen, out) = applied(&mut heir, 2);
+    assert_eq!(
+        seen,
+        [4, 5, 6, 7, 8, 9, 50],
+        "what came since waits behind it"
+    );
+    assert_eq!(notices(&out), [], "no watermark covers what is not known");
+    assert_eq!(heir.agent.counters.duplicates, 0);
+}
+
+/// What its mailbox held is gone with the node, so its sender begins before that.
+#[test]
+fn a_sender_that_lives_supersedes_what_is_left() {
+    let mut heir = heir(left_behind(3, 4..=6));
+    for number in 1..=8 {
+        assert_eq!(notices(&heir.offer(reliable(Lane::Normal, number))), []);
+    }
+    let (seen, out) = applied(&mut heir, 2);
+    assert_eq!(seen, (1..=8).collect::<Vec<_>>());
+    assert_eq!(notices(&out).last(), Some(&Notice::Applied { through: 8 }));
+    assert_eq!(heir.agent.counters.duplicates, 3);
+}
+
+/// It is told of each message that is not known here, and of no watermark before.
+#[test]
+fn a_sender_that_comes_too_late_is_told_what_is_lost() {
+    let mut heir = heir(left_behind(2, 3..=5));
+    let (seen, out) = applied(&mut heir, 2);
+    assert_eq!((seen, notices(&out)), (vec![3, 4, 5], vec![]));
+    heir.through_snapshot();
+    heir.tick(3);
+    let mut told = Vec::new();
+    for number in 1..=6 {
+        told.extend(notices(&heir.offer(reliable(Lane::Normal, number))));
+    }
+    let forgotten = |number| Notice::Skipped {
+        number,
+        reason: SkipReason::Dead(DeadReason::Forgotten),
+    };
+    let again = Notice::Applied { through: 5 };
+    let expected = [
+        forgotten(1),
+        forgotten(2),
+        again.clone(),
+        again.clone(),
+        again,
+    ];
+    assert_eq!(told, expected);
+    let (seen, out) = applied(&mut heir, 4);
+    assert_eq!(seen, [6]);
+    assert_eq!(notices(&out), [Notice::Applied { through: 6 }]);
+}
+
+/// Wherever it comes in between, order is kept and nothing is applied twice.
+#[test]
+fn a_sender_may_come_at_any_time() {
+    for taken in 0..=6 {
+        let mut heir = heir(left_behind(2, 3..=8));
+        heir.policy.batch_messages = 1;
+        heir.policy.mailbox_messages = 2;
+        let mut seen = Vec::new();
+        let mut guest = |input: Input<'_>, writer: &mut phoenix_wit::AnswerWriter| {
+            if let Input::Message { payload, .. } = input {
+                seen.push(read(payload.bytes));
+            }
+            ok(writer);
+        };
+        for _ in 0..taken {
+            heir.step(2, &mut guest);
+        }
+        // What it is told is forgotten it does not send again.
+        for number in 1..=10 {
+            heir.offer(reliable(Lane::Normal, number));
+        }
+        drop(heir.run(3, &mut guest));
+        let first = if taken == 0 { 1 } else { 3 };
+        assert_eq!(seen, (first..=10).collect::<Vec<_>>(), "after {taken}");
+    }
+}
+
+#[test]
+fn what_is_left_of_an_agent_that_ends_has_its_verdict() {
+    let mut heir = heir(left_behind(2, 3..=5));
+    let mut out = Actions::default();
+    heir.agent.stop("enough");
+    heir.agent.abandon(&DeadReason::Stopped, &mut out);
+    let rest = heir
+        .spill
+        .pop(&id("to/1"), Lane::Normal, u64::MAX, u64::MAX)
+        .unwrap();
+    for envelope in rest {
+        heir.agent
+            .abandon_spilled(&envelope, &DeadReason::Stopped, &mut out);
+    }
+    let dead: Vec<u64> = out.dead.iter().map(|it| number_of(&it.0)).collect();
+    assert_eq!(dead, [3, 4, 5]);
+    let skipped = |number| Notice::Skipped {
+        number,
+        reason: SkipReason::Dead(DeadReason::Stopped),
+    };
+    assert_eq!(notices(&out), [skipped(3), skipped(4), skipped(5)]);
 }

@@ -273,7 +273,8 @@ impl Worker {
         if now >= drain.until {
             return true;
         }
-        if !self.schedule.is_empty() || self.movement.leaving() > 0 {
+        let is_leaving = self.movement.leaving() > 0 || self.spilled.is_forwarding();
+        if !self.schedule.is_empty() || is_leaving {
             return false;
         }
         if drain.is_hopeful(now) {

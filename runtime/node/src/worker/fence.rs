@@ -12,7 +12,8 @@ impl Worker {
     /// Lets go of every agent, without a word to anybody: they are others' now.
     /// A turn that is under way ends for nobody.
     pub(super) fn fence(&mut self) {
-        let fresh = Self::new(self.index, self.shared.clone());
+        let areas = self.spilled.fenced();
+        let fresh = Self::new(self.index, self.shared.clone(), areas);
         let mut old = std::mem::replace(self, fresh);
         // Jobs of before must find no tenant of theirs.
         self.tenants = old.tenants;

@@ -16,6 +16,7 @@ mod reset;
 mod route;
 mod sleep;
 mod slot;
+mod spill;
 mod turns;
 
 use std::cmp::Reverse;
@@ -44,6 +45,7 @@ use recent::Recent;
 use route::Routes;
 use sleep::Resident;
 use slot::{Awake, Slot};
+pub(crate) use spill::Spilled;
 
 use crate::clock;
 use crate::shared::Shared;
@@ -167,6 +169,7 @@ pub(crate) struct Worker {
     arena: SnapshotArena,
     routes: Routes,
     movement: Movement,
+    spilled: Spilled,
     /// Messages and verdicts for other workers and nodes, handed over once a step.
     for_workers: Vec<Outgoing>,
     for_peers: HashMap<NodeId, Outgoing>,
@@ -223,7 +226,8 @@ impl Outgoing {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
+    /// The worker of that number, which keeps what its agents spill in `spilled`.
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, spilled: Spilled) -> Self {
         let workers = shared.seats.len();
         let movement = Movement::new(shared.node, shared.config.migration_limits());
         Self {
@@ -246,6 +250,7 @@ impl Worker {
             arena: SnapshotArena::new(),
             routes: Routes::default(),
             movement,
+            spilled,
             for_workers: (0..workers).map(|_| Outgoing::default()).collect(),
             for_peers: HashMap::new(),
             room: BatchRoom::default(),
@@ -351,6 +356,7 @@ impl Worker {
         let until = self.wakes.peek().map_or(Millis::NEVER, |wake| wake.0.0);
         let moving = self.movement.machines.deadline().unwrap_or(Millis::NEVER);
         let until = until.min(moving).min(self.routes_deadline());
+        let until = until.min(self.spilled.deadline());
         let until = until.min(self.drain_deadline()).nanos();
         Step::Idle(wait.map_or(until, |wait| wait.min(until)))
     }
@@ -373,6 +379,7 @@ impl Worker {
         }
         self.tick_routes(now);
         self.tick_moving(now);
+        self.see_to_stranded();
     }
 
     /// Lets time pass for one agent, which may go to sleep then.
@@ -401,6 +408,7 @@ impl Worker {
     /// Sees that the slot is looked at when its agent has something to do.
     fn arm(&mut self, slot: u32) {
         let now = self.now.millis();
+        let rests = self.spill_rests(slot);
         let Some(awake) = self.awake_mut(slot) else {
             return;
         };
@@ -408,6 +416,9 @@ impl Worker {
         let mut at = awake.agent.next_wake().min(idle_at.max(now + Millis(10)));
         if awake.backoff_until > now {
             at = at.min(awake.backoff_until);
+        }
+        if let Some(until) = rests {
+            at = at.min(until);
         }
         if awake.frozen {
             at = idle_at.max(now + Millis(1_000));

@@ -455,6 +455,7 @@ impl Worker {
             Some(awake) => awake.agent.take_unshipped(),
             None => Vec::new(),
         };
+        self.strand(slot);
         self.remove(slot, agent);
         if owner.owner != self.shared.node {
             self.went_to(agent.clone(), owner.owner, owner.epoch.generation);
@@ -665,6 +666,7 @@ impl Worker {
             }
             _ => return,
         };
+        self.strand(slot);
         self.remove(slot, agent);
         for envelope in waiting {
             self.deliver_late(envelope);

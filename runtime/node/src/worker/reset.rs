@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phoenix_core::control::{ControlError, Done, Response};
-use phoenix_core::{AgentId, Body, Envelope, Epoch, Lane, Level, Payload, Sender, StreamKey};
+use phoenix_core::{AgentId, Body, DeadReason, Envelope, Epoch, Lane, Level, Payload, Sender, StreamKey};
 
 use crate::control::{SPAWN_WITHIN, may_not_wait};
 use crate::counters::count;
@@ -79,6 +79,10 @@ impl Worker {
             term: self.shared.boot,
         });
         let before = self.actions.dead.len();
+        self.abandon_spilled(slot, &DeadReason::Reset);
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
         awake.agent.renew(incarnation, config, &mut self.actions);
         let dead_letters = (self.actions.dead.len() - before) as u64;
         let kind = match self.shared.kinds.get(id.kind()) {

@@ -81,6 +81,11 @@ impl Routes {
         }
     }
 
+    /// Whether the directory has been asked where the agent lives.
+    pub(super) fn is_placing(&self, agent: &AgentId) -> bool {
+        matches!(self.routes.get(agent), Some(Route::Placing { .. }))
+    }
+
     /// Where the agent is, by what was last heard.
     pub(super) fn node_of(&self, agent: &AgentId) -> Option<NodeId> {
         match self.routes.get(agent)? {
@@ -266,7 +271,7 @@ impl Worker {
     }
 
     /// Ends a message that can never be taken.
-    fn bury_message(&mut self, envelope: &Arc<Envelope>, reason: &DeadReason) {
+    pub(super) fn bury_message(&mut self, envelope: &Arc<Envelope>, reason: &DeadReason) {
         bury(envelope, reason, 0, &mut self.actions);
         self.perform(u32::MAX);
     }
@@ -286,7 +291,15 @@ impl Worker {
             return;
         }
         let agent = envelope.receiver().clone();
-        let held = vec![envelope];
+        self.place_for(agent, vec![envelope]);
+    }
+
+    /// Asks where an agent lives whose messages wait here already.
+    pub(super) fn ask_place(&mut self, agent: AgentId) {
+        self.place_for(agent, Vec::new());
+    }
+
+    fn place_for(&mut self, agent: AgentId, held: Vec<Arc<Envelope>>) {
         self.routes
             .routes
             .insert(agent.clone(), Route::Placing { held });
@@ -299,16 +312,17 @@ impl Worker {
     /// Ends a message for a kind that is not deployed. Which kinds there are the
     /// directory's node knows at once, the others by its word.
     fn no_such_kind(&mut self, envelope: &Arc<Envelope>) {
-        let shared = &self.shared;
-        let is_sure = shared.directory.node() == shared.node
-            || shared
-                .kinds
-                .is_surely_unknown(envelope.receiver().kind(), self.now.millis());
-        if is_sure {
+        if self.is_surely_no_kind(envelope.receiver().kind()) {
             self.bury_message(envelope, &DeadReason::NoSuchKind);
         } else {
             self.turn_away(envelope, Refusal::Busy);
         }
+    }
+
+    pub(super) fn is_surely_no_kind(&self, kind: &str) -> bool {
+        let shared = &self.shared;
+        let is_directory = shared.directory.node() == shared.node;
+        is_directory || shared.kinds.is_surely_unknown(kind, self.now.millis())
     }
 
     fn is_alone(&self) -> bool {
@@ -432,6 +446,10 @@ impl Worker {
                     self.turn_away(&envelope, Refusal::Busy);
                 }
             }
+        }
+        if self.spilled.is_stranded(agent) {
+            self.settle_stranded(agent, ownership);
+            never_lived |= !self.spilled.is_stranded(agent);
         }
         // Whoever was asked about and never lived leaves no entry behind.
         if never_lived && !comes_again && !self.table.contains_key(agent) {

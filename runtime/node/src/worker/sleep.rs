@@ -57,8 +57,9 @@ impl Worker {
     }
 
     /// Gives an agent that is awake a slot.
-    pub(super) fn insert_awake(&mut self, awake: Box<Awake>) -> u32 {
+    pub(super) fn insert_awake(&mut self, mut awake: Box<Awake>) -> u32 {
         self.was_costly = true;
+        self.inherit(&mut awake);
         let id = awake.agent.id().clone();
         let slot = u32::try_from(self.slots.insert(Slot::Awake(awake))).unwrap_or(u32::MAX);
         self.recent.forget(&id);

@@ -31,11 +31,17 @@ impl Worker {
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return None;
         };
-        let awake = &mut **awake;
         awake.queued = false;
         if !awake.runnable(now.millis()) {
             return None;
         }
+        if awake.agent.spilled() > 0 {
+            self.refill(slot);
+        }
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return None;
+        };
+        let awake = &mut **awake;
         let mut room = std::mem::take(&mut self.frame);
         room.clear();
         room.reserve(awake.frame_room.max(LEAST_ROOM));
@@ -320,6 +326,7 @@ impl Worker {
         let id = awake.agent.id().clone();
         let reason = DeadReason::Quarantined(why.clone());
         awake.agent.abandon(&reason, &mut self.actions);
+        self.abandon_spilled(slot, &reason);
         self.shared
             .log(Some(&id), Level::Error, &format!("quarantined: {why}"));
         self.perform(slot);
@@ -370,10 +377,7 @@ impl Worker {
             self.shared.log(id.as_ref(), Level::Warn, &text);
         }
         for envelope in actions.spill.drain(..) {
-            // No kind that spills is deployed, so there is no area to write to.
-            if let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) {
-                awake.agent.spill_failed(&envelope, &mut self.actions);
-            }
+            self.write_spilled(slot, &envelope);
         }
         for (envelope, reason, attempts) in actions.dead.drain(..) {
             self.shared.bury(&envelope, &reason, attempts);
@@ -437,6 +441,7 @@ impl Worker {
         let id = awake.agent.id().clone();
         let generation = awake.generation;
         let moving = awake.moving.take();
+        self.abandon_spilled(slot, reason);
         self.perform(slot);
         self.remove(slot, &id);
         self.forget(id.clone(), generation);

@@ -270,6 +270,12 @@ impl DirectoryStore {
         dead.map(|(node, entry)| (node, entry.boot)).collect()
     }
 
+    /// Whether no other node was ever seen.
+    pub fn is_alone(&self) -> bool {
+        let live = self.live.lock();
+        live.state.nodes().all(|(node, _)| node == self.origin.node)
+    }
+
     /// Agents that have an entry which says that the node owns them.
     pub fn owned_by(&self, node: NodeId) -> u64 {
         let live = self.live.lock();

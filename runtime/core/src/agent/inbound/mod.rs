@@ -1,5 +1,6 @@
 //! The streams an agent hears from: what was taken, what was committed.
 
+mod inherited;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::message::Speaker;
 use crate::{Lane, Millis, Sender, Sequence, StreamKey};
+pub(crate) use inherited::Inherited;
 
 /// Where a stream stands in its agent's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,10 @@ pub(crate) struct InStream {
     has_skips: bool,
     /// Whether it is in [`Inbound::held`].
     pub(crate) is_held: bool,
+    /// Whether it is in [`Inbound::adopted`].
+    pub(crate) is_adopted: bool,
+    /// What was taken last waits behind what an earlier run of the node has left.
+    is_behind: bool,
 }
 
 /// Numbers of a stream, above its watermark, that were closed while others before
@@ -88,6 +94,9 @@ pub(crate) struct Inbound {
     skips: BTreeMap<u32, Vec<Skips>>,
     /// Streams whose senders were told to hold, and in which turn they were told last.
     held: BTreeMap<u32, u64>,
+    /// Streams that began with what an earlier run of the node has left, and with
+    /// which number, while nothing is heard of their senders.
+    adopted: BTreeMap<u32, u64>,
 }
 
 impl Inbound {
@@ -109,7 +118,7 @@ impl Inbound {
         self.forgotten = forgotten;
     }
 
-    /// Puts a stream back as a snapshot has it.
+    /// Puts a stream back as a snapshot has it, and says where.
     pub(crate) fn restore(
         &mut self,
         key: StreamKey,
@@ -117,7 +126,7 @@ impl Inbound {
         last_give_up: Millis,
         is_held: bool,
         skips: Vec<Skips>,
-    ) {
+    ) -> u32 {
         let at = self.add(Arc::new(key));
         if let Some(stream) = self.get_mut(at) {
             stream.watermark = watermark;
@@ -135,6 +144,7 @@ impl Inbound {
             self.take_skips(at);
         }
         self.expiry.push(Reverse((last_give_up, at)));
+        at
     }
 
     /// What is closed above a stream's watermark, in order.
@@ -179,6 +189,15 @@ impl Inbound {
             self.expiry.push(Reverse((until, at)));
             return Arrival::Next(StreamIndex(at));
         };
+        if self.get(at).is_some_and(|stream| stream.is_adopted) {
+            return self.heard_again(at, key, sequence);
+        }
+        self.follow(at, key, sequence)
+    }
+
+    /// Decides about a message of a stream that is known.
+    #[inline]
+    fn follow(&mut self, at: u32, key: &Arc<StreamKey>, sequence: &Sequence) -> Arrival {
         let Some(stream) = self.get_mut(at) else {
             return Arrival::NoRoom;
         };
@@ -380,12 +399,15 @@ impl Inbound {
         }
     }
 
-    /// Calls `each` with every stream whose watermark moved since the last call.
+    /// Calls `each` with every stream whose watermark moved since the last call, but
+    /// for those whose senders may have messages that it would cover unseen.
     pub(crate) fn moved(&mut self, mut each: impl FnMut(&InStream)) {
         for at in self.touched.drain(..) {
             if let Some(stream) = self.streams.get_mut(at as usize).and_then(Option::as_mut) {
                 stream.touched = false;
-                each(stream);
+                if !stream.is_adopted {
+                    each(stream);
+                }
             }
         }
     }
@@ -426,6 +448,9 @@ impl Inbound {
         if stream.is_held {
             self.held.remove(&index);
         }
+        if stream.is_adopted {
+            self.adopted.remove(&index);
+        }
         self.free.push(index);
         self.forgotten = self.forgotten.max(stream.last_give_up);
     }
@@ -464,6 +489,8 @@ impl Inbound {
                 touched: false,
                 has_skips: false,
                 is_held: false,
+                is_adopted: false,
+                is_behind: false,
             });
         }
         let (hasher, streams) = (&self.hasher, &self.streams);

@@ -120,6 +120,8 @@ struct Queue {
     shipped: usize,
     /// What waits behind them in the area for spilled messages.
     spilled: Amount,
+    /// How many of the first of those an earlier run of the node has left.
+    inherited: u64,
 }
 
 impl Queue {
@@ -304,19 +306,42 @@ impl Mailbox {
         self.spilled.bytes += bytes;
     }
 
-    /// A message of the lane that was spilled came back, or is lost.
-    pub(crate) fn note_unspilled(&mut self, lane: Lane, bytes: u64) {
+    /// An earlier run of the node has left so much of the lane in the area.
+    pub(crate) fn inherit(&mut self, lane: Lane, left: Amount) {
+        let of_lane = self.queue(lane);
+        debug_assert!(of_lane.spilled.messages == 0, "it is in front of all else");
+        of_lane.inherited += left.messages;
+        of_lane.spilled.messages += left.messages;
+        of_lane.spilled.bytes += left.bytes;
+        self.spilled.messages += left.messages;
+        self.spilled.bytes += left.bytes;
+    }
+
+    /// Whether something of the lane is in the area that an earlier run has left.
+    pub(crate) fn has_inherited(&self, lane: Lane) -> bool {
+        self.lane(lane).inherited > 0
+    }
+
+    /// A message of the lane that was spilled came back, or is lost. Says whether an
+    /// earlier run has left it.
+    pub(crate) fn note_unspilled(&mut self, lane: Lane, bytes: u64) -> bool {
         let of_lane = &mut self.queue(lane).spilled;
         debug_assert!(of_lane.messages > 0, "what comes back was spilled");
         of_lane.messages -= 1;
         of_lane.bytes -= bytes;
         self.spilled.messages -= 1;
         self.spilled.bytes -= bytes;
+        let inherited = &mut self.queue(lane).inherited;
+        let was_inherited = *inherited > 0;
+        *inherited -= u64::from(was_inherited);
+        was_inherited
     }
 
     /// Whatever of the lane was spilled is lost.
     pub(crate) fn forget_spilled(&mut self, lane: Lane) {
-        let lost = std::mem::take(&mut self.queue(lane).spilled);
+        let of_lane = self.queue(lane);
+        of_lane.inherited = 0;
+        let lost = std::mem::take(&mut of_lane.spilled);
         self.spilled.messages -= lost.messages;
         self.spilled.bytes -= lost.bytes;
     }
