@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    AgentId, ClientId, Digest, Incarnation, KindName, KindPolicy, Level, MigrationId, Millis,
+    AgentId, ClientId, Digest, Incarnation, KindName, KindPolicy, Lane, Level, MigrationId, Millis,
     NodeId, Payload, PeerPath, Reply,
 };
 
@@ -340,6 +340,35 @@ pub struct AgentInfo {
     pub bytes: u64,
 }
 
+/// How an agent's mailbox stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxInfo {
+    /// Each lane of messages, the most urgent first.
+    pub lanes: Vec<LaneInfo>,
+    /// Replies, timers and the like that wait before all messages.
+    pub ends: u64,
+    /// Whether it has passed its high mark and is not down to the low one since:
+    /// whoever sends is told to hold.
+    pub holding: bool,
+    /// Streams whose senders were told so.
+    pub held: u64,
+}
+
+/// One lane of an agent's mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneInfo {
+    /// Which.
+    pub lane: Lane,
+    /// Messages in memory.
+    pub messages: u64,
+    /// Bytes of them, as the kind's bounds count.
+    pub bytes: u64,
+    /// Messages behind them, in the node's area for spilled ones.
+    pub spilled: u64,
+    /// Bytes of those, likewise.
+    pub spilled_bytes: u64,
+}
+
 /// All about an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentDetail {
@@ -355,8 +384,14 @@ pub struct AgentDetail {
     pub pending: u64,
     /// Asks without an answer.
     pub open_asks: u64,
+    /// Its mailbox, and what its senders are told.
+    pub mailbox: MailboxInfo,
     /// Effects without a verdict.
     pub outbox: u64,
+    /// Bytes of them.
+    pub outbox_bytes: u64,
+    /// Streams it speaks on and holds: their receivers have given it no credit.
+    pub outbox_held: u64,
     /// Timers set.
     pub timers: u64,
     /// Streams it hears from.

@@ -60,7 +60,13 @@ pub(crate) fn agent_detail(detail: control::AgentDetail) -> api::AgentDetail {
         generation: detail.generation,
         pending: detail.pending,
         open_asks: detail.open_asks,
+        lanes: detail.mailbox.lanes.into_iter().map(mailbox_lane).collect(),
+        ends: detail.mailbox.ends,
+        holding: detail.mailbox.holding,
+        held: detail.mailbox.held,
         outbox: detail.outbox,
+        outbox_bytes: detail.outbox_bytes,
+        outbox_held: detail.outbox_held,
         timers: detail.timers,
         streams_in: detail.streams_in,
         streams_out: detail.streams_out,
@@ -68,6 +74,26 @@ pub(crate) fn agent_detail(detail: control::AgentDetail) -> api::AgentDetail {
         last_trap: detail.last_trap.map(|text| text.to_string()),
         unmovable: detail.unmovable.map(|text| text.to_string()),
         counters: detail.counters.into_iter().collect(),
+    }
+}
+
+fn lane(lane: Lane) -> api::Lane {
+    match lane {
+        Lane::High => api::Lane::High,
+        Lane::Normal => api::Lane::Normal,
+        Lane::Low => api::Lane::Low,
+        Lane::Bulk => api::Lane::Bulk,
+        Lane::Reply => api::Lane::Reply,
+    }
+}
+
+fn mailbox_lane(info: control::LaneInfo) -> api::MailboxLane {
+    api::MailboxLane {
+        lane: lane(info.lane),
+        messages: info.messages,
+        bytes: info.bytes,
+        spilled: info.spilled,
+        spilled_bytes: info.spilled_bytes,
     }
 }
 
@@ -194,13 +220,7 @@ pub(crate) fn dead_letter(
         method: method.to_owned(),
         payload,
         stream: envelope.sequence.map(|sequence| api::StreamPlace {
-            lane: match envelope.stream.lane {
-                Lane::High => api::Lane::High,
-                Lane::Normal => api::Lane::Normal,
-                Lane::Low => api::Lane::Low,
-                Lane::Bulk => api::Lane::Bulk,
-                Lane::Reply => api::Lane::Reply,
-            },
+            lane: lane(envelope.stream.lane),
             number: sequence.number,
             give_up_ms: sequence.give_up.0,
         }),

@@ -1,7 +1,7 @@
 //! `phoenix inspect`
 
 use phoenix_core::AgentId;
-use phoenix_gateway::api::AgentDetail;
+use phoenix_gateway::api::{AgentDetail, MailboxLane};
 use phoenix_gateway::units::show_size;
 
 use super::advice;
@@ -31,6 +31,38 @@ pub(crate) async fn run(args: &InspectArgs, node: &mut Session) -> Result<Exit, 
     Ok(Exit::Ok)
 }
 
+/// What waits, and what its senders are told.
+fn mailbox(detail: &AgentDetail) -> String {
+    let told = match (detail.holding, detail.held) {
+        (false, _) => String::new(),
+        (true, held) => format!(", past its high mark: {held} streams are told to hold"),
+    };
+    format!("{}{told}", detail.agent.mailbox)
+}
+
+fn waiting(lane: &MailboxLane) -> String {
+    let memory = format!("{}, {}", lane.messages, show_size(lane.bytes));
+    match lane.spilled {
+        0 => memory,
+        spilled => format!(
+            "{memory}, and {spilled} spilled, {}",
+            show_size(lane.spilled_bytes)
+        ),
+    }
+}
+
+fn outbox(detail: &AgentDetail) -> String {
+    let held = match detail.outbox_held {
+        0 => String::new(),
+        held => format!(", {held} streams wait for credit"),
+    };
+    format!(
+        "{}, {}{held}",
+        detail.outbox,
+        show_size(detail.outbox_bytes)
+    )
+}
+
 fn table(detail: &AgentDetail) -> Table {
     let agent = &detail.agent;
     let incarnation = detail.incarnation;
@@ -49,10 +81,10 @@ fn table(detail: &AgentDetail) -> Table {
         ("generation", detail.generation.to_string()),
         ("turns", agent.turns.to_string()),
         ("size", show_size(agent.bytes)),
-        ("mailbox", agent.mailbox.to_string()),
+        ("mailbox", mailbox(detail)),
         ("pending handlers", detail.pending.to_string()),
         ("open asks", detail.open_asks.to_string()),
-        ("outbox", detail.outbox.to_string()),
+        ("outbox", outbox(detail)),
         ("timers", detail.timers.to_string()),
         (
             "streams",
@@ -73,6 +105,11 @@ fn table(detail: &AgentDetail) -> Table {
     let mut table = Table::plain();
     for (name, value) in rows {
         table.row([name, &value]);
+        if name == "mailbox" {
+            for lane in &detail.lanes {
+                table.row([&format!("  {}", lane.lane.as_str()), &waiting(lane)]);
+            }
+        }
     }
     for (name, value) in &detail.counters {
         table.row([name, &value.to_string()]);

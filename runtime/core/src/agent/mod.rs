@@ -43,6 +43,7 @@ pub(crate) use outbox::{Kept, Outbox};
 pub use spill::Refill;
 pub(crate) use timers::{Timer, Timers};
 
+use crate::control::MailboxInfo;
 use crate::{
     Acknowledgement, AgentId, Ask, Body, DeadReason, Delivery, Envelope, Incarnation, KindPolicy,
     Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo, Sender,
@@ -213,10 +214,16 @@ impl Agent {
         self.mailbox.len()
     }
 
-    /// Messages waiting in each lane, the most urgent first, without those that
-    /// are spilled.
-    pub fn lanes(&self) -> [(Lane, usize); 4] {
-        Lane::MESSAGES.map(|lane| (lane, self.mailbox.lane_len(lane)))
+    /// How its mailbox stands. Looks at every message in it.
+    pub fn mailbox_info(&self) -> MailboxInfo {
+        MailboxInfo {
+            lanes: Lane::MESSAGES
+                .map(|lane| self.mailbox.lane_info(lane))
+                .to_vec(),
+            ends: self.mailbox.ends() as u64,
+            holding: self.holding.is_some(),
+            held: self.inbound.held() as u64,
+        }
     }
 
     /// Whether its senders are told to hold.
@@ -227,6 +234,16 @@ impl Agent {
     /// Effects without a verdict.
     pub fn unacknowledged(&self) -> u64 {
         self.outbox.len()
+    }
+
+    /// Bytes of them.
+    pub fn unacknowledged_bytes(&self) -> u64 {
+        self.outbox.bytes()
+    }
+
+    /// Streams it speaks on whose receivers have given it no credit.
+    pub fn held_streams(&self) -> usize {
+        self.outbox.held()
     }
 
     /// Asks without an answer.

@@ -103,6 +103,12 @@ impl Outbox {
         self.busy
     }
 
+    /// Streams with messages whose receivers have given no credit.
+    pub(crate) fn held(&self) -> usize {
+        let is_held = |it: &&OutStream| it.held_until.is_some() && !it.kept.is_empty();
+        self.iter().filter(is_held).count()
+    }
+
     /// Whether there is a message without a verdict to that receiver.
     pub(crate) fn is_busy(&self, to: &str, lane: Lane) -> bool {
         let at = self.index.get(&KeyRef { to, lane });

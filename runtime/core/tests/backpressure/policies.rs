@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use phoenix_core::agent::{Actions, Batch};
+use phoenix_core::control::LaneInfo;
 use phoenix_core::{DeadReason, Envelope, KindPolicy, Lane, Notice, Overflow, Refusal, SkipReason};
 use phoenix_wit::{FrameReader, Input};
 use proptest::prelude::*;
@@ -340,8 +341,17 @@ impl World {
     }
 
     fn check(&self) {
-        for (lane, count) in self.actor.agent.lanes() {
-            assert_eq!(count, self.oracle.lanes[lane as usize].len(), "{lane:?}");
+        for LaneInfo {
+            lane,
+            messages: count,
+            ..
+        } in self.actor.agent.mailbox_info().lanes
+        {
+            assert_eq!(
+                count,
+                self.oracle.lanes[lane as usize].len() as u64,
+                "{lane:?}"
+            );
         }
         let spilled = self.oracle.spilled.iter().flatten();
         let (count, bytes) = (

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Lane;
+
 /// A page of agents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentPage {
@@ -76,8 +78,21 @@ pub struct AgentDetail {
     pub pending: u64,
     /// Asks without an answer.
     pub open_asks: u64,
+    /// Each lane of messages, the most urgent first.
+    pub lanes: Vec<MailboxLane>,
+    /// Replies, timers and the like that wait before all messages.
+    pub ends: u64,
+    /// Whether the mailbox has passed its high mark and is not down to the low one
+    /// since: whoever sends is told to hold.
+    pub holding: bool,
+    /// Streams whose senders were told so.
+    pub held: u64,
     /// Effects without a verdict.
     pub outbox: u64,
+    /// Bytes of them.
+    pub outbox_bytes: u64,
+    /// Streams it speaks on and holds: their receivers have given it no credit.
+    pub outbox_held: u64,
     /// Timers set.
     pub timers: u64,
     /// Streams it hears from.
@@ -94,6 +109,21 @@ pub struct AgentDetail {
     pub unmovable: Option<String>,
     /// Outcomes that were not delivery, by reason.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// One lane of an agent's mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxLane {
+    /// Which.
+    pub lane: Lane,
+    /// Messages in memory.
+    pub messages: u64,
+    /// Bytes of them, as the kind's bounds count.
+    pub bytes: u64,
+    /// Messages behind them on disk.
+    pub spilled: u64,
+    /// Bytes of those, likewise.
+    pub spilled_bytes: u64,
 }
 
 /// One life of an agent's memory; greater than every earlier one, compared in this order.

@@ -13,7 +13,8 @@ mod payload;
 mod problem;
 
 pub use agents::{
-    Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, Migrated, Reset, Spawned,
+    Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, MailboxLane, Migrated,
+    Reset, Spawned,
 };
 pub use cluster::{
     Counters, DeclaredDead, Health, JoinToken, LogLine, LogPage, Node, NodeList, Path,

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, Control, ControlError, DeadLetter, Done, HandlerInfo,
-    KindInfo, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response, Verdict,
+    KindInfo, LaneInfo, LetterId, Letters, LogLine, MailboxInfo, NodeInfo, Replayed, Request,
+    Response, Verdict,
 };
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, ContentType, Digest, Envelope, Extras, Failure, Incarnation,
@@ -229,7 +230,23 @@ pub(crate) fn detail(id: &str) -> AgentDetail {
         generation: 4,
         pending: 5,
         open_asks: 6,
+        mailbox: MailboxInfo {
+            lanes: Lane::MESSAGES
+                .map(|lane| LaneInfo {
+                    lane,
+                    messages: 12,
+                    bytes: 1_800,
+                    spilled: 13,
+                    spilled_bytes: 1_950,
+                })
+                .to_vec(),
+            ends: 14,
+            holding: true,
+            held: 15,
+        },
         outbox: 7,
+        outbox_bytes: 1_050,
+        outbox_held: 1,
         timers: 8,
         streams_in: 9,
         streams_out: 10,

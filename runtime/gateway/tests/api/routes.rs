@@ -220,6 +220,19 @@ async fn inspect_tells_all() {
     );
     assert_eq!(detail["counters"]["expired"], 11);
     assert_eq!(detail.get("unmovable"), None);
+    let lanes = detail["lanes"].as_array().unwrap();
+    let names: Vec<_> = lanes.iter().map(|lane| &lane["lane"]).collect();
+    assert_eq!(names, ["high", "normal", "low", "bulk"]);
+    assert_eq!(
+        lanes[1],
+        value!({
+            "lane": "normal", "messages": 12, "bytes": 1_800, "spilled": 13, "spilled_bytes": 1_950
+        })
+    );
+    let told = ["holding", "held", "ends"].map(|name| detail[name].clone());
+    assert_eq!(told, [value!(true), value!(15), value!(14)]);
+    let outbox = ["outbox", "outbox_bytes", "outbox_held"].map(|name| detail[name].clone());
+    assert_eq!(outbox, [7, 1_050, 1].map(|number| value!(number)));
     assert_eq!(detail["turns"], 3);
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
-    KindInfo, LetterFilter, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response,
-    Verdict,
+    KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo, NodeInfo, Replayed,
+    Request, Response, Verdict,
 };
 use phoenix_core::{KindPolicy, Level, Overflow, PeerPath, Protocol, SpawnPolicy};
 
@@ -153,6 +153,21 @@ record!(AgentInfo {
     bytes
 });
 
+record!(MailboxInfo {
+    lanes,
+    ends,
+    holding,
+    held
+});
+
+record!(LaneInfo {
+    lane,
+    messages,
+    bytes,
+    spilled,
+    spilled_bytes,
+});
+
 record!(AgentDetail {
     info,
     component,
@@ -160,7 +175,10 @@ record!(AgentDetail {
     generation,
     pending,
     open_asks,
+    mailbox,
     outbox,
+    outbox_bytes,
+    outbox_held,
     timers,
     streams_in,
     streams_out,

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use phoenix_core::attributes::Value;
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
-    KindInfo, LetterFilter, LetterId, Letters, LogLine, NodeInfo, Replayed, Request, Response,
-    Verdict,
+    KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo, NodeInfo, Replayed,
+    Request, Response, Verdict,
 };
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::migration::MigrationMessage;
@@ -671,7 +671,21 @@ impl Generator {
             generation: self.number(),
             pending: self.number(),
             open_asks: self.number(),
+            mailbox: MailboxInfo {
+                lanes: self.list(4, |g| LaneInfo {
+                    lane: g.lane(),
+                    messages: g.number(),
+                    bytes: g.number(),
+                    spilled: g.number(),
+                    spilled_bytes: g.number(),
+                }),
+                ends: self.number(),
+                holding: self.flag(),
+                held: self.number(),
+            },
             outbox: self.number(),
+            outbox_bytes: self.number(),
+            outbox_held: self.number(),
             timers: self.number(),
             streams_in: self.number(),
             streams_out: self.number(),

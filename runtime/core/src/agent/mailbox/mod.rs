@@ -11,6 +11,7 @@ use hashbrown::HashSet;
 
 use crate::agent::credit::Amount;
 use crate::agent::inbound::StreamIndex;
+use crate::control::LaneInfo;
 use crate::message::Speaker;
 use crate::{Ask, Envelope, KindPolicy, Lane, Millis, Payload, Reply, Sender};
 use rota::Rota;
@@ -254,6 +255,25 @@ impl Mailbox {
     /// Messages that wait in one lane.
     pub(crate) fn lane_len(&self, lane: Lane) -> usize {
         self.lane(lane).messages.len()
+    }
+
+    /// Inputs that wait before all messages.
+    pub(crate) fn ends(&self) -> usize {
+        self.urgent.len() + self.put_off.len()
+    }
+
+    /// How one lane stands.
+    pub(crate) fn lane_info(&self, lane: Lane) -> LaneInfo {
+        let Queue {
+            messages, spilled, ..
+        } = self.lane(lane);
+        LaneInfo {
+            lane,
+            messages: messages.len() as u64,
+            bytes: messages.iter().map(Input::size).sum(),
+            spilled: spilled.messages,
+            spilled_bytes: spilled.bytes,
+        }
     }
 
     /// Whether a message of `size` bytes fits the bounds.
