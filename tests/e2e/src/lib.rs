@@ -93,7 +93,8 @@ impl Cluster {
         }
     }
 
-    fn data_dir(&self, node: usize) -> PathBuf {
+    /// Where a node keeps what it keeps.
+    pub fn data_dir(&self, node: usize) -> PathBuf {
         self.dir.path().join(format!("node-{node}"))
     }
 

@@ -53,7 +53,7 @@ macro_rules! key {
 const HOST_PORT: &str = "host:port, such as 10.0.0.5:7401";
 
 /// All of them, in the order in which they are documented.
-pub static KEYS: [Key; 22] = [
+pub static KEYS: [Key; 23] = [
     key!(
         "data",
         "phoenix-data",
@@ -178,6 +178,16 @@ pub static KEYS: [Key; 22] = [
         "largest snapshot and mailbox one moving agent may have",
         |config, text| {
             config.max_shipment = size(text, 1 << 20, 8 << 30)?;
+            Some(())
+        }
+    ),
+    key!(
+        "max-spill",
+        "16GiB",
+        "a size from 1MiB to 1024GiB, such as 16GiB",
+        "messages kept on disk for mailboxes that are full, all together",
+        |config, text| {
+            config.max_spill = size(text, 1 << 20, 1 << 40)?;
             Some(())
         }
     ),

@@ -55,6 +55,8 @@ pub struct Config {
     pub migration_timeout: Duration,
     /// Bytes one moving agent may be.
     pub max_shipment: u64,
+    /// Bytes of spilled messages kept on disk.
+    pub max_spill: u64,
     /// How long a draining node takes to move its agents away.
     pub drain_timeout: Duration,
     /// Which log lines are written, in tracing's directives.
@@ -101,6 +103,7 @@ impl Default for Config {
             dead_letters: 1_000,
             migration_timeout: Duration::from_secs(10),
             max_shipment: 256 << 20,
+            max_spill: 16 << 30,
             drain_timeout: Duration::from_secs(30),
             log: "info".to_owned(),
             log_format: LogFormat::Human,

@@ -36,7 +36,20 @@ impl Node {
 
     /// Starts a node and waits for nothing.
     pub(crate) fn begin(flags: &[&str]) -> Self {
-        let data = tempdir().unwrap();
+        Self::begin_in(tempdir().unwrap(), flags)
+    }
+
+    /// Kills it, and starts another one in its place.
+    pub(crate) fn killed_and_started(self, flags: &[&str]) -> Self {
+        let Self { process, data } = self;
+        // A process is killed when it is let go, and has ended then.
+        drop(process);
+        let mut node = Self::begin_in(data, &[&ANY_PORTS, flags].concat());
+        assert!(node.process.out.next().is_some(), "it is not ready");
+        node
+    }
+
+    fn begin_in(data: TempDir, flags: &[&str]) -> Self {
         let mut command = phoenix();
         command
             .args(["--json", "--data", data.path().to_str().unwrap(), "node"])

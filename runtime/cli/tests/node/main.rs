@@ -16,4 +16,5 @@ mod dead;
 mod harness;
 mod join;
 mod life;
+mod spill;
 mod stop;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use phoenix_core::control::{ControlError, Done, Response};
-use phoenix_core::{AgentId, Body, DeadReason, Envelope, Epoch, Lane, Level, Payload, Sender, StreamKey};
+use phoenix_core::{
+    AgentId, Body, DeadReason, Envelope, Epoch, Lane, Level, Payload, Sender, StreamKey,
+};
 
 use crate::control::{SPAWN_WITHIN, may_not_wait};
 use crate::counters::count;

@@ -279,6 +279,7 @@ impl From<Config> for NodeConfig {
             dead_letters: config.dead_letters,
             migration_timeout: config.migration_timeout,
             max_shipment: config.max_shipment,
+            max_spill: config.max_spill,
             ..Self::alone(config.data)
         }
     }
