@@ -48,7 +48,7 @@ pub use message::{
 };
 pub use peer::{Member, PeerMessage, PeerPath, Protocol, SendRefused, Transport, TransportEvents};
 pub use phoenix_wit::{ContentType, Delivery, Level};
-pub use retry::{RetryPolicy, Schedule};
+pub use retry::{BadSchedule, RetryPolicy, Schedule};
 pub use smol_str::SmolStr;
 pub use spill::{Backlog, MemorySpill, Spill, SpillError};
 pub use time::{Millis, Nanos};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{AgentId, Millis};
+use crate::{AgentId, Millis, RetryPolicy, Schedule};
 
 /// How agents of a kind come to life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +147,14 @@ pub struct KindPolicy {
     pub max_attempts: u32,
     /// How long a reliable message is retried before its sender gives it up.
     pub give_up_after: Millis,
+    /// How long it waits before it is tried again, after it was refused or was not
+    /// answered for a second.
+    pub retry: Schedule,
+    /// How much of a wait chance may take off, percent.
+    pub retry_jitter: u32,
+    /// How often a reliable message is tried, the first time included, before its
+    /// sender gives it up; `u32::MAX` leaves it to `give_up_after`.
+    pub retry_attempts: u32,
 }
 
 impl Default for KindPolicy {
@@ -179,7 +187,10 @@ impl Default for KindPolicy {
             rollback_bytes: 1 << 20,
             idle_after: Millis(30_000),
             max_attempts: 3,
-            give_up_after: Millis(60_000),
+            give_up_after: RetryPolicy::DEFAULT.give_up_after,
+            retry: RetryPolicy::DEFAULT.schedule,
+            retry_jitter: RetryPolicy::DEFAULT.jitter,
+            retry_attempts: RetryPolicy::DEFAULT.attempts,
         }
     }
 }
@@ -213,9 +224,19 @@ impl BadPolicy {
 }
 
 impl KindPolicy {
+    /// How its agents' messages are retried where they say nothing else.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            schedule: self.retry,
+            jitter: self.retry_jitter,
+            attempts: self.retry_attempts,
+            give_up_after: self.give_up_after,
+        }
+    }
+
     /// Checks every bound against what a node can hold.
     pub fn validate(&self) -> Result<(), BadPolicy> {
-        let ranges: [(&'static str, u64, u64, u64); 23] = [
+        let ranges: [(&'static str, u64, u64, u64); 25] = [
             ("memory-bytes", self.memory_bytes, 64 << 10, 1 << 32),
             ("table-elements", self.table_elements.into(), 1, 10_000_000),
             ("turn-deadline", self.turn_deadline.0, 1, 3_600_000),
@@ -249,8 +270,16 @@ impl KindPolicy {
             ("rollback-bytes", self.rollback_bytes.into(), 0, 1 << 30),
             ("max-attempts", self.max_attempts.into(), 1, 100),
             ("give-up-after", self.give_up_after.0, 1, 86_400_000),
+            ("retry-jitter-percent", self.retry_jitter.into(), 0, 100),
+            (
+                "retry-attempts",
+                self.retry_attempts.into(),
+                1,
+                u32::MAX.into(),
+            ),
         ];
         BadPolicy::check(&ranges)?;
+        self.retry_policy().validate()?;
         if self.mailbox_low >= self.mailbox_high {
             return Err(BadPolicy {
                 field: "mailbox-low-percent",

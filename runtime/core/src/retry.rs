@@ -1,8 +1,14 @@
 //! When what failed is tried again: the one place for schedules.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::{BadPolicy, Millis};
 
 /// How waits grow from one try to the next.
+///
+/// People write it as `fixed:1s`, `linear:100ms+50ms..2s` (the first wait, the step
+/// and the longest) or `exponential:5ms..2s` (the first wait and the longest).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
     /// Always the same.
@@ -44,6 +50,71 @@ impl Schedule {
             }
         }
     }
+}
+
+/// A text that is no schedule. It says what is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a schedule is {}", Self::FORM)]
+pub struct BadSchedule;
+
+impl BadSchedule {
+    /// What may be written.
+    pub const FORM: &str = "fixed:WAIT, linear:FIRST+STEP..MOST or exponential:FIRST..MOST, \
+        as in exponential:5ms..2s";
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed { wait } => write!(f, "fixed:{}ms", wait.0),
+            Self::Linear { first, step, most } => {
+                write!(f, "linear:{}ms+{}ms..{}ms", first.0, step.0, most.0)
+            }
+            Self::Exponential { first, most } => {
+                write!(f, "exponential:{}ms..{}ms", first.0, most.0)
+            }
+        }
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = BadSchedule;
+    fn from_str(text: &str) -> Result<Self, BadSchedule> {
+        let (name, waits) = text.split_once(':').ok_or(BadSchedule)?;
+        if name == "fixed" {
+            let wait = span(waits)?;
+            return Ok(Self::Fixed { wait });
+        }
+        let (first, most) = waits.split_once("..").ok_or(BadSchedule)?;
+        let most = span(most)?;
+        match (name, first.split_once('+')) {
+            ("linear", Some((first, step))) => Ok(Self::Linear {
+                first: span(first)?,
+                step: span(step)?,
+                most,
+            }),
+            ("exponential", None) => Ok(Self::Exponential {
+                first: span(first)?,
+                most,
+            }),
+            _ => Err(BadSchedule),
+        }
+    }
+}
+
+/// A whole number of milliseconds, seconds, minutes or hours.
+fn span(text: &str) -> Result<Millis, BadSchedule> {
+    let digits = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let each = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(BadSchedule),
+    };
+    let number: u64 = number.parse().map_err(|_| BadSchedule)?;
+    number.checked_mul(each).map(Millis).ok_or(BadSchedule)
 }
 
 /// How one send is retried.
@@ -154,6 +225,39 @@ mod tests {
             of(RetryPolicy::DEFAULT.schedule, [1, 2, 3, 9, 10, u32::MAX]),
             [5, 10, 20, 1_280, 2_000, 2_000]
         );
+    }
+
+    #[test]
+    fn a_schedule_reads_back_as_it_is_written() {
+        let of = |text: &str| text.parse::<Schedule>();
+        let (first, step, most) = (Millis(10), Millis(2_000), Millis(60_000));
+        for (text, schedule) in [
+            ("fixed:10ms", Schedule::Fixed { wait: first }),
+            ("linear:10ms+2s..1m", Schedule::Linear { first, step, most }),
+            (
+                "exponential:10ms..1m",
+                Schedule::Exponential { first, most },
+            ),
+        ] {
+            assert_eq!(of(text), Ok(schedule));
+            assert_eq!(of(&schedule.to_string()), Ok(schedule));
+        }
+        for bad in [
+            "",
+            "fixed",
+            "fixed:",
+            "fixed:10",
+            "fixed:1.5s",
+            "fixed:-1s",
+            "fixed:1d",
+            "linear:1s..2s",
+            "exponential:1s+1s..2s",
+            "exponential:1s",
+            "never:1s..2s",
+            "fixed:18446744073709551615s",
+        ] {
+            assert_eq!(of(bad), Err(BadSchedule), "{bad}");
+        }
     }
 
     #[test]

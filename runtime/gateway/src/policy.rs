@@ -3,7 +3,7 @@
 //! The same names and forms serve the API's `phoenix-policy` header, a policy
 //! file and `--set name=value`, so they are read in one place.
 
-use phoenix_core::{BadOverflow, KindPolicy, Millis, SpawnPolicy};
+use phoenix_core::{BadOverflow, BadSchedule, KindPolicy, Millis, SpawnPolicy};
 
 use crate::api::{Policy, PolicyValue};
 use crate::suggest::{nearest, shown};
@@ -27,8 +27,11 @@ enum Access {
         get: fn(&KindPolicy) -> u64,
         set: fn(&mut KindPolicy, u64) -> bool,
     },
-    /// The one that is a text.
-    Overflow,
+    /// As a text, likewise.
+    Text {
+        get: fn(&KindPolicy) -> String,
+        set: fn(&mut KindPolicy, &str) -> bool,
+    },
 }
 
 /// What a field's values look like.
@@ -46,6 +49,8 @@ pub enum Form {
     Spawn,
     /// What becomes of messages that find a mailbox full.
     Overflow,
+    /// How waits between tries grow.
+    Schedule,
 }
 
 /// A policy that cannot be read.
@@ -109,6 +114,26 @@ macro_rules! number {
     };
 }
 
+macro_rules! text {
+    ($name:literal, $form:ident, $field:ident, $about:literal) => {
+        Field {
+            name: $name,
+            about: $about,
+            form: Form::$form,
+            access: Access::Text {
+                get: |policy| policy.$field.to_string(),
+                set: |policy, text| match text.parse() {
+                    Ok(value) => {
+                        policy.$field = value;
+                        true
+                    }
+                    Err(_) => false,
+                },
+            },
+        }
+    };
+}
+
 macro_rules! span {
     ($name:literal, $field:ident, $about:literal) => {
         Field {
@@ -127,7 +152,7 @@ macro_rules! span {
 }
 
 /// Every field, in the order in which policies are shown.
-pub static FIELDS: [Field; 28] = [
+pub static FIELDS: [Field; 31] = [
     Field {
         name: "spawn",
         about: "how agents come to life",
@@ -226,12 +251,12 @@ pub static FIELDS: [Field; 28] = [
         mailbox_low,
         "how full it is when they are to go on"
     ),
-    Field {
-        name: "overflow",
-        about: "what becomes of messages that find a mailbox full",
-        form: Form::Overflow,
-        access: Access::Overflow,
-    },
+    text!(
+        "overflow",
+        Overflow,
+        overflow,
+        "what becomes of messages that find a mailbox full"
+    ),
     number!(
         "spill-bytes",
         Size,
@@ -297,6 +322,24 @@ pub static FIELDS: [Field; 28] = [
         give_up_after,
         "how long a reliable message is retried"
     ),
+    text!(
+        "retry",
+        Schedule,
+        retry,
+        "how long it waits before it is tried again"
+    ),
+    number!(
+        "retry-jitter-percent",
+        Count,
+        retry_jitter,
+        "how much of a wait chance may take off"
+    ),
+    number!(
+        "retry-attempts",
+        Count,
+        retry_attempts,
+        "how often it is tried at most"
+    ),
 ];
 
 impl Field {
@@ -313,15 +356,17 @@ impl Field {
 
     /// The field's value in `policy`.
     pub fn value(&self, policy: &KindPolicy) -> PolicyValue {
-        let Access::Number { get, .. } = self.access else {
-            return PolicyValue::Text(policy.overflow.to_string());
+        let value = match self.access {
+            Access::Number { get, .. } => get(policy),
+            Access::Text { get, .. } => return PolicyValue::Text(get(policy)),
         };
-        let value = get(policy);
         match self.form {
             Form::Flag => PolicyValue::Flag(value != 0),
             Form::Spawn if value == 0 => PolicyValue::from(ON_MESSAGE),
             Form::Spawn => PolicyValue::from(EXPLICIT),
-            Form::Count | Form::Size | Form::Span | Form::Overflow => PolicyValue::Number(value),
+            Form::Count | Form::Size | Form::Span | Form::Overflow | Form::Schedule => {
+                PolicyValue::Number(value)
+            }
         }
     }
 
@@ -336,14 +381,8 @@ impl Field {
                 let number = self.form.read(value);
                 number.is_some_and(|number| set(policy, number))
             }
-            (Access::Overflow, PolicyValue::Text(text)) => {
-                let overflow = text.parse();
-                overflow.is_ok_and(|overflow| {
-                    policy.overflow = overflow;
-                    true
-                })
-            }
-            (Access::Overflow, _) => false,
+            (Access::Text { set, .. }, PolicyValue::Text(text)) => set(policy, text),
+            (Access::Text { .. }, _) => false,
         };
         match is_set {
             true => Ok(()),
@@ -369,6 +408,7 @@ impl Form {
             Self::Flag => "true or false",
             Self::Spawn => "on-message or explicit",
             Self::Overflow => BadOverflow::FORM,
+            Self::Schedule => BadSchedule::FORM,
         }
     }
 
@@ -462,6 +502,9 @@ mod tests {
             idle_after: _,
             max_attempts: _,
             give_up_after: _,
+            retry: _,
+            retry_jitter: _,
+            retry_attempts: _,
         } = KindPolicy::default();
         assert_eq!(shape(&KindPolicy::default()).0.len(), FIELDS.len());
     }
@@ -475,6 +518,8 @@ mod tests {
             idle_after: Millis(77),
             mailbox_low: 3,
             overflow: Overflow::Redirect(AgentId::new("spare/1").unwrap()),
+            retry: "linear:20ms+5ms..1s".parse().unwrap(),
+            retry_attempts: 7,
             ..KindPolicy::default()
         };
         assert_eq!(
@@ -507,6 +552,9 @@ mod tests {
             ("turn-deadline", "0"),
             ("overflow", "drop"),
             ("overflow", "redirect:nobody"),
+            ("retry", "exponential:1s"),
+            ("retry-jitter-percent", "101"),
+            ("retry-attempts", "0"),
             ("mailbox-high-percent", "101"),
             ("mailbox-low-percent", "75"),
         ] {

@@ -9,7 +9,9 @@ use std::fs;
 use std::path::Path;
 
 use phoenix_core::control::{HandlerInfo, KindInfo};
-use phoenix_core::{AgentId, Digest, KindName, KindPolicy, Millis, Overflow, SpawnPolicy};
+use phoenix_core::{
+    AgentId, Digest, KindName, KindPolicy, Millis, Overflow, Schedule, SpawnPolicy,
+};
 use phoenix_store::{KindError, KindStore};
 
 const COMPONENT: &[u8] = b"\0asm and so on";
@@ -77,6 +79,13 @@ fn kinds_come_back_in_order_with_all_they_had() {
         idle_after: Millis(29),
         max_attempts: 30,
         give_up_after: Millis(31),
+        retry: Schedule::Linear {
+            first: Millis(32),
+            step: Millis(33),
+            most: Millis(34),
+        },
+        retry_jitter: 35,
+        retry_attempts: 36,
     };
     let counter = kind("counter", b"another");
     store.save(&visitor, COMPONENT).unwrap();

@@ -46,8 +46,8 @@ pub(crate) use timers::{Timer, Timers};
 use crate::control::MailboxInfo;
 use crate::{
     Acknowledgement, AgentId, Ask, Body, DeadReason, Delivery, Envelope, Incarnation, KindPolicy,
-    Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo, Sender,
-    SkipReason, StreamKey,
+    Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo, RetryPolicy,
+    Sender, SkipReason, StreamKey,
 };
 /// How far clocks of nodes may differ before a stream is forgotten too early.
 pub const MAX_CLOCK_SKEW: Millis = Millis(30_000);
@@ -171,7 +171,7 @@ impl Agent {
             mailbox: Mailbox::default(),
             holding: None,
             inbound: Inbound::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(seed),
             asks: HashMap::new(),
             requests: HashMap::new(),
             timers: Timers::default(),
@@ -274,6 +274,12 @@ impl Agent {
     /// The sender its effects go out under.
     pub fn sender(&self) -> Sender {
         Sender::Agent(self.id.clone(), self.incarnation)
+    }
+
+    /// Sends its messages again as its kind's policy says. To be told whenever it is
+    /// given a place: the policy may be another than when it was seen last.
+    pub fn retry_by(&mut self, policy: &KindPolicy) {
+        self.outbox.retry_by(policy.retry_policy());
     }
 
     /// The connection to some node is back: everything without a verdict goes again at once.
@@ -388,7 +394,8 @@ impl Agent {
         self.isolate = self.isolate.max(1);
         if self.attempts < policy.max_attempts {
             self.mailbox.restore(batch.into_inputs());
-            return Failed::Retry(outbox::backoff(self.attempts));
+            let schedule = RetryPolicy::DEFAULT.schedule;
+            return Failed::Retry(schedule.wait(self.attempts.saturating_add(1)));
         }
         let attempts = std::mem::take(&mut self.attempts);
         self.isolate = self.isolate.saturating_sub(1);

@@ -28,8 +28,8 @@ pub(crate) struct Kept {
     pub(crate) envelope: Arc<Envelope>,
     /// It has its verdict, and is kept only because one before it has none.
     pub(crate) closed: bool,
-    /// It has left, once at least: whoever it is for may have it.
-    pub(crate) sent: bool,
+    /// How often it has left. If it has, whoever it is for may have it.
+    pub(crate) tries: u32,
 }
 
 /// One stream that leaves.
@@ -58,6 +58,7 @@ pub(crate) struct OutStream {
     is_credited: bool,
     /// When the oldest is sent again if nothing is heard.
     resend_at: Millis,
+    /// Tries in a row that came to nothing.
     tries: u32,
     /// Whether it stands in the list of those that may be idle.
     is_listed: bool,
@@ -66,6 +67,10 @@ pub(crate) struct OutStream {
 /// All streams that leave one agent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
+    /// How messages are sent again that say nothing else.
+    retry: RetryPolicy,
+    /// What this agent's waits differ by from those of others.
+    seed: u64,
     index: HashMap<(AgentId, Lane), u32>,
     streams: Vec<Option<OutStream>>,
     /// Places in `streams` that hold none.
@@ -84,6 +89,19 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::default()
+        }
+    }
+
+    /// Sends messages again as `retry` says from now on, but for how long: that each
+    /// was told when it was sent.
+    pub(crate) fn retry_by(&mut self, retry: RetryPolicy) {
+        self.retry = retry;
+    }
+
     /// Messages without a verdict.
     pub(crate) fn len(&self) -> u64 {
         self.messages
@@ -256,7 +274,7 @@ impl Outbox {
         stream.kept.push_back(Kept {
             envelope: envelope.clone(),
             closed: false,
-            sent: may_leave,
+            tries: u32::from(may_leave),
         });
         stream.unsent += u64::from(may_leave);
         may_leave.then_some(envelope)
@@ -334,6 +352,7 @@ impl Outbox {
         now: Millis,
     ) -> Option<Millis> {
         let at = self.at(to, lane)?;
+        let (retry, seed) = (self.retry, self.seed);
         let stream = self.get_mut(at)?;
         let base = stream.base()?;
         let expected = expected.max(base);
@@ -345,8 +364,8 @@ impl Outbox {
         // One refusal for each message of a burst is one refusal.
         if stream.retry_at.is_none() {
             stream.window = (expected - base).max(1);
-            stream.retry_at = Some(now + backoff(stream.tries));
             stream.tries = stream.tries.saturating_add(1);
+            stream.retry_at = Some(now + stream.wait(&retry, seed));
         }
         stream.retry_at
     }
@@ -391,11 +410,7 @@ impl Outbox {
     /// When [`Outbox::tick`] has something to do, at the earliest.
     pub(crate) fn next_wake(&self) -> Millis {
         self.iter()
-            .filter_map(|stream| {
-                let next = stream.retry_at.unwrap_or(stream.resend_at);
-                let next = stream.held_until.unwrap_or(next);
-                Some(next.min(stream.kept.front()?.give_up()))
-            })
+            .filter_map(|stream| Some(stream.due().min(stream.kept.front()?.give_up())))
             .min()
             .unwrap_or(Millis::NEVER)
     }
@@ -414,10 +429,12 @@ impl Outbox {
         for (at, place) in (0u32..).zip(&mut self.streams) {
             let Some(stream) = place else { continue };
             let before = self.messages;
-            while let Some(kept) = stream
-                .kept
-                .pop_front_if(|kept| kept.closed || kept.give_up() <= now)
-            {
+            // A message that was tried often enough is given up when it would be again.
+            let is_due = stream.due() <= now && stream.held_until.is_none();
+            let retry = &self.retry;
+            while let Some(kept) = stream.kept.pop_front_if(|kept| {
+                kept.closed || kept.give_up() <= now || (is_due && kept.is_exhausted(retry))
+            }) {
                 self.messages -= 1;
                 self.bytes -= kept.size();
                 if !kept.closed {
@@ -428,7 +445,7 @@ impl Outbox {
                 stream.drained();
                 dry.push(at);
             }
-            stream.tick(now, resend);
+            stream.tick(now, &self.retry, self.seed, resend);
         }
         for at in dry {
             self.ran_dry(at);
@@ -531,10 +548,20 @@ impl OutStream {
         self.hand_out(send);
     }
 
-    fn tick(&mut self, now: Millis, send: &mut Vec<Arc<Envelope>>) {
-        let Some(base) = self.base() else { return };
+    /// When something is to be done about what was heard last, or was not.
+    fn due(&self) -> Millis {
         let next = self.retry_at.unwrap_or(self.resend_at);
-        if self.held_until.unwrap_or(next) > now {
+        self.held_until.unwrap_or(next)
+    }
+
+    /// How long the stream waits after as many tries as have failed.
+    fn wait(&self, retry: &RetryPolicy, seed: u64) -> Millis {
+        retry.wait(self.tries, chance(seed, self.unsent, self.tries))
+    }
+
+    fn tick(&mut self, now: Millis, retry: &RetryPolicy, seed: u64, send: &mut Vec<Arc<Envelope>>) {
+        let Some(base) = self.base() else { return };
+        if self.due() > now {
             return;
         }
         if self.held_until.take().is_some() {
@@ -543,12 +570,12 @@ impl OutStream {
             self.retry_at = None;
         } else if self.retry_at.take().is_none() {
             // Nothing was heard: it may all be lost, and the receiver with it.
+            self.tries = self.tries.saturating_add(1);
             self.unsent = base;
             self.window = self.window.min(UNHEARD_WINDOW);
         }
         self.unsent = self.unsent.max(base);
-        self.resend_at = now + UNANSWERED + backoff(self.tries);
-        self.tries = self.tries.saturating_add(1);
+        self.resend_at = now + UNANSWERED + self.wait(retry, seed);
         self.hand_out(send);
     }
 
@@ -573,7 +600,7 @@ impl OutStream {
                 again.sequence = Some(Sequence { base, ..sequence });
                 kept.envelope = Arc::new(again);
             }
-            kept.sent = true;
+            kept.tries = kept.tries.saturating_add(1);
             send.push(kept.envelope.clone());
         }
         self.unsent = self.unsent.max(until);
@@ -581,6 +608,12 @@ impl OutStream {
 }
 
 impl Kept {
+    /// Whether it was tried as often as it may be. The one place that knows which
+    /// policy a message has: that of its agent's kind.
+    fn is_exhausted(&self, of_kind: &RetryPolicy) -> bool {
+        self.tries >= of_kind.attempts
+    }
+
     fn number(&self) -> u64 {
         self.envelope.sequence.map_or(0, |s| s.number)
     }
@@ -594,10 +627,14 @@ impl Kept {
     }
 }
 
-/// How long refused or unanswered messages wait. `tries` are those before the one that failed.
-pub(crate) fn backoff(tries: u32) -> Millis {
-    let schedule = RetryPolicy::DEFAULT.schedule;
-    schedule.wait(tries.saturating_add(1))
+/// Bits by which waits differ, of an agent's streams and of its fellows': those who
+/// were refused together do not come back together. (SplitMix64, Steele et al., 2014.)
+fn chance(seed: u64, number: u64, tries: u32) -> u64 {
+    let mut bits = seed ^ number.rotate_left(32) ^ u64::from(tries);
+    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 /// A key of the index, borrowed; hashes as the tuple does.

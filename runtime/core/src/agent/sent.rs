@@ -68,8 +68,11 @@ impl Agent {
     /// Ends asks that are given up and never left: they were not asked, which says
     /// more than that they ran out.
     pub(super) fn end_unsent_asks(&mut self, given_up: &[Kept]) {
-        for Kept { envelope, sent, .. } in given_up {
-            if let Some(ask) = own_ask(envelope).filter(|_| !sent) {
+        for Kept {
+            envelope, tries, ..
+        } in given_up
+        {
+            if let Some(ask) = own_ask(envelope).filter(|_| *tries == 0) {
                 self.end_ask(ask, Reply::Bounced(DeadReason::NoCredit.code().into()));
             }
         }
@@ -77,7 +80,11 @@ impl Agent {
 
     /// Ends what was given up.
     pub(super) fn gave_up(&mut self, given_up: Vec<Kept>, out: &mut Actions) {
-        for Kept { envelope, sent, .. } in given_up {
+        for Kept {
+            envelope, tries, ..
+        } in given_up
+        {
+            let sent = tries > 0;
             let (reason, heard) = if sent {
                 self.counters.undetermined += 1;
                 (DeadReason::GaveUp, "nothing was heard")
@@ -92,7 +99,7 @@ impl Agent {
                 out.log.push((Level::Warn, text));
                 self.bounce(&envelope, reason.code(), sent);
             }
-            out.dead.push((envelope, reason, 0));
+            out.dead.push((envelope, reason, tries));
         }
     }
 

@@ -31,6 +31,8 @@ const SEAL: usize = 32;
 const CLOSED: u8 = 1;
 /// A message of the outbox has left.
 const SENT: u8 = 1 << 1;
+/// It has left more than once: how often follows.
+const RETRIED: u8 = 1 << 2;
 
 /// A stream began with what an earlier run of its node had left; beside its lane.
 const IS_ADOPTED: u8 = 1 << 5;
@@ -103,8 +105,15 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
         w.number(stream.kept.len() as u64);
         for kept in &stream.kept {
             let closed = if kept.closed { CLOSED } else { 0 };
-            let sent = if kept.sent { SENT } else { 0 };
-            w.u8(closed | sent);
+            let tries = match kept.tries {
+                0 => 0,
+                1 => SENT,
+                _ => RETRIED,
+            };
+            w.u8(closed | tries);
+            if kept.tries > 1 {
+                w.number(kept.tries.into());
+            }
             w.envelope(&kept.envelope);
         }
     }
@@ -364,9 +373,18 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
         let mut expected = None;
         for _ in 0..r.count(4, "outbox")? {
             let marks = r.u8("outbox")?;
-            if marks & !(CLOSED | SENT) != 0 {
+            if marks & !(CLOSED | SENT | RETRIED) != 0 {
                 return Err(SnapshotError::Invalid("outbox"));
             }
+            let tries = match marks & (SENT | RETRIED) {
+                RETRIED => u32::try_from(r.number("outbox")?)
+                    .ok()
+                    .filter(|tries| *tries > 1)
+                    .ok_or(SnapshotError::Invalid("outbox"))?,
+                SENT => 1,
+                0 => 0,
+                _ => return Err(SnapshotError::Invalid("outbox")),
+            };
             let mut envelope = r.envelope()?;
             let sequence = envelope.sequence.ok_or(SnapshotError::Invalid("outbox"))?;
             let in_order = expected.is_none_or(|expected| expected == sequence.number);
@@ -378,7 +396,7 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
             kept.push_back(Kept {
                 envelope: Arc::new(envelope),
                 closed: marks & CLOSED != 0,
-                sent: marks & SENT != 0,
+                tries,
             });
         }
         if expected.is_some_and(|expected| expected != next) {

@@ -7,5 +7,6 @@ mod expiry;
 mod harness;
 mod policies;
 mod redirect;
+mod retries;
 mod spill;
 mod watermarks;

@@ -113,7 +113,7 @@ async fn kinds_describe_themselves() {
         kind["handlers"][1],
         value!({"name": "total", "interleave": true})
     );
-    assert_eq!(kind["policy"].as_object().unwrap().len(), 28);
+    assert_eq!(kind["policy"].as_object().unwrap().len(), 31);
 }
 
 #[tokio::test]

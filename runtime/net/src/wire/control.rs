@@ -7,7 +7,7 @@ use phoenix_core::control::{
     KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo, NodeInfo, Replayed,
     Request, Response, Verdict,
 };
-use phoenix_core::{KindPolicy, Level, Overflow, PeerPath, Protocol, SpawnPolicy};
+use phoenix_core::{KindPolicy, Level, Overflow, PeerPath, Protocol, Schedule, SpawnPolicy};
 
 use super::codec::{Wire, choice, record};
 use super::input::{Input, Malformed};
@@ -32,6 +32,12 @@ choice!(Overflow as "an overflow policy" {
     2 => DropNewest,
     3 => Spill,
     4 => Redirect(to),
+});
+
+choice!(Schedule as "a retry schedule" {
+    0 => Fixed { wait },
+    1 => Linear { first, step, most },
+    2 => Exponential { first, most },
 });
 
 record!(KindPolicy {
@@ -63,6 +69,9 @@ record!(KindPolicy {
     idle_after,
     max_attempts,
     give_up_after,
+    retry,
+    retry_jitter,
+    retry_attempts,
 });
 
 choice!(Request as "a request" {

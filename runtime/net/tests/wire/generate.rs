@@ -17,8 +17,8 @@ use phoenix_core::{
     Acknowledgement, AgentId, Ask, Attributes, Body, Bounce, ClientId, ContentType, DeadReason,
     Digest, Envelope, Epoch, Expiry, Extras, Failure, Incarnation, KindName, KindPolicy, Lane,
     Level, Member, MigrationId, Millis, NodeId, Notice, Original, Overflow, Payload, PeerMessage,
-    PeerPath, Protocol, Refusal, Reply, ReplyTo, Sender, Sequence, SkipReason, SpawnPolicy,
-    StreamKey,
+    PeerPath, Protocol, Refusal, Reply, ReplyTo, Schedule, Sender, Sequence, SkipReason,
+    SpawnPolicy, StreamKey,
 };
 
 /// SplitMix64 (Steele, Lea, Flood).
@@ -551,6 +551,22 @@ impl Generator {
             },
             spill_bytes: self.number(),
             max_attempts: self.small(),
+            retry: match self.below(3) {
+                0 => Schedule::Fixed {
+                    wait: self.millis(),
+                },
+                1 => Schedule::Linear {
+                    first: self.millis(),
+                    step: self.millis(),
+                    most: self.millis(),
+                },
+                _ => Schedule::Exponential {
+                    first: self.millis(),
+                    most: self.millis(),
+                },
+            },
+            retry_jitter: self.small(),
+            retry_attempts: self.small(),
             ..KindPolicy::default()
         })
     }

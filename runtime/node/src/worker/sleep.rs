@@ -72,11 +72,12 @@ impl Worker {
 
     pub(super) fn new_awake(
         &mut self,
-        agent: Agent,
+        mut agent: Agent,
         kind: Arc<Kind>,
         generation: u64,
         rollback: Rollback,
     ) -> Box<Awake> {
+        agent.retry_by(&kind.policy);
         self.tenants += 1;
         Box::new(Awake {
             tenant: self.tenants,

@@ -178,6 +178,7 @@ impl Rollback {
 impl Awake {
     /// Lets go of all that was its old life's: its agent has a new one.
     pub(crate) fn begin_anew(&mut self, tenant: u64, kind: Arc<Kind>, now: Millis) {
+        self.agent.retry_by(&kind.policy);
         self.tenant = tenant;
         self.kind = kind;
         self.rollback = Rollback::default();

@@ -3,7 +3,7 @@
 //! a newer version wrote is passed over.
 
 use phoenix_core::control::{HandlerInfo, KindInfo};
-use phoenix_core::{BadOverflow, Digest, KindName, KindPolicy, Millis, SpawnPolicy};
+use phoenix_core::{BadOverflow, BadSchedule, Digest, KindName, KindPolicy, Millis, SpawnPolicy};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 8] = *b"PHXKIND\x01";
@@ -59,6 +59,9 @@ struct Policy {
     idle_after: u64,
     max_attempts: u32,
     give_up_after: u64,
+    retry: String,
+    retry_jitter: u32,
+    retry_attempts: u32,
 }
 
 impl Default for Policy {
@@ -99,6 +102,9 @@ impl From<&KindPolicy> for Policy {
             idle_after,
             max_attempts,
             give_up_after,
+            retry,
+            retry_jitter,
+            retry_attempts,
         } = policy.clone();
         Self {
             explicit_spawn: spawn == SpawnPolicy::Explicit,
@@ -129,13 +135,16 @@ impl From<&KindPolicy> for Policy {
             idle_after: idle_after.0,
             max_attempts,
             give_up_after: give_up_after.0,
+            retry: retry.to_string(),
+            retry_jitter,
+            retry_attempts,
         }
     }
 }
 
 impl TryFrom<Policy> for KindPolicy {
-    type Error = BadOverflow;
-    fn try_from(policy: Policy) -> Result<Self, BadOverflow> {
+    type Error = String;
+    fn try_from(policy: Policy) -> Result<Self, String> {
         Ok(Self {
             spawn: if policy.explicit_spawn {
                 SpawnPolicy::Explicit
@@ -156,7 +165,10 @@ impl TryFrom<Policy> for KindPolicy {
             mailbox_bytes: policy.mailbox_bytes,
             mailbox_high: policy.mailbox_high,
             mailbox_low: policy.mailbox_low,
-            overflow: policy.overflow.parse()?,
+            overflow: policy
+                .overflow
+                .parse()
+                .map_err(|bad: BadOverflow| bad.to_string())?,
             spill_bytes: policy.spill_bytes,
             outbox_messages: policy.outbox_messages,
             outbox_bytes: policy.outbox_bytes,
@@ -169,6 +181,12 @@ impl TryFrom<Policy> for KindPolicy {
             idle_after: Millis(policy.idle_after),
             max_attempts: policy.max_attempts,
             give_up_after: Millis(policy.give_up_after),
+            retry: policy
+                .retry
+                .parse()
+                .map_err(|bad: BadSchedule| bad.to_string())?,
+            retry_jitter: policy.retry_jitter,
+            retry_attempts: policy.retry_attempts,
         })
     }
 }
@@ -206,7 +224,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<KindInfo, String> {
         return Err("its hash is not that of its content".to_owned());
     }
     let kind: Kind = rmp_serde::from_slice(body).map_err(|error| error.to_string())?;
-    let policy = KindPolicy::try_from(kind.policy).map_err(|error| error.to_string())?;
+    let policy = KindPolicy::try_from(kind.policy)?;
     policy.validate().map_err(|error| error.to_string())?;
     Ok(KindInfo {
         kind: KindName::new(&kind.kind).map_err(|error| error.to_string())?,
