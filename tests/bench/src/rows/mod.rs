@@ -22,6 +22,7 @@ pub(crate) fn all() -> Vec<Row> {
     vec![
         one_way::against_erlang(),
         one_way::against_bare_calls(),
+        one_way::exactly_once(),
         request_reply::row(),
         spawn::row(),
         wake::row(),

@@ -60,6 +60,26 @@ impl Flood {
         Ok(heard)
     }
 
+    /// As `stream`, each of them sent once and forgotten.
+    async fn shower(
+        &mut self,
+        ctx: &mut Context,
+        to: String,
+        count: u64,
+        a_turn: u64,
+    ) -> Result<u64, AskError> {
+        let mut left = count;
+        let mut heard = 0;
+        while left > 0 {
+            let now = left.min(a_turn.max(1));
+            self.spray(ctx, to.clone(), now);
+            left -= now;
+            let ask = Request::new("heard", ()).returns::<u64>();
+            heard = ctx.ask(&to, ask).await?;
+        }
+        Ok(heard)
+    }
+
     /// Messages sent so far.
     fn sent(&self) -> u64 {
         self.sent
