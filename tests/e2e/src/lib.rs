@@ -135,23 +135,17 @@ impl Cluster {
 
     /// A client of that node.
     pub fn client(&self, node: usize) -> Client {
-        Client {
-            control: self.node(node).control(),
-            id: ClientId::new("test").unwrap(),
-        }
+        Client::of(self.node(node))
     }
 
     /// Deploys a component as a kind and waits until every node has it.
     pub fn deploy(&self, kind: &str, component: &[u8], policy: KindPolicy) {
         self.client(1).deploy(kind, component, policy).unwrap();
         eventually("every node has the kind", || {
-            self.nodes.iter().flatten().all(|node| {
-                let client = Client {
-                    control: node.control(),
-                    id: ClientId::new("test").unwrap(),
-                };
-                client.kinds().iter().any(|name| name == kind)
-            })
+            self.nodes
+                .iter()
+                .flatten()
+                .all(|node| Client::of(node).kinds().iter().any(|name| name == kind))
         });
     }
 }
@@ -178,6 +172,14 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client of a node that is in no [`Cluster`].
+    pub fn of(node: &Node) -> Self {
+        Self {
+            control: node.control(),
+            id: ClientId::new("test").unwrap(),
+        }
+    }
+
     /// The same with another client id.
     pub fn named(&self, id: &str) -> Self {
         Self {

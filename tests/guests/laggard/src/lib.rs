@@ -32,6 +32,8 @@ struct Laggard {
     report: Report,
     /// Steps each message takes.
     steps: u64,
+    /// Whether it has sent enough.
+    enough: bool,
 }
 
 #[agent]
@@ -87,14 +89,20 @@ impl Laggard {
         }
     }
 
-    /// As `burst`, with `a_turn` messages in a turn, and goes on until so many are sent.
+    /// As `burst`, with `a_turn` messages in a turn, and goes on until so many are sent,
+    /// or it is `enough`.
     fn feed(&mut self, ctx: &mut Context, to: String, count: u64, a_turn: u64, size: u64) {
         let now = count.min(a_turn.max(1));
         self.burst(ctx, to.clone(), now, size);
-        if count > now {
+        if count > now && !self.enough {
             let own = ctx.id().to_owned();
             ctx.send(own, LaggardRequests::feed(to, count - now, a_turn, size));
         }
+    }
+
+    /// Ends what `feed` began.
+    fn enough(&mut self) {
+        self.enough = true;
     }
 
     #[bounced]
