@@ -45,8 +45,8 @@ pub(crate) use timers::{Timer, Timers};
 
 use crate::control::MailboxInfo;
 use crate::{
-    Acknowledgement, AgentId, Ask, Body, DeadReason, Delivery, Envelope, Incarnation, KindPolicy,
-    Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo, RetryPolicy,
+    Acknowledgement, AgentId, Ask, Body, DeadReason, Delivery, Envelope, Failure, Incarnation,
+    KindPolicy, Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo, RetryPolicy,
     Sender, SkipReason, StreamKey,
 };
 /// How far clocks of nodes may differ before a stream is forgotten too early.
@@ -474,7 +474,7 @@ impl Agent {
         }
         self.report_watermarks(out);
         for (_, ask) in self.requests.drain() {
-            answer(&ask, Reply::Bounced(reason.code().into()), out);
+            answer(&ask, Reply::Failed(Box::new(given_up(reason))), out);
         }
     }
 
@@ -592,6 +592,17 @@ fn of_the_host(to: AgentId, body: Body) -> Arc<Envelope> {
         body,
         extras: None,
     })
+}
+
+/// What whoever waits for a handler is told that had begun, and is given up. It did
+/// not bounce: what it did before it waited stands.
+fn given_up(reason: &DeadReason) -> Failure {
+    let why = dead_text(reason);
+    Failure {
+        code: "abandoned".into(),
+        message: format!("the handler was given up while it waited: {why}").into(),
+        details: Payload::default(),
+    }
 }
 
 fn dead_text(reason: &DeadReason) -> String {
