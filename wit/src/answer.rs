@@ -14,6 +14,10 @@ const CANCEL_TIMER: u8 = 7;
 const SPAWN: u8 = 8;
 const STOP: u8 = 9;
 const LOG: u8 = 10;
+const WAIT: u8 = 11;
+
+/// In place of the handler that waits for an ask: none does, as far as is known.
+const NO_HANDLER: u64 = u64::MAX;
 
 /// How a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,9 @@ pub enum Effect<'a> {
         payload: Payload<'a>,
         /// Milliseconds until `timeout`.
         deadline_ms: u32,
+        /// The handler that only the end of this ask lets go on, by the number of the
+        /// turn that began it; see [`AnswerWriter::wait`].
+        waiter: Option<u64>,
     },
     /// Answer a request of an earlier turn.
     Reply {
@@ -116,6 +123,13 @@ pub enum Effect<'a> {
         /// The line.
         text: &'a str,
     },
+    /// Only the end of an ask of an earlier turn lets a handler go on.
+    Wait {
+        /// The ask.
+        ask: u64,
+        /// The number of the turn that began the handler.
+        handler: u64,
+    },
 }
 
 /// Writes an answer frame, turn by turn: effects as they happen, then the outcome.
@@ -125,7 +139,12 @@ pub struct AnswerWriter {
     count: u32,
     turn_at: usize,
     effects: u32,
+    /// The last ask, and where in `buf` it says which handler waits for it.
+    last_ask: Option<(u64, usize)>,
 }
+
+/// Bytes of an ask's numbers before the handler that waits for it.
+const BEFORE_WAITER: usize = 12;
 
 /// Bytes of a turn's header, its length field included.
 const TURN_HEAD: usize = 16;
@@ -145,6 +164,7 @@ impl AnswerWriter {
             count: 0,
             turn_at,
             effects: 0,
+            last_ask: None,
         }
     }
 
@@ -176,6 +196,7 @@ impl AnswerWriter {
             Err(error) => {
                 self.buf.truncate(at);
                 self.effects -= 1;
+                self.last_ask = None;
                 Err(error)
             }
         }
@@ -186,6 +207,26 @@ impl AnswerWriter {
         let effects = other.buf.get(other.turn_at + TURN_HEAD..).unwrap_or(&[]);
         self.buf.extend_from_slice(effects);
         self.effects += other.effects;
+    }
+
+    /// Says that only the end of `ask` lets the handler go on which the turn of the
+    /// number `handler` began: nothing else wakes it, and it waits for nothing else.
+    /// Where asks wait for each other in a circle the host can then tell.
+    ///
+    /// Of the last ask of the current turn it is said in that effect, of another one
+    /// in an effect of its own.
+    #[inline]
+    pub fn wait(&mut self, ask: u64, handler: u64) {
+        if let Some((last, at)) = self.last_ask
+            && last == ask
+            && at > self.turn_at
+            && let Some(place) = self.buf.get_mut(at..)
+            && let Some(place) = place.first_chunk_mut()
+        {
+            *place = handler.to_le_bytes();
+            return;
+        }
+        self.effect(&Effect::Wait { ask, handler });
     }
 
     /// Writes an effect and says where the content type of its payload stands.
@@ -220,10 +261,13 @@ impl AnswerWriter {
                 method,
                 payload,
                 deadline_ms,
+                waiter,
             } => {
-                let mut numbers = [0; 12];
+                let mut numbers = [0; BEFORE_WAITER + 8];
                 numbers[..8].copy_from_slice(&ask.to_le_bytes());
-                numbers[8..].copy_from_slice(&deadline_ms.to_le_bytes());
+                numbers[8..12].copy_from_slice(&deadline_ms.to_le_bytes());
+                numbers[12..].copy_from_slice(&waiter.unwrap_or(NO_HANDLER).to_le_bytes());
+                self.last_ask = Some((ask, self.buf.len() + EFFECT_HEAD + BEFORE_WAITER));
                 self.record(ASK, numbers, [to, method], payload)
             }
             Effect::Reply { request, answer } => {
@@ -256,6 +300,12 @@ impl AnswerWriter {
             Effect::Spawn { agent, config } => self.record(SPAWN, [], [agent], config),
             Effect::Stop { reason } => self.plain(STOP, [], [reason]),
             Effect::Log { level, text } => self.plain(LOG, [level as u8], [text]),
+            Effect::Wait { ask, handler } => {
+                let mut numbers = [0; 16];
+                numbers[..8].copy_from_slice(&ask.to_le_bytes());
+                numbers[8..].copy_from_slice(&handler.to_le_bytes());
+                self.plain(WAIT, numbers, [])
+            }
         }
     }
 
@@ -504,6 +554,7 @@ fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
     let effect = match kind {
         ASK => {
             let (ask, deadline_ms) = (r.u64("ask")?, r.u32("deadline")?);
+            let waiter = Some(r.u64("handler")?).filter(|handler| *handler != NO_HANDLER);
             let ([to, method], payload) = texts(&mut r)?;
             Effect::Ask {
                 ask,
@@ -511,6 +562,7 @@ fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
                 method,
                 payload,
                 deadline_ms,
+                waiter,
             }
         }
         REPLY => reply(&mut r)?,
@@ -553,6 +605,11 @@ fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
                 level,
                 text: plain(&mut r)?,
             }
+        }
+        WAIT => {
+            let (ask, handler) = (r.u64("ask")?, r.u64("handler")?);
+            r.u8("content type")?;
+            Effect::Wait { ask, handler }
         }
         found => {
             return Err(FrameError::Unknown {

@@ -42,6 +42,9 @@ pub enum Input<'a> {
         payload: Payload<'a>,
         /// Whether the sender waits for an answer. The request's number is the turn's.
         request: bool,
+        /// When the sender stops waiting, nanoseconds since 1970-01-01 UTC; 0 if it
+        /// does not wait.
+        deadline: u64,
     },
     /// One of the agent's asks has ended.
     Reply {
@@ -108,7 +111,16 @@ impl FrameWriter {
                 method,
                 payload,
                 request,
-            } => (MESSAGE, 0, u8::from(request), 0, source, method, payload),
+                deadline,
+            } => (
+                MESSAGE,
+                0,
+                u8::from(request),
+                deadline,
+                source,
+                method,
+                payload,
+            ),
             Input::Timer {
                 id,
                 method,
@@ -294,6 +306,7 @@ impl<'a> FrameReader<'a> {
                     bytes,
                 },
                 request: flag == 1,
+                deadline: id,
             }
         } else {
             let payload = Payload {

@@ -35,6 +35,7 @@ fn inputs() -> Vec<Input<'static>> {
             method: "add",
             payload: payload(b"2"),
             request: true,
+            deadline: 5_000_000_007,
         },
         Input::Timer {
             id: 9,
@@ -105,6 +106,7 @@ fn effects() -> Vec<Effect<'static>> {
             method: "m",
             payload: payload(b"p"),
             deadline_ms: 5_000,
+            waiter: None,
         },
         Effect::Reply {
             request: 8,
@@ -137,6 +139,7 @@ fn effects() -> Vec<Effect<'static>> {
             level: Level::Warn,
             text: "hm",
         },
+        Effect::Wait { ask: 6, handler: 4 },
     ]
 }
 
@@ -222,6 +225,7 @@ fn a_payload_can_be_written_in_place() {
                 method: "hit",
                 payload,
                 deadline_ms: 9,
+                waiter: None,
             },
             Effect::SetTimer {
                 id: 1,
@@ -318,4 +322,44 @@ proptest! {
             let _ = answer_all(&frame, 4);
         }
     }
+}
+
+#[test]
+fn who_waits_for_the_last_ask_is_said_in_it_and_for_others_beside_it() {
+    let ask = |ask| Effect::Ask {
+        ask,
+        to: "a/b",
+        method: "m",
+        payload: payload(b"p"),
+        deadline_ms: 1,
+        waiter: None,
+    };
+    let mut writer = AnswerWriter::new(Vec::new());
+    writer.effect(&ask(1));
+    writer.effect(&ask(2));
+    writer.wait(2, 40);
+    writer.wait(1, 41);
+    writer.outcome(&Outcome::Pending, 1);
+    // The same ask is of an earlier turn now.
+    writer.wait(2, 42);
+    writer.outcome(&Outcome::Ok(Payload::NONE), 1);
+    let answer = writer.finish();
+    let mut reader = AnswerReader::new(&answer, 2).unwrap();
+    let mut read = Vec::new();
+    while let Some(mut answer) = reader.next_answer().unwrap() {
+        while let Some(effect) = answer.effects.next_effect().unwrap() {
+            read.push(match effect {
+                Effect::Ask { ask, waiter, .. } => ("ask", ask, waiter),
+                Effect::Wait { ask, handler } => ("wait", ask, Some(handler)),
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+    let expected = [
+        ("ask", 1, None),
+        ("ask", 2, Some(40)),
+        ("wait", 1, Some(41)),
+        ("wait", 2, Some(42)),
+    ];
+    assert_eq!(read, expected);
 }

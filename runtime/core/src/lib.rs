@@ -15,6 +15,7 @@
 //! bounds to a disk).
 
 pub mod agent;
+mod ask_notice;
 pub mod attributes;
 pub mod control;
 mod data;
@@ -33,6 +34,7 @@ mod spill;
 pub mod taxonomy;
 mod time;
 
+pub use ask_notice::{AskLink, AskNotice, MAX_PROBE_LINKS, PROBE_BUDGET, Probe};
 pub use attributes::{Attributes, CloudEvent};
 pub use control::Control;
 pub use data::Data;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::control::{KindInfo, Request, Response};
 use crate::directory::{DirectoryAnswer, DirectoryCommand};
 use crate::migration::MigrationMessage;
-use crate::{Acknowledgement, AgentId, Digest, Envelope, NodeId, Reply};
+use crate::{Acknowledgement, AgentId, AskNotice, Digest, Envelope, NodeId, Reply};
 
 /// One message from node to node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,14 @@ pub enum PeerMessage {
         hops: u8,
         /// The verdicts.
         acknowledgements: Vec<Acknowledgement>,
+    },
+    /// A word about an ask, for an agent of the receiving node.
+    AskNotice {
+        /// Nodes it has come through on its way to the agent. Nodes that take each
+        /// other for the agent's home must not pass it round for ever.
+        hops: u8,
+        /// The word.
+        notice: AskNotice,
     },
     /// The answer to an ask of a client of the receiving node.
     Answer {

@@ -369,6 +369,7 @@ fn an_ask_is_answered_across_a_sleep() {
                 method: "do",
                 payload: phoenix_wit::Payload::NONE,
                 deadline_ms: 5_000,
+                waiter: None,
             });
             writer.outcome(&Outcome::Pending, 1);
         } else {
@@ -439,6 +440,7 @@ fn an_ask_runs_into_its_deadline_once() {
                 method: "do",
                 payload: phoenix_wit::Payload::NONE,
                 deadline_ms: 10,
+                waiter: None,
             });
             writer.outcome(&Outcome::Pending, 1);
         } else {
@@ -577,6 +579,7 @@ fn waiting() -> Runner {
                 method: "do",
                 payload: phoenix_wit::Payload::NONE,
                 deadline_ms: 10,
+                waiter: None,
             });
             writer.outcome(&Outcome::Pending, 1);
         } else {
@@ -667,6 +670,7 @@ fn waiting_with_timer(handlers: Beside) -> Runner {
             method: "do",
             payload: phoenix_wit::Payload::NONE,
             deadline_ms: 9,
+            waiter: None,
         });
         writer.outcome(&Outcome::Pending, 1);
     }));
@@ -738,6 +742,7 @@ fn a_backlog_behind_handlers_that_wait_is_not_put_in_vain() {
                     method: "do",
                     payload: phoenix_wit::Payload::NONE,
                     deadline_ms: 1,
+                    waiter: None,
                 });
                 return writer.outcome(&Outcome::Pending, 1);
             }
@@ -816,6 +821,7 @@ fn more_asks_than_allowed_are_refused_at_the_bound() {
                 method: "do",
                 payload: phoenix_wit::Payload::NONE,
                 deadline_ms: 1,
+                waiter: None,
             });
         }
         ok(writer);

@@ -62,6 +62,8 @@ pub(crate) struct TypedTurn {
     asks: u64,
     /// The request of the turn under way, until it is answered.
     request: Option<u64>,
+    /// Milliseconds for which that request's sender still waits.
+    left_ms: Option<u32>,
     id: String,
     seed: u64,
     turn: u64,
@@ -137,9 +139,16 @@ fn one(store: &mut Store<State>, guest: &Guest, turn: &Turn<'_>) -> Result<()> {
     typed.effects = 0;
     typed.asks = 0;
     typed.random = None;
-    typed.request = match turn.input {
-        Input::Message { request: true, .. } => Some(turn.number),
-        _ => None,
+    (typed.request, typed.left_ms) = match turn.input {
+        Input::Message {
+            request: true,
+            deadline,
+            ..
+        } => {
+            let left = deadline.saturating_sub(turn.now).div_ceil(1_000_000);
+            (Some(turn.number), u32::try_from(left).ok())
+        }
+        _ => (None, None),
     };
     let outcome = match body(turn) {
         Called::Init(config) => match guest.call_init(&mut *store, &config)? {
@@ -194,11 +203,13 @@ fn body(turn: &Turn<'_>) -> Called {
             method,
             payload,
             request,
+            deadline,
         } => wit::Body::Message(wit::Message {
             source: source.to_owned(),
             method: method.to_owned(),
             payload: owned(payload),
             request: request.then_some(turn.number),
+            deadline: request.then_some(deadline),
         }),
         Input::Reply { ask, reply } => wit::Body::Reply(wit::Reply {
             ask,
@@ -315,7 +326,8 @@ impl messaging::Host for State {
                 to: &to,
                 method: &method,
                 payload: lent(&payload),
-                deadline_ms,
+                deadline_ms: deadline_ms.min(self.typed.left_ms.unwrap_or(u32::MAX)),
+                waiter: None,
             },
         )?;
         Ok(ask)
@@ -425,6 +437,9 @@ impl context::Host for State {
         let pending = &mut self.typed.kept.pending;
         *pending = pending.saturating_sub(1);
         Ok(())
+    }
+    fn waits(&mut self, handler: u64, ask: u64) -> Result<()> {
+        self.typed.record(0, &Effect::Wait { ask, handler })
     }
 }
 

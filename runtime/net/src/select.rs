@@ -173,6 +173,10 @@ impl Traffic {
                     (Size::Frame, Consistency::Causal, Reliability::AtLeastOnce)
                 }
             }
+            // Nothing hangs on one that arrives.
+            PeerMessage::AskNotice { .. } => {
+                (Size::Frame, Consistency::Eventual, Reliability::AtMostOnce)
+            }
             PeerMessage::Migration(MigrationMessage::Ship { .. })
             | PeerMessage::ComponentPart { .. } => {
                 (Size::Bulk, Consistency::Strong, Reliability::AtLeastOnce)

@@ -56,6 +56,10 @@ counters! {
     spill_lost = "spill-lost",
     /// Spilled messages sent after an agent that had moved.
     spill_forwarded = "spill-forwarded",
+    /// Probes that followed asks which may wait for each other.
+    ask_probes = "ask-probes",
+    /// Asks given up, as those who were asked are told.
+    ask_cancels = "ask-cancels",
     /// Messages forwarded to where their agent had moved.
     forwarded = "forwarded",
 }

@@ -86,6 +86,9 @@ impl Shared {
                 hops,
                 acknowledgements,
             } => self.spread_verdicts(hops, acknowledgements),
+            PeerMessage::AskNotice { hops, notice } => {
+                self.hand_notice(notice, hops.saturating_add(1));
+            }
             PeerMessage::Answer { ask, reply } => self.clients.answered(ask, reply, from),
             PeerMessage::Moved {
                 agent,

@@ -22,7 +22,8 @@ pub enum AskError {
     Timeout,
     /// The message never reached the agent; the text says why.
     Bounced(String),
-    /// Answering would have needed an answer from this agent first.
+    /// Answering would have needed an answer from this agent first: asks wait for each
+    /// other in a circle, and this one is the youngest of them.
     Deadlock,
     /// Never proposed, safe to ask again; the text says why.
     Unavailable(String),

@@ -29,6 +29,9 @@ pub const MAX_DEADLINE: Duration = Duration::from_secs(3_600);
 pub struct Context {
     shared: Rc<Shared>,
     source: String,
+    /// When whoever waits for the handler's answer stops waiting, nanoseconds; 0 if
+    /// nobody does.
+    deadline: u64,
 }
 
 /// A timer's name: a number or a text.
@@ -40,12 +43,15 @@ impl Context {
         Self {
             shared,
             source: String::new(),
+            deadline: 0,
         }
     }
 
-    /// Takes over the sender, keeping the room of the last one. It is mostly the same.
+    /// Takes over the turn's message, keeping the room of the last sender, which is
+    /// mostly the same.
     #[inline]
-    pub(crate) fn set_source(&mut self, source: &str) {
+    pub(crate) fn set_message(&mut self, source: &str) {
+        self.deadline = self.shared.deadline.get();
         if !short::same(self.source.as_bytes(), source.as_bytes()) {
             self.source.clear();
             self.source.push_str(source);
@@ -70,6 +76,23 @@ impl Context {
     /// `kind/key`, `client/ID` or `sys/NAME`. For a timer, the agent itself.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// When whoever sent the message this handler runs for stops waiting for its
+    /// answer; `None` if nobody waits. Whatever is asked on the way to the answer ends
+    /// by then, so that nobody works for an asker who has gone.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use phoenix_sdk::prelude::*;
+    /// # fn example(ctx: &mut Context) -> bool {
+    /// let left = ctx.deadline().map(|deadline| deadline - ctx.now());
+    /// // Not worth beginning.
+    /// left.is_some_and(|left| left < Duration::from_millis(50))
+    /// # }
+    /// ```
+    pub fn deadline(&self) -> Option<Timestamp> {
+        (self.deadline > 0).then(|| Timestamp::from_nanos(self.deadline))
     }
 
     /// The turn's time. Frozen for the turn; never goes back.
@@ -147,7 +170,8 @@ impl Context {
     }
 
     /// Asks another agent; `deadline` is from 1 ms to [an hour](MAX_DEADLINE), and
-    /// brought into that range if it is not.
+    /// brought into that range if it is not. Asked for somebody who waits, it ends no
+    /// later than [they stop waiting](Self::deadline).
     pub fn ask_with_deadline<A: Serialize, R: Answer>(
         &self,
         to: impl AsRef<str>,
@@ -155,7 +179,9 @@ impl Context {
         deadline: Duration,
     ) -> Ask<R> {
         let ask = self.shared.asks.borrow_mut().begin();
-        let deadline_ms = u32::try_from(millis(deadline.min(MAX_DEADLINE))).unwrap_or(u32::MAX);
+        let left = self.deadline().map(|deadline| deadline - self.now());
+        let deadline = deadline.min(left.unwrap_or(MAX_DEADLINE)).min(MAX_DEADLINE);
+        let deadline_ms = u32::try_from(millis(deadline)).unwrap_or(u32::MAX);
         let method = &*request.method;
         let to = to.as_ref();
         let effect = Effect::Ask {
@@ -164,6 +190,7 @@ impl Context {
             method,
             payload: Payload::NONE,
             deadline_ms: deadline_ms.max(1),
+            waiter: None,
         };
         self.record(method, &request.arguments, &effect);
         Ask::new(Rc::clone(&self.shared), ask)

@@ -149,8 +149,18 @@
 //! A request by name, `Request::new("add", 5)`, always works as well.
 //!
 //! An ask ends with the answer or with an [`AskError`], after 5 seconds at the
-//! latest unless [`Context::ask_with_deadline`] says otherwise. Awaits other than
-//! those of an [`Ask`] make sense only where another handler brings what is awaited.
+//! latest unless [`Context::ask_with_deadline`] says otherwise, and never later than
+//! whoever the handler works for [stops waiting](Context::deadline). A message whose
+//! asker has given up is not put to its handler any more; one whose handler has begun
+//! is let go on, and its answer is dropped. Awaits other than those of an [`Ask`] make
+//! sense only where another handler brings what is awaited.
+//!
+//! Agents that ask each other while they have themselves to themselves can come to
+//! wait in a circle: none of the handlers could ever go on. The nodes find that, also
+//! across nodes, and end the youngest of the asks with [`AskError::Deadlock`], most
+//! often within 100 ms. They can tell of handlers that wait for one ask and nothing
+//! else; what waits for several things at once, or has handed its waker to somebody,
+//! is left to the deadlines.
 //!
 //! **While a handler waits, other messages wait in the mailbox**, so that `&mut
 //! self` is what it says: nobody changes the agent between two lines of a handler.

@@ -118,6 +118,7 @@ fn input(kind: u8, method: usize, ask: u64, payload: &Payload) -> Input<'_> {
             method,
             payload,
             request: kind.is_multiple_of(2),
+            deadline: 0,
         },
     }
 }

@@ -65,6 +65,7 @@ fn input_frames() {
         method: "add",
         payload: PACKED,
         request,
+        deadline: if request { NOW + 5_000_000_000 } else { 0 },
     };
     let reply = |reply| Input::Reply { ask: 3, reply };
     let timer = Input::Timer {
@@ -137,6 +138,7 @@ fn effects() -> Vec<(&'static str, Effect<'static>)> {
                 method: "reserve",
                 payload: JSON,
                 deadline_ms: 30_000,
+                waiter: Some(5),
             },
         ),
         (
@@ -179,6 +181,7 @@ fn effects() -> Vec<(&'static str, Effect<'static>)> {
                 text: "five errors within a minute",
             },
         ),
+        ("wait", Effect::Wait { ask: 2, handler: 5 }),
     ]
 }
 
@@ -419,6 +422,7 @@ fn snapshot_images() {
                 method: "any",
                 payload: PACKED,
                 request: true,
+                deadline: NOW + 5_000_000_000,
             };
             let now = NOW;
             writer.push(&Turn { number, now, input });

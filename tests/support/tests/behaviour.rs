@@ -53,6 +53,26 @@ fn typed_counts_sends_asks_and_answers_later() {
 }
 
 #[test]
+fn what_typed_asks_ends_no_later_than_its_asker_waits() {
+    let (_, mut agent) = begin(guest("typed"));
+    // It asks for five seconds, in turn 1; whoever asks it waits for two and a bit.
+    let asked = agent
+        .run(Input::Message {
+            source: "client/test",
+            method: "ask",
+            payload: common::json("\"counter/b total\""),
+            request: true,
+            deadline: EPOCH + 1_000_000 + 2_000_000_001,
+        })
+        .unwrap();
+    let [ask, waits] = asked.effects.as_slice() else {
+        panic!("{:?}", asked.effects);
+    };
+    assert!(ask.contains("deadline_ms: 2001,"), "{ask}");
+    assert!(waits.contains("handler: 1 "), "{waits}");
+}
+
+#[test]
 fn ordinary_rust_prints_before_and_after_it_moved() {
     let (component, mut agent) = begin(guest("plain-rust"));
     let first = agent.call("everything", "one two two").unwrap();
@@ -129,6 +149,7 @@ fn sequence_tells_gaps_from_repetitions() {
                 method: "item",
                 payload: common::json(&n.to_string()),
                 request: false,
+                deadline: 0,
             })
             .unwrap();
     };

@@ -261,11 +261,15 @@ impl Agent {
                     if let Some(skip) = over(envelope, now.millis()) {
                         return Some(skip);
                     }
+                    if ask.is_some() && self.is_cancelled(envelope) {
+                        return Some(Skip::Cancelled);
+                    }
                     Put::Message {
                         source: source_text(envelope.first_sender(), source),
                         method,
                         payload: payload.as_wit(),
                         request: ask.is_some(),
+                        deadline: ask.as_ref().map_or(0, |ask| ask.deadline.nanos().0),
                     }
                 }
             },

@@ -9,15 +9,13 @@ use smallvec::SmallVec;
 
 use crate::agent::batch::{Batch, BatchRoom, Entry, Skip};
 use crate::agent::outbox::UNANSWERED;
-use crate::agent::{Actions, Agent, Input, OpenAsk, Timer, answer, is_reliable};
+use crate::agent::{Actions, Agent, Input, Timer, answer, is_reliable};
 use crate::message::Speaker;
 use crate::{
     Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, DeadReason, Envelope, Extras, Failure,
     KindPolicy, Lane, Level, Millis, Notice, Payload, Reply, ReplyTo, Sender, SmolStr, StreamKey,
 };
 
-/// Longest time an agent may give an ask.
-const MAX_DEADLINE: Millis = Millis(3_600_000);
 /// Longest reason or message that is kept of a guest's words, bytes.
 const MAX_REASON: usize = 1_024;
 
@@ -412,12 +410,16 @@ impl Agent {
         let Input::Envelope(envelope, at) = input else {
             return;
         };
+        if skip == Skip::Cancelled {
+            self.forget_cancelled(envelope);
+        }
         if let Body::Spawn { ask: Some(ask), .. } = &envelope.body {
             let now = self.now.millis();
             self.send_reply(ask, Reply::Ok(Payload::default()), now, out);
         }
         if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
-            self.inbound.commit(*at, sequence.number);
+            // The guest may have deferred one before it.
+            self.inbound.skip(*at, sequence.number, false);
             if let (Some(reason), Some(stream)) = (skip.reason(), self.inbound.key(*at)) {
                 let number = sequence.number;
                 let notice = Notice::Skipped { number, reason };
@@ -546,27 +548,22 @@ impl Agent {
                 method,
                 payload,
                 deadline_ms,
+                waiter,
             } => {
-                let span = Millis(u64::from(deadline_ms).max(1)).min(MAX_DEADLINE);
-                let deadline = commit.now + span;
-                let open = OpenAsk {
-                    deadline,
-                    ended: false,
-                };
-                self.asks.insert(ask, open);
-                self.wake_by(deadline);
-                let ask = Box::new(Ask {
-                    id: ask,
-                    reply_to: ReplyTo::Agent(self.id.clone(), self.incarnation),
-                    deadline,
-                });
+                let (asked, deadline) = self.ask_of(ask, deadline_ms, commit.now);
                 let body = |commit: &mut Commit<'a>| Body::Message {
                     method: commit.method(method),
                     payload: commit.payload(payload),
-                    ask: Some(ask),
+                    ask: Some(asked),
                 };
                 self.send(to, body, true, Some(deadline), commit, out);
+                if let (said, Some(at)) = commit.to
+                    && std::ptr::eq(said, to)
+                {
+                    self.begin_ask(ask, at, deadline, waiter, commit.now);
+                }
             }
+            Effect::Wait { ask, handler } => self.note_waiter(ask, handler, commit.now),
             Effect::Reply { request, answer } => {
                 let Some(ask) = self.requests.remove(&request) else {
                     return;

@@ -30,7 +30,8 @@ counters! {
     duplicates as "duplicates",
     /// Messages whose time was over before their turn.
     expired as "expired",
-    /// Requests whose asker had stopped waiting before their turn.
+    /// Requests whose asker had stopped waiting before their turn, by its deadline or
+    /// by its word.
     cancelled as "cancelled",
     /// Replies nobody waited for any more.
     late_replies as "late-replies",
@@ -50,6 +51,8 @@ counters! {
     dead_ended as "dead-ended",
     /// Asks that ran into their deadline.
     timeouts as "timeouts",
+    /// Asks that ended because they waited for each other in a circle.
+    deadlocks as "deadlocks",
     /// Messages given up without hearing.
     undetermined as "undetermined",
     /// Messages given up before their receiver had room for them.

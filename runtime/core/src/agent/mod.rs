@@ -14,6 +14,7 @@
 //! nothing has changed but the mailbox, and [`Agent::fail`] puts that back.
 
 mod admit;
+mod asks;
 mod batch;
 mod commit;
 mod counters;
@@ -28,8 +29,10 @@ mod timers;
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
+use asks::Cancelled;
+pub(crate) use asks::OpenAsk;
 use batch::Entry;
 pub use batch::{Batch, BatchRoom, Handlers};
 pub use commit::BadAnswer;
@@ -45,9 +48,9 @@ pub(crate) use timers::{Timer, Timers};
 
 use crate::control::MailboxInfo;
 use crate::{
-    Acknowledgement, AgentId, Ask, Body, DeadReason, Delivery, Envelope, Failure, Incarnation,
-    KindPolicy, Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply, ReplyTo, RetryPolicy,
-    Sender, SkipReason, StreamKey,
+    Acknowledgement, AgentId, Ask, AskNotice, Body, DeadReason, Delivery, Envelope, Failure,
+    Incarnation, KindPolicy, Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply,
+    ReplyTo, RetryPolicy, Sender, SkipReason, StreamKey,
 };
 /// How far clocks of nodes may differ before a stream is forgotten too early.
 pub const MAX_CLOCK_SKEW: Millis = Millis(30_000);
@@ -68,6 +71,8 @@ pub struct Actions {
     /// Messages to write to the agent's area for spilled ones, in order, before
     /// anything is read from it.
     pub spill: Vec<Arc<Envelope>>,
+    /// Words about asks for the agents that were asked. None need arrive.
+    pub notices: Vec<AskNotice>,
     /// Effects the node cannot carry out yet, by name.
     pub unsupported: Vec<&'static str>,
 }
@@ -81,6 +86,7 @@ impl Actions {
             && self.log.is_empty()
             && self.dead.is_empty()
             && self.spill.is_empty()
+            && self.notices.is_empty()
             && self.unsupported.is_empty()
     }
 }
@@ -106,8 +112,12 @@ pub struct Agent {
     pub(crate) holding: Option<Holding>,
     pub(crate) inbound: Inbound,
     pub(crate) outbox: Outbox,
-    /// Asks without an answer: deadline, and whether their end is in the mailbox already.
+    /// Asks without an answer, by the guest's numbers.
     pub(crate) asks: HashMap<u64, OpenAsk>,
+    /// Messages in the mailbox whose askers have given up.
+    cancelled: HashSet<Cancelled>,
+    /// No later than the next probe is due.
+    probe_at: Millis,
     /// Requests taken and not answered, by the number of the turn that brought them.
     pub(crate) requests: HashMap<u64, Ask>,
     pub(crate) timers: Timers,
@@ -122,13 +132,6 @@ pub struct Agent {
     wake: Millis,
     /// What was counted since the agent came to life here.
     pub counters: Counters,
-}
-
-/// An ask without an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OpenAsk {
-    pub(crate) deadline: Millis,
-    pub(crate) ended: bool,
 }
 
 /// What became of a fault.
@@ -173,6 +176,8 @@ impl Agent {
             inbound: Inbound::default(),
             outbox: Outbox::new(seed),
             asks: HashMap::new(),
+            cancelled: HashSet::new(),
+            probe_at: Millis::NEVER,
             requests: HashMap::new(),
             timers: Timers::default(),
             stopped: None,
@@ -297,69 +302,36 @@ impl Agent {
         self.clock = self.clock.max(now);
         // For an agent that is on its way no time passes.
         self.mailbox.go_on();
-        let mut given_up = Vec::new();
-        self.outbox.tick(now, &mut out.send, &mut given_up);
-        self.end_unsent_asks(&given_up);
-        let mut over: Vec<u64> = self
-            .asks
-            .iter()
-            .filter(|(_, ask)| !ask.ended && ask.deadline <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        over.sort_unstable();
-        for ask in over {
-            self.counters.timeouts += 1;
-            self.end_ask(ask, Reply::Timeout);
+        if self.wake <= now {
+            let mut given_up = Vec::new();
+            self.outbox.tick(now, &mut out.send, &mut given_up);
+            self.end_unsent_asks(&given_up);
+            self.end_late_asks(now, out);
+            self.gave_up(given_up, out);
+            self.wake = self.next_wake_exact();
         }
-        self.gave_up(given_up, out);
-        self.wake = self.next_wake_exact();
+        if self.probe_at <= now {
+            self.send_probes(now, out);
+        }
     }
 
     /// No later than the instant [`Agent::tick`] next has something to do. Cheap;
     /// exact only right after a tick.
     pub fn next_wake(&self) -> Millis {
-        self.wake
+        self.wake.min(self.probe_at)
     }
 
     fn wake_by(&mut self, at: Millis) {
         self.wake = self.wake.min(at);
     }
 
-    /// When [`Agent::tick`] next has something to do.
+    /// When an agent that sleeps must be woken for [`Agent::tick`]. Nobody is woken to
+    /// send out probes: a circle is closed by an ask, and whoever makes it is awake.
     pub fn next_wake_exact(&self) -> Millis {
-        let asks = self
-            .asks
-            .values()
-            .filter(|ask| !ask.ended)
-            .map(|ask| ask.deadline)
-            .min()
-            .unwrap_or(Millis::NEVER);
         self.timers
             .next_due()
-            .min(asks)
+            .min(self.next_deadline())
             .min(self.outbox.next_wake())
-    }
-
-    /// Puts the end of an ask into the mailbox, once.
-    fn end_ask(&mut self, ask: u64, reply: Reply) {
-        if let Some(open) = self.asks.get_mut(&ask)
-            && !open.ended
-        {
-            open.ended = true;
-            let reply = Box::new(reply);
-            self.mailbox.push_urgent(Input::Ended { ask, reply });
-        }
-    }
-
-    /// The guest cannot be told how an ask ended. The handler that waits for it
-    /// is in the guest's memory, so the guest must be told to end it.
-    fn abandon_ask(&mut self, ask: u64) {
-        if self.pending == 0 {
-            self.asks.remove(&ask);
-        } else if let Some(open) = self.asks.get_mut(&ask) {
-            open.ended = true;
-            self.mailbox.push_urgent(Input::Abandoned { ask });
-        }
     }
 
     /// Whether it can sleep now with nothing left to do but wait.
@@ -473,6 +445,7 @@ impl Agent {
             }
         }
         self.report_watermarks(out);
+        self.forget_asks(out);
         for (_, ask) in self.requests.drain() {
             answer(&ask, Reply::Failed(Box::new(given_up(reason))), out);
         }

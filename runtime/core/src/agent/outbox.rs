@@ -215,6 +215,13 @@ impl Outbox {
             .map(|stream| &stream.key)
     }
 
+    /// The key of a stream and the number of its last message.
+    #[inline]
+    pub(crate) fn last_of(&self, at: u32) -> Option<(&Arc<StreamKey>, u64)> {
+        let stream = self.streams.get(at as usize)?.as_ref()?;
+        Some((&stream.key, stream.next - 1))
+    }
+
     /// Puts a stream back as a snapshot has it; all of it is sent again.
     pub(crate) fn restore(&mut self, key: Arc<StreamKey>, next: u64, kept: VecDeque<Kept>) {
         let at = self.begin(key);

@@ -22,7 +22,7 @@ use crate::{AgentId, Digest, Envelope, Millis, Nanos, StreamKey};
 use codec::{Reader, Writer};
 
 /// The version this node writes and the only one it reads.
-pub const SNAPSHOT_VERSION: u8 = 4;
+pub const SNAPSHOT_VERSION: u8 = 5;
 
 /// Bytes of the hash that seals a snapshot.
 const SEAL: usize = 32;
@@ -165,6 +165,14 @@ fn encode_tables(agent: &Agent, w: &mut Writer<'_>) {
         w.number(*id);
         w.number(ask.deadline.0);
         w.u8(u8::from(ask.ended));
+        w.number(ask.made.0);
+        w.text(ask.stream.receiver.as_str());
+        w.u8(ask.stream.lane as u8);
+        w.number(ask.number);
+        w.u8(u8::from(ask.waiter.is_some()));
+        if let Some(handler) = ask.waiter {
+            w.number(handler);
+        }
     }
     let mut requests: Vec<_> = agent.requests.iter().collect();
     requests.sort_unstable_by_key(|(turn, _)| **turn);
@@ -408,13 +416,22 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
 }
 
 fn decode_tables(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {
-    for _ in 0..r.count(3, "asks")? {
+    for _ in 0..r.count(8, "asks")? {
         let id = r.number("ask")?;
-        let open = OpenAsk {
-            deadline: Millis(r.number("deadline")?),
-            ended: r.flag("ask")?,
+        let deadline = Millis(r.number("deadline")?);
+        let ended = r.flag("ask")?;
+        let made = Millis(r.number("ask")?);
+        let stream = StreamKey::shared(agent.sender(), r.agent()?, r.lane()?);
+        let number = r.number("ask")?;
+        let waiter = if r.flag("handler")? {
+            Some(r.number("handler")?)
+        } else {
+            None
         };
+        let mut open = OpenAsk::new(stream, number, made, deadline, waiter);
+        open.ended = ended;
         agent.asks.insert(id, open);
+        agent.probe_by(Millis(0));
     }
     for _ in 0..r.count(4, "requests")? {
         let turn = r.number("request")?;

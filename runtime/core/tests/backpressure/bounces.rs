@@ -124,6 +124,7 @@ fn an_ask_that_never_left_says_so() {
                 method: "do",
                 payload: phoenix_wit::Payload::NONE,
                 deadline_ms: 100,
+                waiter: None,
             });
             return writer.outcome(&Outcome::Pending, 1);
         }

@@ -58,6 +58,7 @@ pub fn frame(number: u64, method: &str, payload: &str) -> Vec<u8> {
             method,
             payload,
             request: true,
+            deadline: EPOCH + 3_600_000_000_000,
         }
     };
     writer.push(&Turn {

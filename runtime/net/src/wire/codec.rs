@@ -57,6 +57,16 @@ impl Wire for u32 {
     }
 }
 
+impl Wire for u16 {
+    fn put(&self, out: &mut Output) {
+        out.number(u64::from(*self));
+    }
+    fn get(input: &mut Input) -> Result<Self, Malformed> {
+        let number = input.number("a number")?;
+        Self::try_from(number).map_err(|_| Malformed::Range("a 16-bit number"))
+    }
+}
+
 impl Wire for bool {
     fn put(&self, out: &mut Output) {
         out.byte(u8::from(*self));

@@ -25,6 +25,7 @@
 //! nothing panics. Writing splits long lists of envelopes and acknowledgements
 //! into several frames and refuses a message that fits into none.
 
+mod ask_notice;
 mod batcher;
 pub(crate) mod codec;
 mod control;
@@ -98,6 +99,7 @@ mod tag {
     pub(super) const FORWARD_VERDICTS: u8 = 17;
     pub(super) const COMPONENT_MISSING: u8 = 18;
     pub(super) const DECLARED_DEAD: u8 = 19;
+    pub(super) const ASK_NOTICE: u8 = 20;
 }
 
 record!(Member { node, address });
@@ -238,24 +240,9 @@ fn list<'a, T>(
     Ok(frames)
 }
 
-/// Writes the tag and all that is not a list of envelopes or acknowledgements.
-fn put_head(message: &PeerMessage, out: &mut Output) {
+/// Writes what is said of the way to an agent that moved.
+fn put_path(message: &PeerMessage, out: &mut Output) {
     match message {
-        PeerMessage::Deliver(_) => out.byte(tag::DELIVER),
-        PeerMessage::Forward { origin, .. } => {
-            out.byte(tag::FORWARD);
-            origin.put(out);
-        }
-        PeerMessage::Acknowledge(_) => out.byte(tag::ACKNOWLEDGE),
-        PeerMessage::ForwardVerdicts { hops, .. } => {
-            out.byte(tag::FORWARD_VERDICTS);
-            out.byte(*hops);
-        }
-        PeerMessage::Answer { ask, reply } => {
-            out.byte(tag::ANSWER);
-            ask.put(out);
-            reply.put(out);
-        }
         PeerMessage::Moved {
             agent,
             to,
@@ -280,6 +267,31 @@ fn put_head(message: &PeerMessage, out: &mut Output) {
             out.byte(tag::MARKER_SEEN);
             agent.put(out);
             marker.put(out);
+        }
+        _ => {}
+    }
+}
+
+/// Writes the tag and all that is not a list of envelopes or acknowledgements.
+fn put_head(message: &PeerMessage, out: &mut Output) {
+    match message {
+        PeerMessage::Deliver(_) => out.byte(tag::DELIVER),
+        PeerMessage::Forward { origin, .. } => {
+            out.byte(tag::FORWARD);
+            origin.put(out);
+        }
+        PeerMessage::Acknowledge(_) => out.byte(tag::ACKNOWLEDGE),
+        PeerMessage::ForwardVerdicts { hops, .. } => {
+            out.byte(tag::FORWARD_VERDICTS);
+            out.byte(*hops);
+        }
+        PeerMessage::Answer { ask, reply } => {
+            out.byte(tag::ANSWER);
+            ask.put(out);
+            reply.put(out);
+        }
+        PeerMessage::Moved { .. } | PeerMessage::Marker { .. } | PeerMessage::MarkerSeen { .. } => {
+            put_path(message, out);
         }
         PeerMessage::Migration(step) => {
             out.byte(tag::MIGRATION);
@@ -339,6 +351,11 @@ fn put_head(message: &PeerMessage, out: &mut Output) {
             boot.put(out);
         }
         PeerMessage::Leaving => out.byte(tag::LEAVING),
+        PeerMessage::AskNotice { hops, notice } => {
+            out.byte(tag::ASK_NOTICE);
+            out.byte(*hops);
+            notice.put(out);
+        }
     }
 }
 
@@ -449,6 +466,10 @@ fn single(input: &mut Input) -> Result<PeerMessage, Malformed> {
             boot: Wire::get(input)?,
         },
         tag::LEAVING => PeerMessage::Leaving,
+        tag::ASK_NOTICE => PeerMessage::AskNotice {
+            hops: input.byte("hops")?,
+            notice: Wire::get(input)?,
+        },
         found => {
             return Err(Malformed::Unknown {
                 what: "message",

@@ -14,11 +14,11 @@ use phoenix_core::control::{
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{
-    Acknowledgement, AgentId, Ask, Attributes, Body, Bounce, ClientId, ContentType, DeadReason,
-    Digest, Envelope, Epoch, Expiry, Extras, Failure, Incarnation, KindName, KindPolicy, Lane,
-    Level, Member, MigrationId, Millis, NodeId, Notice, Original, Overflow, Payload, PeerMessage,
-    PeerPath, Protocol, Refusal, Reply, ReplyTo, Schedule, Sender, Sequence, SkipReason,
-    SpawnPolicy, StreamKey,
+    Acknowledgement, AgentId, Ask, AskLink, AskNotice, Attributes, Body, Bounce, ClientId,
+    ContentType, DeadReason, Digest, Envelope, Epoch, Expiry, Extras, Failure, Incarnation,
+    KindName, KindPolicy, Lane, Level, MAX_PROBE_LINKS, Member, MigrationId, Millis, NodeId,
+    Notice, Original, Overflow, Payload, PeerMessage, PeerPath, Probe, Protocol, Refusal, Reply,
+    ReplyTo, Schedule, Sender, Sequence, SkipReason, SpawnPolicy, StreamKey,
 };
 
 /// SplitMix64 (Steele, Lea, Flood).
@@ -862,8 +862,35 @@ impl Generator {
         })
     }
 
+    fn ask_link(&mut self) -> AskLink {
+        AskLink {
+            asker: self.agent(),
+            incarnation: self.incarnation(),
+            ask: self.number(),
+            made: self.millis(),
+            lane: self.lane(),
+            number: self.number(),
+        }
+    }
+
+    fn ask_notice(&mut self) -> AskNotice {
+        if self.flag() {
+            return AskNotice::Cancel {
+                to: self.agent(),
+                ask: self.ask_link(),
+            };
+        }
+        AskNotice::Probe(Box::new(Probe {
+            to: self.agent(),
+            sent: self.millis(),
+            budget: self.number() as u16,
+            again: self.option(|g| g.number() as u16),
+            links: self.list(MAX_PROBE_LINKS, Self::ask_link),
+        }))
+    }
+
     /// How many kinds of messages there are.
-    pub(crate) const VARIANTS: usize = 20;
+    pub(crate) const VARIANTS: usize = 21;
 
     /// A message of one of the kinds.
     pub(crate) fn message(&mut self, variant: usize) -> PeerMessage {
@@ -935,7 +962,11 @@ impl Generator {
                 node: self.node(),
                 boot: self.number(),
             },
-            _ => P::Leaving,
+            19 => P::Leaving,
+            _ => P::AskNotice {
+                hops: self.number() as u8,
+                notice: self.ask_notice(),
+            },
         }
     }
 }

@@ -5,6 +5,7 @@
 //! do next, and a [`Job`] is a guest call the driver makes on its behalf. Whose
 //! turn it is a [`Schedule`] decides, by what each agent has had of the worker's time.
 
+mod ask_notices;
 mod drain;
 mod fence;
 mod frames;
@@ -30,7 +31,8 @@ use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::schedule::{Next, Schedule};
 use phoenix_core::{
-    Acknowledgement, AgentId, Digest, Envelope, MigrationId, Millis, Nanos, NodeId, PeerMessage,
+    Acknowledgement, AgentId, AskNotice, Digest, Envelope, MigrationId, Millis, Nanos, NodeId,
+    PeerMessage,
 };
 use phoenix_store::SnapshotArena;
 use slab::Slab;
@@ -63,6 +65,12 @@ pub(crate) enum Event {
         /// Nodes they have come through.
         hops: u8,
         acknowledgements: Vec<Acknowledgement>,
+    },
+    /// A word about an ask, for an agent this worker is responsible for.
+    AskNotice {
+        /// Nodes it has come through.
+        hops: u8,
+        notice: AskNotice,
     },
     /// A peer says an agent went elsewhere.
     Moved {
@@ -290,6 +298,7 @@ impl Worker {
                     self.acknowledged(acknowledgement, hops);
                 }
             }
+            Event::AskNotice { hops, notice } => self.ask_notice(notice, hops),
             Event::Moved {
                 from,
                 agent,

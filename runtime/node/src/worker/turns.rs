@@ -379,6 +379,9 @@ impl Worker {
         for envelope in actions.spill.drain(..) {
             self.write_spilled(slot, &envelope);
         }
+        for notice in actions.notices.drain(..) {
+            self.shared.hand_notice(notice, 0);
+        }
         for (envelope, reason, attempts) in actions.dead.drain(..) {
             self.shared.bury(&envelope, &reason, attempts);
         }

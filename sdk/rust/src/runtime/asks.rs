@@ -16,6 +16,8 @@ pub(crate) struct Asks {
     open: BTreeMap<u64, Slot>,
     /// Slots that are not `Ended`.
     unanswered: usize,
+    /// The ask that was polled last and had no answer.
+    polled: u64,
 }
 
 enum Slot {
@@ -41,6 +43,7 @@ impl Asks {
                     Some(waiting) => waiting.clone_from(waker),
                     None => *waiting = Some(waker.clone()),
                 }
+                self.polled = ask;
                 Poll::Pending
             }
             Some(Slot::Ended(_)) => match self.open.remove(&ask) {
@@ -70,6 +73,14 @@ impl Asks {
     pub(crate) fn forget(&mut self, ask: u64) {
         if let Some(Slot::Open(_)) = self.open.remove(&ask) {
             self.unanswered -= 1;
+        }
+    }
+
+    /// The ask that was polled last, if its end is to wake `waker`.
+    pub(crate) fn awaited(&self, waker: &Waker) -> Option<u64> {
+        match self.open.get(&self.polled)? {
+            Slot::Open(Some(waiting)) if waiting.will_wake(waker) => Some(self.polled),
+            _ => None,
         }
     }
 

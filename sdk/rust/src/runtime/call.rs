@@ -90,7 +90,7 @@ impl<'r, 'f, A> Call<'r, 'f, A> {
     /// The context, for a handler that does not wait.
     #[inline]
     pub fn context(&mut self) -> &mut Context {
-        self.context.set_source(self.source);
+        self.context.set_message(self.source);
         self.context
     }
 
@@ -151,15 +151,17 @@ impl<'r, 'f, A> Call<'r, 'f, A> {
         start: impl FnOnce(State<A>, Context, Ending) -> HandlerFuture,
     ) -> Done {
         let mut context = Context::new(std::rc::Rc::clone(self.context.shared()));
-        context.set_source(self.source);
+        context.set_message(self.source);
+        let began = context.turn();
         let ending = Ending {
             handler,
             format: self.request.map(|_| self.format()),
         };
         let future = start(self.state.clone(), context, ending);
+        let is_request = self.request.is_some();
         let task = self
             .tasks
-            .begin(future, self.request, self.format(), handler.name);
+            .begin(future, began, is_request, self.format(), handler.name);
         Done::Begun(task)
     }
 

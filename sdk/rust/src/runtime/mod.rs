@@ -156,6 +156,7 @@ impl<A: Agent> Runtime<A> {
         self.shared.turn.set(turn.number);
         self.shared.now.set(turn.now);
         self.shared.draws.set(0);
+        self.shared.deadline.set(0);
         self.answer.clear();
         let mut done = match turn.input {
             Input::Message {
@@ -163,12 +164,16 @@ impl<A: Agent> Runtime<A> {
                 method,
                 payload,
                 request,
-            } => self.message(&Message {
-                source,
-                method,
-                payload,
-                request: request.then_some(turn.number),
-            }),
+                deadline,
+            } => {
+                self.shared.deadline.set(deadline);
+                self.message(&Message {
+                    source,
+                    method,
+                    payload,
+                    request: request.then_some(turn.number),
+                })
+            }
             Input::Timer {
                 method, payload, ..
             } => {
@@ -267,7 +272,7 @@ impl<A: Agent> Runtime<A> {
             return Done::Ok(ContentType::None);
         }
         let id = Rc::clone(&self.shared);
-        self.context.set_source(id.id());
+        self.context.set_message(id.id());
         let start = Start {
             config,
             context: &mut self.context,
@@ -307,7 +312,7 @@ impl<A: Agent> Runtime<A> {
         }
         let (shared, answer) = (&self.shared, &mut self.answer);
         let mut settle = |ended: Ended| settle(shared, answer, done, ended);
-        self.tasks.run(&mut settle);
+        self.tasks.run(shared, &mut settle);
         let may_be_woken = self.shared.asks.borrow().unanswered() > 0
             || A::HANDLERS.iter().any(|handler| handler.interleave);
         if self.tasks.live() > 0 && !may_be_woken {

@@ -16,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) seed: Cell<u64>,
     pub(crate) turn: Cell<u64>,
     pub(crate) now: Cell<u64>,
+    /// When the sender of the turn's message stops waiting, nanoseconds; 0 if nobody waits.
+    pub(crate) deadline: Cell<u64>,
     /// Random numbers drawn in this turn.
     pub(crate) draws: Cell<u64>,
     pub(crate) asks: RefCell<Asks>,
@@ -95,6 +97,13 @@ impl Shared {
     fn append_nested(&self, writer: &mut AnswerWriter) {
         for nested in self.nested.take() {
             writer.append(&nested);
+        }
+    }
+
+    /// Says that only the end of `ask` lets the handler go on that turn `handler` began.
+    pub(crate) fn wait(&self, ask: u64, handler: u64) {
+        if let Some(writer) = &mut *self.writer.borrow_mut() {
+            writer.wait(ask, handler);
         }
     }
 

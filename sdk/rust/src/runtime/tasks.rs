@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Poller, Poll, Wake, Waker};
 
+use super::shared::Shared;
 use crate::failure::Failure;
 use crate::payload::{Format, Payload};
 
@@ -21,8 +22,10 @@ pub(crate) const MAX_TASKS: usize = u16::MAX as usize;
 /// A handler that has begun and not ended.
 struct Task {
     future: HandlerFuture,
-    /// The turn to answer, if the sender waits.
-    request: Option<u64>,
+    /// The turn that began it.
+    began: u64,
+    /// Whether the sender waits for the answer.
+    is_request: bool,
     /// What the answer is written in.
     format: Format,
     handler: &'static str,
@@ -42,6 +45,22 @@ pub(crate) struct Tasks {
 /// an agent has one thread, so it is never waited for.
 #[derive(Default)]
 struct Ready(Mutex<Vec<usize>>);
+
+/// Holders of a task's signal while it waits for one ask and nothing else: the task,
+/// the waker it is being polled with, and the ask.
+const HOLDERS: usize = 3;
+
+impl Task {
+    /// The ask whose end alone can wake the task, which was just polled and waits. If
+    /// anybody else holds its waker there is none.
+    fn awaits(&self, shared: &Shared, waker: &Waker) -> Option<u64> {
+        if Arc::strong_count(&self.signal) != HOLDERS || self.signal.queued.load(Ordering::Relaxed)
+        {
+            return None;
+        }
+        shared.asks.borrow().awaited(waker)
+    }
+}
 
 /// What wakes one task.
 struct Signal {
@@ -95,7 +114,8 @@ impl Tasks {
     pub(crate) fn begin(
         &mut self,
         future: HandlerFuture,
-        request: Option<u64>,
+        began: u64,
+        is_request: bool,
         format: Format,
         handler: &'static str,
     ) -> usize {
@@ -114,7 +134,8 @@ impl Tasks {
         if let Some(slot) = self.slots.get_mut(task) {
             *slot = Some(Task {
                 future,
-                request,
+                began,
+                is_request,
                 format,
                 handler,
                 signal,
@@ -125,19 +146,19 @@ impl Tasks {
     }
 
     /// Polls every task that was woken, and those they wake, until none is left.
-    pub(crate) fn run(&mut self, mut ended: impl FnMut(Ended)) {
+    pub(crate) fn run(&mut self, shared: &Shared, mut ended: impl FnMut(Ended)) {
         loop {
             let woken = self.ready.take();
             if woken.is_empty() {
                 return;
             }
             for task in woken {
-                self.poll(task, &mut ended);
+                self.poll(task, shared, &mut ended);
             }
         }
     }
 
-    fn poll(&mut self, at: usize, ended: &mut impl FnMut(Ended)) {
+    fn poll(&mut self, at: usize, shared: &Shared, ended: &mut impl FnMut(Ended)) {
         // Out of its slot while it runs, so that it is gone if it panics.
         let Some(mut task) = self.slots.get_mut(at).and_then(Option::take) else {
             return;
@@ -146,6 +167,9 @@ impl Tasks {
         let waker = Waker::from(Arc::clone(&task.signal));
         match task.future.as_mut().poll(&mut Poller::from_waker(&waker)) {
             Poll::Pending => {
+                if let Some(ask) = task.awaits(shared, &waker) {
+                    shared.wait(ask, task.began);
+                }
                 if let Some(slot) = self.slots.get_mut(at) {
                     *slot = Some(task);
                 }
@@ -159,7 +183,7 @@ impl Tasks {
         self.live -= 1;
         ended(Ended {
             task: at,
-            request: task.request,
+            request: task.is_request.then_some(task.began),
             finished: finished.map_err(|failure| failure.in_format(task.format)),
         });
     }

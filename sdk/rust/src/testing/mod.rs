@@ -191,6 +191,12 @@ impl<A: Agent> TestContext<A> {
         source.clone_into(&mut self.world.source);
     }
 
+    /// Says how long whoever asks waits from now on, an hour unless it is said:
+    /// [`Context::deadline`](crate::Context::deadline) of the handlers they ask.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.world.patience = patience;
+    }
+
     /// Sets the seed of the agent's random numbers from the next turn on.
     pub fn set_seed(&mut self, seed: u64) {
         self.world.seed = seed;

@@ -8,6 +8,7 @@ use phoenix_wit::{AnswerReader, Effect, FrameWriter, Input, Outcome, Reply, Turn
 use super::records::{Asked, Logged, Published, Sent, Spawned, Timer};
 use crate::ask::AskError;
 use crate::bounced::Bounced;
+use crate::context::MAX_DEADLINE;
 use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::runtime::{Agent, Runtime};
@@ -40,6 +41,8 @@ pub(super) struct Mail {
     payload: Payload,
     /// The number under which its sender waits.
     request: Option<u64>,
+    /// When its sender stops waiting.
+    deadline: Timestamp,
     /// The timer that it is, instead of a message.
     timer: Option<u64>,
     /// What it is of the agent's own that came back, instead of a message.
@@ -61,6 +64,8 @@ pub(super) struct World<A> {
     turn: u64,
     pub(super) now: Timestamp,
     pub(super) source: String,
+    /// How long whoever asks the agent waits.
+    pub(super) patience: Duration,
     pub(super) pending: u16,
     pub(super) deferred: VecDeque<Mail>,
     /// The test's own number of a request, by the turn that took it.
@@ -88,6 +93,7 @@ impl<A: Agent> World<A> {
             turn: 0,
             now: BEGINNING,
             source: "client/test".to_owned(),
+            patience: MAX_DEADLINE,
             pending: 0,
             deferred: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -151,6 +157,7 @@ impl<A: Agent> World<A> {
             method: method.to_owned(),
             payload: payload.clone(),
             request,
+            deadline: self.now + self.patience,
             timer: None,
             bounced: None,
         }
@@ -186,6 +193,7 @@ impl<A: Agent> World<A> {
                 method: &mail.method,
                 payload,
                 request: mail.request.is_some(),
+                deadline: mail.request.map_or(0, |_| mail.deadline.as_nanos()),
             },
         });
         match (ended, mail.request) {
@@ -303,6 +311,7 @@ impl<A: Agent> World<A> {
             method: timer.method.clone(),
             payload: timer.payload.clone(),
             request: None,
+            deadline: self.now,
             timer: Some(id),
             bounced: None,
         };
@@ -388,6 +397,7 @@ impl<A: Agent> World<A> {
                 method,
                 payload,
                 deadline_ms,
+                waiter: _,
             } => {
                 let asked = Asked {
                     ask,
@@ -437,6 +447,8 @@ impl<A: Agent> World<A> {
                 agent: agent.to_owned(),
                 config: config.into(),
             }),
+            // Whom an ask holds up concerns those who wait in a circle.
+            Effect::Wait { .. } => {}
             Effect::Stop { reason } => self.stopped = Some(reason.to_owned()),
             Effect::Log { level, text } => self.logs.push(Logged {
                 level,

@@ -118,6 +118,7 @@ pub fn request<'a>(method: &'a str, payload: &'a Payload) -> Input<'a> {
         method,
         payload: borrowed(payload),
         request: true,
+        deadline: 0,
     }
 }
 
@@ -128,6 +129,7 @@ pub fn send<'a>(method: &'a str, payload: &'a Payload) -> Input<'a> {
         method,
         payload: borrowed(payload),
         request: false,
+        deadline: 0,
     }
 }
 

@@ -194,6 +194,7 @@ fn message<'a>(method: &'a str, payload: Payload<'a>, request: bool) -> Input<'a
         method,
         payload,
         request,
+        deadline: 0,
     }
 }
 

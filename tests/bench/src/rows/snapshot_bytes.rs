@@ -66,6 +66,7 @@ fn changed_pages() -> anyhow::Result<u32> {
             method: "add",
             payload: Payload::message_pack(&add),
             request: true,
+            deadline: 0,
         },
     ];
     for (number, input) in (0..).zip(inputs) {

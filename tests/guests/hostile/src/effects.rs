@@ -60,6 +60,7 @@ pub fn claim(answer: &mut AnswerWriter, turn: &Turn<'_>, method: &str, victim: &
             method: "spam",
             payload: spam,
             deadline_ms: 3_600_000,
+            waiter: None,
         }),
         "timer-flood" => repeat(answer, FLOOD, |id| Effect::SetTimer {
             id: turn.number << 32 | id,
@@ -178,6 +179,7 @@ fn forge(
                     method: "spam",
                     payload: spam,
                     deadline_ms: 1,
+                    waiter: None,
                 });
             }
         }
@@ -189,6 +191,7 @@ fn forge(
                     method: "spam",
                     payload: spam,
                     deadline_ms,
+                    waiter: None,
                 });
             }
         }

@@ -105,6 +105,7 @@ impl State {
             "ask" => match address(&given) {
                 Some((to, method, rest)) => {
                     let ask = messaging::ask(to, method, &json(rest), 5_000);
+                    context::waits(context::turn(), ask);
                     self.asks.push((ask, message.request));
                     Outcome::Pending
                 }

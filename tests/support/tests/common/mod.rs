@@ -147,6 +147,7 @@ impl Agent {
             method,
             payload: json(payload),
             request: true,
+            deadline: u64::MAX,
         })
     }
 
