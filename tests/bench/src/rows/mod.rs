@@ -1,6 +1,7 @@
 //! The rows, in the order they are printed.
 
 mod codec;
+mod deadlock;
 mod hostile_neighbour;
 pub(crate) mod idle_memory;
 mod migration;
@@ -32,6 +33,8 @@ pub(crate) fn all() -> Vec<Row> {
         migration::row_64k(),
         migration::row_4m(),
         hostile_neighbour::row(),
+        deadlock::two(),
+        deadlock::three(),
         codec::compact(),
         codec::message_pack(),
         codec::protobuf(),
