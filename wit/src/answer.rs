@@ -1,7 +1,7 @@
 //! Answer frames: what a guest gives back.
 
 use crate::wire::{self, Bytes, FrameError};
-use crate::{ContentType, Delivery, FRAME_VERSION, Failure, Level, Payload, short};
+use crate::{ContentType, Delivery, FRAME_VERSION, Failure, Level, Payload, SendOptions, short};
 
 const SEND: u8 = 0;
 const ASK: u8 = 1;
@@ -15,6 +15,7 @@ const SPAWN: u8 = 8;
 const STOP: u8 = 9;
 const LOG: u8 = 10;
 const WAIT: u8 = 11;
+const SEND_WITH: u8 = 12;
 
 /// In place of the handler that waits for an ask: none does, as far as is known.
 const NO_HANDLER: u64 = u64::MAX;
@@ -45,6 +46,18 @@ pub enum Effect<'a> {
         payload: Payload<'a>,
         /// How hard to try.
         delivery: Delivery,
+    },
+    /// Send a message in another way than the kind's.
+    SendWith {
+        /// Receiver, `kind/key`.
+        to: &'a str,
+        /// Its handler.
+        method: &'a str,
+        /// What it carries.
+        payload: Payload<'a>,
+        /// In which; encoded, because few messages have them. A reader has checked
+        /// them: [`SendOptions::read`] takes them.
+        options: &'a [u8; SendOptions::BYTES],
     },
     /// Ask; the end comes as a reply input.
     Ask {
@@ -255,6 +268,12 @@ impl AnswerWriter {
                 payload,
                 delivery,
             } => self.record(SEND, [delivery as u8], [to, method], payload),
+            Effect::SendWith {
+                to,
+                method,
+                payload,
+                options,
+            } => self.record(SEND_WITH, *options, [to, method], payload),
             Effect::Ask {
                 ask,
                 to,
@@ -552,6 +571,17 @@ impl<'a> Effects<'a> {
 /// Everything but sending.
 fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
     let effect = match kind {
+        SEND_WITH => {
+            let options = r.chunk("options")?;
+            SendOptions::read(options)?;
+            let ([to, method], payload) = texts(&mut r)?;
+            Effect::SendWith {
+                to,
+                method,
+                payload,
+                options,
+            }
+        }
         ASK => {
             let (ask, deadline_ms) = (r.u64("ask")?, r.u32("deadline")?);
             let waiter = Some(r.u64("handler")?).filter(|handler| *handler != NO_HANDLER);

@@ -11,11 +11,13 @@
 
 mod answer;
 mod frame;
+mod options;
 pub mod short;
 mod wire;
 
 pub use answer::{Answer, AnswerReader, AnswerWriter, Effect, Effects, Outcome};
 pub use frame::{FrameReader, FrameWriter, Input, Turn};
+pub use options::{Backoff, Lane, Retry, SendOptions};
 pub use wire::FrameError;
 
 /// The text of the WIT package, for tools that need it at run time.
@@ -50,6 +52,8 @@ pub enum Delivery {
     AtMostOnce = 0,
     /// Kept until acknowledged, resent if in doubt, applied once.
     ExactlyOnce = 1,
+    /// As `ExactlyOnce`, for senders that could bear a message that is applied twice.
+    AtLeastOnce = 2,
 }
 
 /// How serious a log line is.

@@ -45,6 +45,19 @@ pub enum FrameError {
         /// Bytes too many.
         left: usize,
     },
+    /// A message's retry has no waits, or a longest that is shorter than the first.
+    #[error(
+        "a retry of first wait {first} ms, step {step} ms, longest {most} ms: \
+         waits are 1 ms at least, and the longest is no shorter than the first"
+    )]
+    BadRetry {
+        /// The first wait.
+        first: u32,
+        /// What each is longer, if they grow by a step.
+        step: u32,
+        /// The longest.
+        most: u32,
+    },
     /// The answer does not match the turns that were put.
     #[error("{found} {what} where {expected} are expected")]
     Count {
@@ -86,10 +99,18 @@ impl<'a> Bytes<'a> {
         &mut self,
         what: &'static str,
     ) -> Result<[u8; N], FrameError> {
+        self.chunk(what).copied()
+    }
+
+    #[inline]
+    pub(crate) fn chunk<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<&'a [u8; N], FrameError> {
         match self.0.split_first_chunk::<N>() {
             Some((head, tail)) => {
                 self.0 = tail;
-                Ok(*head)
+                Ok(head)
             }
             None => Err(FrameError::Short {
                 what,
@@ -181,6 +202,7 @@ pub(crate) fn delivery(found: u8) -> Result<Delivery, FrameError> {
     Ok(match found {
         0 => Delivery::AtMostOnce,
         1 => Delivery::ExactlyOnce,
+        2 => Delivery::AtLeastOnce,
         _ => {
             return Err(FrameError::Unknown {
                 what: "delivery",

@@ -7,8 +7,9 @@
 )]
 
 use phoenix_wit::{
-    AnswerReader, AnswerWriter, ContentType, Delivery, Effect, Failure, FrameError, FrameReader,
-    FrameWriter, Input, Level, Outcome, Payload, Reply, Turn,
+    AnswerReader, AnswerWriter, Backoff, ContentType, Delivery, Effect, Failure, FrameError,
+    FrameReader, FrameWriter, Input, Lane, Level, Outcome, Payload, Reply, Retry, SendOptions,
+    Turn,
 };
 use proptest::prelude::*;
 
@@ -87,6 +88,48 @@ fn inputs() -> Vec<Input<'static>> {
     ]
 }
 
+/// At most once, lane 3, reported, 300 ms, 70 s, 5 tries, waits 10 + 20 up to 600 ms.
+const OPTIONS: [u8; SendOptions::BYTES] = [
+    0, 3, 1, 2, 44, 1, 0, 0, 112, 17, 1, 0, 5, 0, 0, 0, 10, 0, 0, 0, 20, 0, 0, 0, 88, 2, 0, 0,
+];
+
+#[test]
+fn options_are_read_as_they_are_written_down() {
+    let options = SendOptions {
+        delivery: Delivery::AtMostOnce,
+        lane: Lane::Bulk,
+        ttl_ms: 300,
+        report_expired: true,
+        give_up_ms: 70_000,
+        retry: Some(Retry {
+            backoff: Backoff::Linear {
+                first: 10,
+                step: 20,
+                most: 600,
+            },
+            attempts: 5,
+        }),
+    };
+    assert_eq!(SendOptions::read(&OPTIONS), Ok(options));
+    assert_eq!(options.to_bytes(), OPTIONS);
+    let plain = SendOptions::default();
+    assert_eq!(SendOptions::read(&plain.to_bytes()), Ok(plain));
+    for (at, byte, error) in [
+        (0, 3, "3 is no delivery"),
+        (1, 4, "4 is no lane"),
+        (2, 2, "2 is no report"),
+        (3, 4, "4 is no backoff"),
+        (16, 0, "a retry of first wait 0 ms"),
+        (20, 0, "step 0 ms"),
+        (17, 9, "first wait 2314 ms, step 20 ms, longest 600 ms"),
+    ] {
+        let mut bad = OPTIONS;
+        bad[at] = byte;
+        let said = SendOptions::read(&bad).unwrap_err().to_string();
+        assert!(said.contains(error), "{said}");
+    }
+}
+
 fn effects() -> Vec<Effect<'static>> {
     let failure = Failure {
         code: "c",
@@ -99,6 +142,12 @@ fn effects() -> Vec<Effect<'static>> {
             method: "m",
             payload: payload(b"p"),
             delivery: Delivery::AtMostOnce,
+        },
+        Effect::SendWith {
+            to: "a/b",
+            method: "m",
+            payload: payload(b"p"),
+            options: &OPTIONS,
         },
         Effect::Ask {
             ask: 7,

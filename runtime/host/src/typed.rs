@@ -1,8 +1,8 @@
 //! The typed world: a call a turn, effects recorded as they are imported.
 
 use phoenix_wit::{
-    AnswerWriter, ContentType, Delivery, Effect, Failure, FrameReader, Input, Level, Outcome,
-    Payload, Reply, Turn,
+    AnswerWriter, Backoff, ContentType, Delivery, Effect, Failure, FrameReader, Input, Lane, Level,
+    Outcome, Payload, Reply, Retry, SendOptions, Turn,
 };
 use wasmtime::{Result, Store};
 
@@ -284,6 +284,44 @@ fn failure(failure: &wit::Failure) -> Failure<'_> {
     }
 }
 
+fn of_delivery(delivery: wit::Delivery) -> Delivery {
+    match delivery {
+        wit::Delivery::AtMostOnce => Delivery::AtMostOnce,
+        wit::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
+        wit::Delivery::AtLeastOnce => Delivery::AtLeastOnce,
+    }
+}
+
+fn of_options(options: &wit::SendOptions) -> SendOptions {
+    SendOptions {
+        delivery: of_delivery(options.delivery),
+        lane: match options.lane {
+            wit::Lane::High => Lane::High,
+            wit::Lane::Normal => Lane::Normal,
+            wit::Lane::Low => Lane::Low,
+            wit::Lane::Bulk => Lane::Bulk,
+        },
+        ttl_ms: options.ttl_ms,
+        report_expired: options.report_expired,
+        give_up_ms: options.give_up_ms,
+        retry: options.retry.map(|retry| Retry {
+            attempts: retry.attempts,
+            backoff: match retry.backoff {
+                wit::Backoff::Fixed(wait) => Backoff::Fixed { wait },
+                wit::Backoff::Linear(it) => Backoff::Linear {
+                    first: it.first,
+                    step: it.step,
+                    most: it.most,
+                },
+                wit::Backoff::Exponential(it) => Backoff::Exponential {
+                    first: it.first,
+                    most: it.most,
+                },
+            },
+        }),
+    }
+}
+
 impl wit::Host for State {}
 
 impl messaging::Host for State {
@@ -301,10 +339,29 @@ impl messaging::Host for State {
                 to: &to,
                 method: &method,
                 payload: lent(&payload),
-                delivery: match delivery {
-                    wit::Delivery::AtMostOnce => Delivery::AtMostOnce,
-                    wit::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
-                },
+                delivery: of_delivery(delivery),
+            },
+        )
+    }
+
+    fn send_with(
+        &mut self,
+        to: String,
+        method: String,
+        payload: wit::Payload,
+        options: wit::SendOptions,
+    ) -> Result<()> {
+        let options = of_options(&options).to_bytes();
+        // What is wrong with them is said where they are wrong.
+        SendOptions::read(&options)?;
+        let size = to.len() + method.len() + payload.bytes.len() + options.len();
+        self.typed.record(
+            size,
+            &Effect::SendWith {
+                to: &to,
+                method: &method,
+                payload: lent(&payload),
+                options: &options,
             },
         )
     }

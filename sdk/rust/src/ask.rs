@@ -103,6 +103,57 @@ impl<R> fmt::Debug for Ask<R> {
     }
 }
 
+/// Many asks on their way: `.await` it for all of their answers.
+///
+/// [`Context::ask_all`](crate::Context::ask_all) makes one.
+#[must_use = "await it for the answers, or use `Context::broadcast` if none are wanted"]
+#[derive(Debug)]
+pub struct AskAll<R> {
+    asks: Vec<Waiting<R>>,
+}
+
+#[derive(Debug)]
+enum Waiting<R> {
+    For(Ask<R>),
+    Ended(Result<R, AskError>),
+}
+
+impl<R> AskAll<R> {
+    pub(crate) fn new(asks: impl Iterator<Item = Ask<R>>) -> Self {
+        Self {
+            asks: asks.map(Waiting::For).collect(),
+        }
+    }
+}
+
+// An answer is not pinned: nothing points into it.
+impl<R> Unpin for AskAll<R> {}
+
+impl<R: Answer> Future for AskAll<R> {
+    type Output = Vec<Result<R, AskError>>;
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
+        let mut is_over = true;
+        for waiting in &mut self.asks {
+            if let Waiting::For(ask) = waiting {
+                match Pin::new(ask).poll(poller) {
+                    Poll::Ready(ended) => *waiting = Waiting::Ended(ended),
+                    Poll::Pending => is_over = false,
+                }
+            }
+        }
+        if !is_over {
+            return Poll::Pending;
+        }
+        let asks = std::mem::take(&mut self.asks).into_iter();
+        let answers = asks.filter_map(|waiting| match waiting {
+            Waiting::Ended(answer) => Some(answer),
+            Waiting::For(_) => None,
+        });
+        Poll::Ready(answers.collect())
+    }
+}
+
 impl AskError {
     pub(crate) fn of_reply(reply: Reply<'_>) -> Result<crate::Payload, Self> {
         match reply {

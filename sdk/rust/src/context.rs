@@ -7,7 +7,8 @@ use std::time::Duration;
 use phoenix_wit::{Delivery, Effect, Level, Payload, short};
 use serde::Serialize;
 
-use crate::ask::Ask;
+use crate::ask::{Ask, AskAll};
+use crate::options::SendOptions;
 use crate::payload::PayloadError;
 use crate::request::{Answer, Request};
 use crate::rng::{self, Rng};
@@ -133,6 +134,80 @@ impl Context {
         self.deliver(to.as_ref(), &request, Delivery::ExactlyOnce);
     }
 
+    /// Sends a message in another way than the kind's: on another lane, for a time,
+    /// with another schedule of tries.
+    ///
+    /// ```
+    /// # use phoenix_sdk::prelude::*;
+    /// # fn example(ctx: &mut Context) {
+    /// let options = SendOptions::new().lane(Lane::Low).ttl(Duration::from_secs(30));
+    /// ctx.send_with("site/main", Request::new("hit", 512_u64), &options);
+    /// # }
+    /// ```
+    pub fn send_with<A: Serialize, R>(
+        &self,
+        to: impl AsRef<str>,
+        request: Request<A, R>,
+        options: &SendOptions,
+    ) {
+        self.send_in_way(to.as_ref(), &request, options);
+    }
+
+    /// Sends each of many messages, in their order: those to one receiver arrive in it.
+    ///
+    /// ```
+    /// # use phoenix_sdk::prelude::*;
+    /// # fn example(ctx: &mut Context, visits: &[(String, u64)]) {
+    /// let hits = visits.iter().map(|(site, bytes)| (site, Request::new("hit", *bytes)));
+    /// ctx.send_batch(hits, &SendOptions::default());
+    /// # }
+    /// ```
+    pub fn send_batch<T: AsRef<str>, A: Serialize, R>(
+        &self,
+        messages: impl IntoIterator<Item = (T, Request<A, R>)>,
+        options: &SendOptions,
+    ) {
+        for (to, request) in messages {
+            self.send_in_way(to.as_ref(), &request, options);
+        }
+    }
+
+    /// Sends one message to many receivers and waits for none of them.
+    /// [`ask_all`](Self::ask_all) waits.
+    ///
+    /// ```
+    /// # use phoenix_sdk::prelude::*;
+    /// # fn example(ctx: &mut Context) {
+    /// ctx.broadcast(["site/de", "site/fr"], Request::new("close", ()), &SendOptions::default());
+    /// # }
+    /// ```
+    pub fn broadcast<T: AsRef<str>, A: Serialize, R>(
+        &self,
+        to: impl IntoIterator<Item = T>,
+        request: Request<A, R>,
+        options: &SendOptions,
+    ) {
+        for to in to {
+            self.send_in_way(to.as_ref(), &request, options);
+        }
+    }
+
+    fn send_in_way<A: Serialize, R>(
+        &self,
+        to: &str,
+        request: &Request<A, R>,
+        options: &SendOptions,
+    ) {
+        let method = &*request.method;
+        let effect = Effect::SendWith {
+            to,
+            method,
+            payload: Payload::NONE,
+            options: &options.0.to_bytes(),
+        };
+        self.record(method, &request.arguments, &effect);
+    }
+
     /// Sends a message once, for what may be lost: it is never resent.
     pub fn send_at_most_once<A: Serialize, R>(&self, to: impl AsRef<str>, request: Request<A, R>) {
         self.deliver(to.as_ref(), &request, Delivery::AtMostOnce);
@@ -178,12 +253,43 @@ impl Context {
         request: Request<A, R>,
         deadline: Duration,
     ) -> Ask<R> {
+        self.begin_ask(to.as_ref(), &request, deadline)
+    }
+
+    /// Asks many agents the same at once. The answers come together, in the order of
+    /// `to`, when all are there or `deadline` has passed: whoever has not answered by
+    /// then has [`AskError::Timeout`], the others what they said.
+    ///
+    /// ```
+    /// # use phoenix_sdk::prelude::*;
+    /// # async fn example(ctx: &mut Context) -> u64 {
+    /// let total = Request::new("total", ()).returns::<u64>();
+    /// let answers = ctx.ask_all(["site/de", "site/fr"], total, Duration::from_secs(1)).await;
+    /// // Of those that answered in time.
+    /// answers.into_iter().flatten().sum()
+    /// # }
+    /// ```
+    pub fn ask_all<T: AsRef<str>, A: Serialize, R: Answer>(
+        &self,
+        to: impl IntoIterator<Item = T>,
+        request: Request<A, R>,
+        deadline: Duration,
+    ) -> AskAll<R> {
+        let to = to.into_iter();
+        AskAll::new(to.map(|to| self.begin_ask(to.as_ref(), &request, deadline)))
+    }
+
+    fn begin_ask<A: Serialize, R: Answer>(
+        &self,
+        to: &str,
+        request: &Request<A, R>,
+        deadline: Duration,
+    ) -> Ask<R> {
         let ask = self.shared.asks.borrow_mut().begin();
         let left = self.deadline().map(|deadline| deadline - self.now());
         let deadline = deadline.min(left.unwrap_or(MAX_DEADLINE)).min(MAX_DEADLINE);
         let deadline_ms = u32::try_from(millis(deadline)).unwrap_or(u32::MAX);
         let method = &*request.method;
-        let to = to.as_ref();
         let effect = Effect::Ask {
             ask,
             to,

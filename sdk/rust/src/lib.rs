@@ -148,6 +148,11 @@
 //!
 //! A request by name, `Request::new("add", 5)`, always works as well.
 //!
+//! [`Context::send_with`] sends a message in a way of its own, which [`SendOptions`]
+//! says: at most once, on another [`Lane`], for a time, with another schedule of tries.
+//! [`Context::send_batch`], [`Context::broadcast`] and [`Context::ask_all`] are for many
+//! messages, or many receivers, at once.
+//!
 //! An ask ends with the answer or with an [`AskError`], after 5 seconds at the
 //! latest unless [`Context::ask_with_deadline`] says otherwise, and never later than
 //! whoever the handler works for [stops waiting](Context::deadline). A message whose
@@ -257,6 +262,7 @@ mod describe;
 mod failure;
 #[cfg(target_family = "wasm")]
 mod guest;
+mod options;
 mod payload;
 mod request;
 mod rng;
@@ -267,11 +273,12 @@ pub mod testing;
 mod time;
 mod transcode;
 
-pub use ask::{Ask, AskError};
+pub use ask::{Ask, AskAll, AskError};
 pub use binary::Binary;
 pub use bounced::Bounced;
 pub use context::{Context, DEFAULT_DEADLINE, MAX_DEADLINE, TimerId};
 pub use failure::{AgentError, Failure};
+pub use options::{Retry, SendOptions};
 pub use payload::{Payload, PayloadError};
 /// Makes an enum or a struct the error of a handler.
 ///
@@ -335,7 +342,7 @@ pub use phoenix_macros::agent;
 /// # }
 /// ```
 pub use phoenix_macros::requests;
-pub use phoenix_wit::{ContentType, Delivery, Level};
+pub use phoenix_wit::{ContentType, Delivery, Lane, Level};
 pub use request::{Answer, Request};
 pub use rng::Rng;
 #[doc(hidden)]
@@ -348,8 +355,8 @@ pub mod prelude {
     pub use std::time::Duration;
 
     pub use crate::{
-        AgentError, Ask, AskError, Bounced, Context, Failure, Level, Request, State, Timestamp,
-        agent, requests,
+        AgentError, Ask, AskError, Bounced, Context, Delivery, Failure, Lane, Level, Request,
+        Retry, SendOptions, State, Timestamp, agent, requests,
     };
 }
 

@@ -6,7 +6,7 @@ mod common;
 use common::{Guest, packed, request, send};
 use phoenix_sdk::prelude::*;
 use phoenix_sdk::testing::{Logged, Published, TestContext};
-use phoenix_sdk::{Delivery, Payload, Rng, TimerId};
+use phoenix_sdk::{Payload, Rng, TimerId};
 use phoenix_wit::Input;
 
 #[derive(Default)]
@@ -20,6 +20,31 @@ impl Busy {
         ctx.send(&to, Request::new("hit", ("a", 1_u8)));
         ctx.send_at_most_once(to, Request::new("seen", ()));
         ctx.send(ctx.source(), Request::new("told", ctx.key()));
+    }
+
+    fn in_many_ways(&self, ctx: &mut Context) {
+        let second = Duration::from_secs(1);
+        let options = SendOptions::new()
+            .delivery(Delivery::AtLeastOnce)
+            .lane(Lane::Low)
+            .ttl(second)
+            .report_expired()
+            .give_up_after(second * 5)
+            .retry(Retry::linear(second, second / 2, second * 4).attempts(3));
+        ctx.send_with("a/1", Request::new("hit", 1), &options);
+        let hits = [
+            ("a/2", Request::new("hit", 2)),
+            ("a/3", Request::new("hit", 3)),
+        ];
+        ctx.send_batch(hits, &SendOptions::default());
+        let bulk = SendOptions::new().lane(Lane::Bulk);
+        ctx.broadcast(["a/1", "a/2"], Request::new("close", 7), &bulk);
+    }
+
+    async fn totals(&mut self, ctx: &mut Context, of: Vec<String>) -> Vec<Option<u64>> {
+        let total = Request::new("total", ()).returns::<u64>();
+        let answers = ctx.ask_all(of, total, Duration::from_secs(1)).await;
+        answers.into_iter().map(Result::ok).collect()
     }
 
     fn topics(&self, ctx: &Context) {
@@ -110,6 +135,44 @@ fn sends_say_how_they_are_delivered() {
     assert_eq!(sent[1].payload, Payload::none());
     assert!(sent[2].is("client/test", &Request::new("told", "bee")));
     assert_eq!(test.take_sent(), []);
+}
+
+#[test]
+fn ways_to_send_are_seen_by_a_test() {
+    let mut test = busy();
+    test.call(BusyRequests::in_many_ways()).unwrap();
+    let sent = test.take_sent();
+    let to: Vec<&str> = sent.iter().map(|sent| &*sent.to).collect();
+    assert_eq!(to, ["a/1", "a/2", "a/3", "a/1", "a/2"]);
+    let second = Duration::from_secs(1);
+    let retry = Retry::linear(second, second / 2, second * 4).attempts(3);
+    let options = SendOptions::new()
+        .delivery(Delivery::AtLeastOnce)
+        .lane(Lane::Low)
+        .ttl(second)
+        .report_expired()
+        .give_up_after(second * 5)
+        .retry(retry);
+    assert_eq!(sent[0].options, options);
+    assert_eq!(sent[0].delivery, Delivery::AtLeastOnce);
+    assert_eq!(sent[1].options, SendOptions::default());
+    assert_eq!(sent[4].options, SendOptions::new().lane(Lane::Bulk));
+    assert!(sent[4].is("a/2", &Request::new("close", 7)));
+}
+
+#[test]
+fn all_that_are_asked_are_waited_for_and_who_is_late_is_told_apart() {
+    let mut test = busy();
+    let total = BusyRequests::totals(vec!["a/1".into(), "a/2".into(), "a/3".into()]);
+    let call = test.begin(total);
+    let asks = test.asks();
+    assert_eq!(asks.len(), 3);
+    test.reply(asks[2].ask, Ok(30_u64));
+    test.reply(asks[0].ask, Ok(10_u64));
+    assert!(test.finished(&call).is_none(), "one has not answered");
+    test.advance(Duration::from_secs(1));
+    let answered = test.finished(&call).unwrap().unwrap();
+    assert_eq!(answered, [Some(10), None, Some(30)]);
 }
 
 #[test]

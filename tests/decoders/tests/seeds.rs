@@ -25,7 +25,7 @@ use phoenix_host::{Host, HostConfig};
 use phoenix_support::zoo;
 use phoenix_wit::{
     AnswerWriter, ContentType, Delivery, Effect, Failure, FrameWriter, Input, Level, Outcome,
-    Payload, Reply, Turn,
+    Payload, Reply, SendOptions, Turn,
 };
 
 /// Noon of the first day of 2026, nanoseconds.
@@ -119,6 +119,11 @@ fn input_frames() {
     );
 }
 
+/// Lane `low`, a time to live, and waits of its own.
+const OPTIONS: [u8; SendOptions::BYTES] = [
+    1, 2, 1, 3, 48, 117, 0, 0, 96, 234, 0, 0, 5, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 88, 2, 0, 0,
+];
+
 /// Effects of every kind.
 fn effects() -> Vec<(&'static str, Effect<'static>)> {
     let send = |delivery| Effect::Send {
@@ -130,6 +135,15 @@ fn effects() -> Vec<(&'static str, Effect<'static>)> {
     vec![
         ("send", send(Delivery::ExactlyOnce)),
         ("send-once", send(Delivery::AtMostOnce)),
+        (
+            "send-with",
+            Effect::SendWith {
+                to: "site/main",
+                method: "visit",
+                payload: PACKED,
+                options: &OPTIONS,
+            },
+        ),
         (
             "ask",
             Effect::Ask {

@@ -54,8 +54,13 @@ fn it_speaks_to_others_on_other_nodes() {
     eventually("it is heard", || {
         client.call_json::<i64>("typed/b", "total", "") == 7
     });
+    let sent = client.ask_json("typed/a", "send-low", "\"typed/b add 4\"");
+    assert!(matches!(sent, Reply::Ok(_)), "{sent:?}");
+    eventually("it is heard on another lane too", || {
+        client.call_json::<i64>("typed/b", "total", "") == 11
+    });
     let answer: i64 = client.call_json("typed/a", "ask", "\"typed/b add 2\"");
-    assert_eq!(answer, 9);
+    assert_eq!(answer, 13);
     let Reply::Failed(failure) = client.ask_json("typed/a", "ask", "\"typed/b fail no\"") else {
         panic!("the other one fails");
     };

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use crate::agent::inbound::{Arrival, StreamIndex};
-use crate::agent::{Actions, Agent, Input, acknowledge, answer, refuse};
+use crate::agent::{Actions, Agent, Input, Terms, acknowledge, answer, refuse};
 use crate::{
     Acknowledgement, AgentId, Body, DeadReason, Envelope, Extras, KindPolicy, MAX_REDIRECTS,
     Millis, Notice, Original, Overflow, Refusal, Reply, SkipReason, StreamKey,
@@ -271,7 +271,11 @@ impl Agent {
             out.acknowledge.push(Acknowledgement { stream, notice });
         }
         let (now, at) = (self.clock, self.stream(to, lane));
-        self.push(at, || body, extras, now, sequence.give_up, out);
+        let terms = Terms {
+            extras,
+            ..Terms::until(sequence.give_up)
+        };
+        self.push(at, || body, terms, now, out);
     }
 
     /// Whether a message may go on to `to`. What goes on never takes the room that

@@ -8,11 +8,13 @@ use phoenix_wit::{AnswerReader, Effect, FrameError, Outcome};
 use smallvec::SmallVec;
 
 use crate::agent::batch::{Batch, BatchRoom, Entry, Skip};
+use crate::agent::how::{How, lane_of, options_of};
+use crate::agent::numbers::Numbers;
 use crate::agent::outbox::UNANSWERED;
-use crate::agent::{Actions, Agent, Input, Timer, answer, is_reliable};
+use crate::agent::{Actions, Agent, Input, Terms, Timer, answer, is_reliable};
 use crate::message::Speaker;
 use crate::{
-    Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, DeadReason, Envelope, Extras, Failure,
+    Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, DeadReason, Envelope, Failure,
     KindPolicy, Lane, Level, Millis, Notice, Payload, Reply, ReplyTo, Sender, SmolStr, StreamKey,
 };
 
@@ -77,35 +79,6 @@ struct Seen<'a> {
     to: &'a str,
     asks: Numbers,
     answered: Numbers,
-}
-
-/// Numbers up to which looking at each is quicker than hashing.
-const FEW: usize = 8;
-
-/// A set of numbers, most often of one or two.
-#[derive(Default)]
-struct Numbers {
-    few: [u64; FEW],
-    len: usize,
-    rest: HashSet<u64>,
-}
-
-impl Numbers {
-    /// Whether it was not there before.
-    fn insert(&mut self, number: u64) -> bool {
-        if self.few.iter().take(self.len).any(|known| *known == number) {
-            return false;
-        }
-        let is_new = match self.few.get_mut(self.len) {
-            Some(place) => {
-                *place = number;
-                true
-            }
-            None => self.rest.insert(number),
-        };
-        self.len += usize::from(is_new);
-        is_new
-    }
 }
 
 /// The effects of a batch's turns; most batches of one turn have one or none.
@@ -287,7 +260,7 @@ impl Agent {
         policy: &KindPolicy,
     ) -> Result<(), BadAnswer> {
         match *effect {
-            Effect::Send { to, payload, .. } => {
+            Effect::Send { to, payload, .. } | Effect::SendWith { to, payload, .. } => {
                 self.check_receiver(to, seen)?;
                 bound(
                     "bytes",
@@ -300,7 +273,7 @@ impl Agent {
                 ask, to, payload, ..
             } => {
                 self.check_receiver(to, seen)?;
-                let open = (self.asks.len() + seen.asks.len + 1) as u64;
+                let open = (self.asks.len() + seen.asks.len() + 1) as u64;
                 bound("open asks", "agent", open, policy.open_asks.into())?;
                 if self.asks.contains_key(&ask) || !seen.asks.insert(ask) {
                     return Err(BadAnswer::AskInUse(ask));
@@ -366,6 +339,7 @@ impl Agent {
             matches!(
                 effect,
                 Effect::Send { .. }
+                    | Effect::SendWith { .. }
                     | Effect::Ask { .. }
                     | Effect::Reply { .. }
                     | Effect::Spawn { .. }
@@ -381,15 +355,18 @@ impl Agent {
         let timers = (self.timers.len() + timers.count()) as u64;
         bound("timers", "agent", timers, policy.timers.into())?;
         if self.outbox.busy() + effects.len() > policy.streams as usize {
-            let mut new: Vec<&str> = effects
+            let mut new: Vec<(&str, Lane)> = effects
                 .iter()
                 .filter_map(|e| match e {
                     Effect::Send { to, .. }
                     | Effect::Ask { to, .. }
-                    | Effect::Spawn { agent: to, .. } => Some(*to),
+                    | Effect::Spawn { agent: to, .. } => Some((*to, Lane::Normal)),
+                    Effect::SendWith { to, options, .. } => {
+                        Some((*to, lane_of(&options_of(options))))
+                    }
                     _ => None,
                 })
-                .filter(|to| !self.outbox.is_busy(to, Lane::Normal))
+                .filter(|(to, lane)| !self.outbox.is_busy(to, *lane))
                 .collect();
             new.sort_unstable();
             new.dedup();
@@ -521,7 +498,7 @@ impl Agent {
                 // Nobody waits longer than the deadline, give or take a clock.
                 let give_up = ask.deadline + super::MAX_CLOCK_SKEW;
                 let at = self.stream(to, Lane::Reply);
-                self.push(at, body, None, now, give_up, out);
+                self.push(at, body, Terms::until(give_up), now, out);
             }
         }
     }
@@ -540,7 +517,24 @@ impl Agent {
                     payload: commit.payload(payload),
                     ask: None,
                 };
-                self.send(to, body, is_reliable(delivery), None, commit, out);
+                let how = How {
+                    is_reliable: is_reliable(delivery),
+                    ..How::RELIABLE
+                };
+                self.send(to, body, how, commit, out);
+            }
+            Effect::SendWith {
+                to,
+                method,
+                payload,
+                options,
+            } => {
+                let body = |commit: &mut Commit<'a>| Body::Message {
+                    method: commit.method(method),
+                    payload: commit.payload(payload),
+                    ask: None,
+                };
+                self.send(to, body, How::of(options, commit.now), commit, out);
             }
             Effect::Ask {
                 ask,
@@ -556,7 +550,11 @@ impl Agent {
                     payload: commit.payload(payload),
                     ask: Some(asked),
                 };
-                self.send(to, body, true, Some(deadline), commit, out);
+                let how = How {
+                    give_up: Some(deadline),
+                    ..How::RELIABLE
+                };
+                self.send(to, body, how, commit, out);
                 if let (said, Some(at)) = commit.to
                     && std::ptr::eq(said, to)
                 {
@@ -564,22 +562,13 @@ impl Agent {
                 }
             }
             Effect::Wait { ask, handler } => self.note_waiter(ask, handler, commit.now),
-            Effect::Reply { request, answer } => {
-                let Some(ask) = self.requests.remove(&request) else {
-                    return;
-                };
-                let reply = match answer {
-                    Ok(payload) => Reply::Ok(commit.payload(payload)),
-                    Err(failure) => Reply::Failed(Box::new(commit.failure(&failure))),
-                };
-                self.send_reply(&ask, reply, commit.now, out);
-            }
+            Effect::Reply { request, answer } => self.reply(request, answer, commit, out),
             Effect::Spawn { agent, config } => {
                 let body = |commit: &mut Commit<'a>| Body::Spawn {
                     config: commit.payload(config),
                     ask: None,
                 };
-                self.send(agent, body, true, None, commit, out);
+                self.send(agent, body, How::RELIABLE, commit, out);
             }
             Effect::SetTimer {
                 id,
@@ -607,6 +596,24 @@ impl Agent {
         }
     }
 
+    /// Answers a request of an earlier turn.
+    fn reply(
+        &mut self,
+        request: u64,
+        answer: Result<phoenix_wit::Payload<'_>, phoenix_wit::Failure<'_>>,
+        commit: &mut Commit<'_>,
+        out: &mut Actions,
+    ) {
+        let Some(ask) = self.requests.remove(&request) else {
+            return;
+        };
+        let reply = match answer {
+            Ok(payload) => Reply::Ok(commit.payload(payload)),
+            Err(failure) => Reply::Failed(Box::new(commit.failure(&failure))),
+        };
+        self.send_reply(&ask, reply, commit.now, out);
+    }
+
     /// Writes a line to the agent's log, cut to what its turn may write.
     fn log(&mut self, level: Level, text: &str, commit: &mut Commit<'_>, out: &mut Actions) {
         let kept = cut(text, commit.log_left);
@@ -628,25 +635,31 @@ impl Agent {
         &mut self,
         to: &'a str,
         body: impl FnOnce(&mut Commit<'a>) -> Body,
-        reliable: bool,
-        give_up: Option<Millis>,
+        how: How,
         commit: &mut Commit<'a>,
         out: &mut Actions,
     ) {
-        let lane = Lane::Normal;
-        let known = if std::ptr::eq(commit.to.0, to) && commit.to.1.is_some() {
+        let lane = how.lane;
+        let is_usual = lane == Lane::Normal;
+        let known = if is_usual && std::ptr::eq(commit.to.0, to) && commit.to.1.is_some() {
             commit.to.1
         } else {
             self.outbox.find(to, lane)
         };
-        if reliable {
+        if how.is_reliable {
             let Some(at) = known.or_else(|| self.begin_stream(to, lane)) else {
                 return;
             };
-            commit.to = (to, Some(at));
+            if is_usual {
+                commit.to = (to, Some(at));
+            }
             let now = commit.now;
-            let give_up = give_up.unwrap_or(now + commit.policy.give_up_after);
-            self.push(at, || body(commit), None, now, give_up, out);
+            let terms = Terms {
+                give_up: how.give_up.unwrap_or(now + commit.policy.give_up_after),
+                retry: how.retry,
+                extras: how.extras,
+            };
+            self.push(at, || body(commit), terms, now, out);
         } else {
             let known = known.and_then(|at| self.outbox.key(at)).cloned();
             let Some(stream) = known.or_else(|| self.loose_stream(to, lane)) else {
@@ -656,7 +669,7 @@ impl Agent {
                 stream,
                 sequence: None,
                 body: body(commit),
-                extras: None,
+                extras: how.extras,
             }));
         }
     }
@@ -667,13 +680,12 @@ impl Agent {
         &mut self,
         at: u32,
         body: impl FnOnce() -> Body,
-        extras: Option<Box<Extras>>,
+        terms: Terms,
         now: Millis,
-        give_up: Millis,
         out: &mut Actions,
     ) {
         self.wake_by(now + UNANSWERED);
-        if let Some(envelope) = self.outbox.push(at, body, extras, now, give_up) {
+        if let Some(envelope) = self.outbox.push(at, body, terms, now) {
             out.send.push(envelope);
         }
     }

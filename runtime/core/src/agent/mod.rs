@@ -19,8 +19,10 @@ mod batch;
 mod commit;
 mod counters;
 mod credit;
+mod how;
 mod inbound;
 mod mailbox;
+mod numbers;
 mod outbox;
 mod renew;
 mod sent;
@@ -42,7 +44,7 @@ pub use inbound::StreamIndex;
 pub(crate) use inbound::{Inbound, Skips};
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
-pub(crate) use outbox::{Kept, Outbox};
+pub(crate) use outbox::{Kept, Outbox, Terms};
 pub use spill::Refill;
 pub(crate) use timers::{Timer, Timers};
 
@@ -605,5 +607,5 @@ pub fn refusal_text(refusal: Refusal) -> &'static str {
 
 /// Whether a delivery is kept until it has a verdict.
 pub(crate) fn is_reliable(delivery: Delivery) -> bool {
-    delivery == Delivery::ExactlyOnce
+    delivery != Delivery::AtMostOnce
 }

@@ -30,6 +30,30 @@ pub(crate) struct Kept {
     pub(crate) closed: bool,
     /// How often it has left. If it has, whoever it is for may have it.
     pub(crate) tries: u32,
+    /// How it is sent again, if not as its agent's kind says.
+    pub(crate) retry: Option<Box<RetryPolicy>>,
+}
+
+/// What a message is kept by.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// When it is given up.
+    pub(crate) give_up: Millis,
+    /// See [`Kept::retry`].
+    pub(crate) retry: Option<Box<RetryPolicy>>,
+    /// What few messages carry.
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+impl Terms {
+    /// Those of a message that says nothing else.
+    pub(crate) fn until(give_up: Millis) -> Self {
+        Self {
+            give_up,
+            retry: None,
+            extras: None,
+        }
+    }
 }
 
 /// One stream that leaves.
@@ -247,10 +271,14 @@ impl Outbox {
         &mut self,
         at: u32,
         body: impl FnOnce() -> Body,
-        extras: Option<Box<Extras>>,
+        terms: Terms,
         now: Millis,
-        give_up: Millis,
     ) -> Option<Arc<Envelope>> {
+        let Terms {
+            give_up,
+            retry,
+            extras,
+        } = terms;
         self.last = at;
         let stream = self.streams.get_mut(at as usize)?.as_mut()?;
         let number = stream.next;
@@ -282,6 +310,7 @@ impl Outbox {
             envelope: envelope.clone(),
             closed: false,
             tries: u32::from(may_leave),
+            retry,
         });
         stream.unsent += u64::from(may_leave);
         may_leave.then_some(envelope)
@@ -561,8 +590,13 @@ impl OutStream {
         self.held_until.unwrap_or(next)
     }
 
-    /// How long the stream waits after as many tries as have failed.
-    fn wait(&self, retry: &RetryPolicy, seed: u64) -> Millis {
+    /// How long the stream waits after as many tries as have failed: as its first
+    /// message says, which those behind it cannot pass.
+    fn wait(&self, of_kind: &RetryPolicy, seed: u64) -> Millis {
+        let retry = self
+            .kept
+            .front()
+            .map_or(of_kind, |kept| kept.policy(of_kind));
         retry.wait(self.tries, chance(seed, self.unsent, self.tries))
     }
 
@@ -615,10 +649,14 @@ impl OutStream {
 }
 
 impl Kept {
-    /// Whether it was tried as often as it may be. The one place that knows which
-    /// policy a message has: that of its agent's kind.
+    /// How it is sent again: as it says itself, or as its agent's kind does.
+    fn policy<'a>(&'a self, of_kind: &'a RetryPolicy) -> &'a RetryPolicy {
+        self.retry.as_deref().unwrap_or(of_kind)
+    }
+
+    /// Whether it was tried as often as it may be.
     fn is_exhausted(&self, of_kind: &RetryPolicy) -> bool {
-        self.tries >= of_kind.attempts
+        self.tries >= self.policy(of_kind).attempts
     }
 
     fn number(&self) -> u64 {

@@ -13,8 +13,8 @@ use super::SnapshotError;
 use crate::attributes::Value;
 use crate::{
     AgentId, Ask, Attributes, Body, Bounce, ClientId, Envelope, Expiry, Extras, Failure,
-    Incarnation, Lane, Millis, NodeId, Original, Payload, Reply, ReplyTo, Sender, Sequence,
-    StreamKey,
+    Incarnation, Lane, Millis, NodeId, Original, Payload, Reply, ReplyTo, RetryPolicy, Schedule,
+    Sender, Sequence, StreamKey,
 };
 
 /// Of an envelope's optional parts: its sequence is there.
@@ -73,6 +73,35 @@ impl Writer<'_> {
     pub(super) fn payload(&mut self, payload: &Payload) {
         self.u8(payload.content_type as u8);
         self.bytes(&payload.bytes);
+    }
+
+    /// A retry policy, but for when it gives up: its message says that.
+    pub(super) fn retry(&mut self, retry: &RetryPolicy) {
+        let RetryPolicy {
+            schedule,
+            jitter,
+            attempts,
+            give_up_after: _,
+        } = retry;
+        match schedule {
+            Schedule::Fixed { wait } => {
+                self.u8(0);
+                self.number(wait.0);
+            }
+            Schedule::Linear { first, step, most } => {
+                self.u8(1);
+                self.number(first.0);
+                self.number(step.0);
+                self.number(most.0);
+            }
+            Schedule::Exponential { first, most } => {
+                self.u8(2);
+                self.number(first.0);
+                self.number(most.0);
+            }
+        }
+        self.number((*jitter).into());
+        self.number((*attempts).into());
     }
 
     pub(super) fn ask(&mut self, ask: &Ask) {
@@ -368,6 +397,35 @@ impl<'a> Reader<'a> {
             content_type,
             bytes: self.bytes("payload")?.into(),
         })
+    }
+
+    pub(super) fn retry(&mut self) -> Result<RetryPolicy, SnapshotError> {
+        let mut wait = || self.number("retry").map(Millis);
+        let how = wait()?.0;
+        let schedule = match how {
+            0 => Schedule::Fixed { wait: wait()? },
+            1 => Schedule::Linear {
+                first: wait()?,
+                step: wait()?,
+                most: wait()?,
+            },
+            2 => Schedule::Exponential {
+                first: wait()?,
+                most: wait()?,
+            },
+            _ => return Err(SnapshotError::Invalid("retry")),
+        };
+        let count = |it: Millis| u32::try_from(it.0).map_err(|_| SnapshotError::Invalid("retry"));
+        let policy = RetryPolicy {
+            schedule,
+            jitter: count(wait()?)?,
+            attempts: count(wait()?)?,
+            ..RetryPolicy::DEFAULT
+        };
+        policy
+            .validate()
+            .map_err(|_| SnapshotError::Invalid("retry"))?;
+        Ok(policy)
     }
 
     pub(super) fn ask(&mut self) -> Result<Ask, SnapshotError> {

@@ -33,6 +33,8 @@ const CLOSED: u8 = 1;
 const SENT: u8 = 1 << 1;
 /// It has left more than once: how often follows.
 const RETRIED: u8 = 1 << 2;
+/// It is sent again in a way of its own, which follows.
+const OWN_RETRY: u8 = 1 << 3;
 
 /// A stream began with what an earlier run of its node had left; beside its lane.
 const IS_ADOPTED: u8 = 1 << 5;
@@ -110,9 +112,13 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
                 1 => SENT,
                 _ => RETRIED,
             };
-            w.u8(closed | tries);
+            let retry = if kept.retry.is_some() { OWN_RETRY } else { 0 };
+            w.u8(closed | tries | retry);
             if kept.tries > 1 {
                 w.number(kept.tries.into());
+            }
+            if let Some(retry) = &kept.retry {
+                w.retry(retry);
             }
             w.envelope(&kept.envelope);
         }
@@ -381,7 +387,7 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
         let mut expected = None;
         for _ in 0..r.count(4, "outbox")? {
             let marks = r.u8("outbox")?;
-            if marks & !(CLOSED | SENT | RETRIED) != 0 {
+            if marks & !(CLOSED | SENT | RETRIED | OWN_RETRY) != 0 {
                 return Err(SnapshotError::Invalid("outbox"));
             }
             let tries = match marks & (SENT | RETRIED) {
@@ -392,6 +398,11 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
                 SENT => 1,
                 0 => 0,
                 _ => return Err(SnapshotError::Invalid("outbox")),
+            };
+            let retry = if marks & OWN_RETRY != 0 {
+                Some(Box::new(r.retry()?))
+            } else {
+                None
             };
             let mut envelope = r.envelope()?;
             let sequence = envelope.sequence.ok_or(SnapshotError::Invalid("outbox"))?;
@@ -405,6 +416,7 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
                 envelope: Arc::new(envelope),
                 closed: marks & CLOSED != 0,
                 tries,
+                retry,
             });
         }
         if expected.is_some_and(|expected| expected != next) {

@@ -9,7 +9,7 @@ use phoenix_core::{
     AgentId, Body, ContentType, Digest, Envelope, Extras, Incarnation, KindPolicy, Lane,
     MemorySpill, Millis, Nanos, Notice, Payload, Sender, Sequence, Spill, StreamKey, snapshot,
 };
-use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome};
+use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome, SendOptions};
 
 /// Handlers of which none may run while another is pending.
 struct Plain;
@@ -148,6 +148,17 @@ impl Actor {
 
     /// Makes it send these numbers in one turn, all to `to`.
     pub(crate) fn send(&mut self, to: &str, numbers: &[u64], now: u64) -> Actions {
+        let options = numbers.iter().map(|number| (*number, None));
+        self.send_with(to, options, now)
+    }
+
+    /// The same, some of them in ways of their own.
+    pub(crate) fn send_with(
+        &mut self,
+        to: &str,
+        numbers: impl IntoIterator<Item = (u64, Option<SendOptions>)> + Clone,
+        now: u64,
+    ) -> Actions {
         let given = self.offer(message(
             Sender::System,
             self.agent.id().as_str(),
@@ -158,12 +169,23 @@ impl Actor {
         assert!(given.is_empty(), "{given:?}");
         self.run(now, &mut |input, writer| {
             if matches!(input, Input::Message { .. }) {
-                for number in numbers {
-                    writer.effect(&Effect::Send {
-                        to,
-                        method: "do",
-                        payload: phoenix_wit::Payload::message_pack(&number.to_le_bytes()),
-                        delivery: Delivery::ExactlyOnce,
+                for (number, options) in numbers.clone() {
+                    let number = number.to_le_bytes();
+                    let payload = phoenix_wit::Payload::message_pack(&number);
+                    let encoded = options.map(|options| options.to_bytes());
+                    writer.effect(&match &encoded {
+                        None => Effect::Send {
+                            to,
+                            method: "do",
+                            payload,
+                            delivery: Delivery::ExactlyOnce,
+                        },
+                        Some(options) => Effect::SendWith {
+                            to,
+                            method: "do",
+                            payload,
+                            options,
+                        },
                     });
                 }
             }

@@ -5,6 +5,7 @@ mod books;
 mod bounces;
 mod expiry;
 mod harness;
+mod options;
 mod policies;
 mod redirect;
 mod retries;

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bounced::Bounced;
+use crate::options::SendOptions;
 use crate::payload::Payload;
 use crate::request::Request;
 use crate::time::Timestamp;
@@ -20,6 +21,9 @@ pub struct Sent {
     pub payload: Payload,
     /// How hard the node would try.
     pub delivery: Delivery,
+    /// In which way it was sent; [`SendOptions::default`] but for the delivery if
+    /// nothing was said.
+    pub options: SendOptions,
 }
 
 /// An ask of the agent's that has no answer yet.

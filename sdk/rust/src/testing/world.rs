@@ -10,6 +10,7 @@ use crate::ask::AskError;
 use crate::bounced::Bounced;
 use crate::context::MAX_DEADLINE;
 use crate::failure::Failure;
+use crate::options::SendOptions;
 use crate::payload::Payload;
 use crate::runtime::{Agent, Runtime};
 use crate::state::State;
@@ -390,7 +391,23 @@ impl<A: Agent> World<A> {
                 method: method.to_owned(),
                 payload: payload.into(),
                 delivery,
+                options: SendOptions::new().delivery(delivery),
             }),
+            Effect::SendWith {
+                to,
+                method,
+                payload,
+                options,
+            } => {
+                let options = phoenix_wit::SendOptions::read(options).unwrap_or_default();
+                self.sent.push(Sent {
+                    to: to.to_owned(),
+                    method: method.to_owned(),
+                    payload: payload.into(),
+                    delivery: options.delivery,
+                    options: SendOptions(options),
+                });
+            }
             Effect::Ask {
                 ask,
                 to,

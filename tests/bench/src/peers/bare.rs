@@ -2,9 +2,7 @@
 //! settings of the host, called from one thread with nothing around it.
 
 use anyhow::Context as _;
-use phoenix_wit::{
-    AnswerReader, Delivery, Effect, FrameWriter, Input, Outcome, Payload, Reply, Turn,
-};
+use phoenix_wit::{AnswerReader, Effect, FrameWriter, Input, Outcome, Payload, Reply, Turn};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
@@ -269,10 +267,7 @@ fn hand_over(
     while let Some(effect) = effects.next_effect()? {
         match effect {
             Effect::Send {
-                method,
-                payload,
-                delivery: Delivery::ExactlyOnce | Delivery::AtMostOnce,
-                ..
+                method, payload, ..
             } => frame.push(message(method, payload, false)),
             Effect::Ask {
                 ask,

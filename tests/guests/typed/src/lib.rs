@@ -29,7 +29,9 @@ wit_bindgen::generate!({
 });
 
 use exports::phoenix::agent::handler::{Body, Guest, Outcome, Payload};
-use phoenix::agent::types::{Answer, ContentType, Delivery, Failure, Level, Message, Reply, Timer};
+use phoenix::agent::types::{
+    Answer, ContentType, Delivery, Failure, Lane, Level, Message, Reply, SendOptions, Timer,
+};
 use phoenix::agent::{context, log, messaging, pubsub, timers};
 
 /// Timers below this number belong to `later` and are named by the request they answer.
@@ -98,6 +100,22 @@ impl State {
             "send" => match address(&given) {
                 Some((to, method, rest)) => {
                     messaging::send(to, method, &json(rest), Delivery::ExactlyOnce);
+                    done()
+                }
+                None => failed("bad-payload", "write `to method [payload]`"),
+            },
+            // On the lane `low`, for 30 seconds.
+            "send-low" => match address(&given) {
+                Some((to, method, rest)) => {
+                    let options = SendOptions {
+                        delivery: Delivery::ExactlyOnce,
+                        lane: Lane::Low,
+                        ttl_ms: 30_000,
+                        report_expired: false,
+                        give_up_ms: 0,
+                        retry: None,
+                    };
+                    messaging::send_with(to, method, &json(rest), options);
                     done()
                 }
                 None => failed("bad-payload", "write `to method [payload]`"),
