@@ -213,10 +213,13 @@ pub struct PeerPath {
 /// sent, within a connection, or not at all. A connection that breaks loses
 /// what was under way: whoever needs it resends on the next `connected`.
 ///
-/// Two kinds of messages go beside that order. A `Migration::Ship` and
-/// `ComponentPart`, being bulk, may be overtaken by the rest. A `Deliver` whose
-/// messages are one-way and outside any stream is at most once whatever is done:
-/// it may overtake the rest or be overtaken, and be lost alone.
+/// Some go beside that order. A `Migration::Ship` and `ComponentPart`, being bulk,
+/// may be overtaken by the rest. Envelopes of a `Deliver` keep the order of their
+/// lane, and acknowledgements and answers theirs: what is more urgent may overtake
+/// what is less so, and lists may be split and joined on the way. Nothing of that
+/// passes any other message, in either direction. A `Deliver` whose messages are
+/// one-way and outside any stream is at most once whatever is done: it may overtake
+/// everything or be overtaken, and be lost alone.
 pub trait Transport: Send + Sync {
     /// Queues `message` for `to`. Never waits.
     fn send(&self, to: NodeId, message: PeerMessage) -> Result<(), SendRefused>;

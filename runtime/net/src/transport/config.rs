@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use phoenix_core::Member;
 
+use crate::formats::{Offer, Preferences};
 use crate::identity::{Authority, Identity};
+use crate::wire::BatchLimits;
 
 /// Called with a member that joined, or that is known to listen elsewhere now.
 pub type OnMember = Arc<dyn Fn(Member) + Send + Sync>;
@@ -34,6 +36,13 @@ pub struct TransportConfig {
     pub runtime: Option<tokio::runtime::Handle>,
     /// What it speaks.
     pub protocols: Protocols,
+    /// What forms and compressions it reads, as its peers are told. Default all.
+    pub offer: Offer,
+    /// How it writes to peers, of what they read. Default compact, and compressed
+    /// from 4 KiB on.
+    pub preferences: Preferences,
+    /// The same for peers on the same machine. Default compact, not compressed.
+    pub near: Preferences,
     /// Bounds.
     pub limits: TransportLimits,
 }
@@ -51,6 +60,9 @@ impl TransportConfig {
             on_member: None,
             runtime: None,
             protocols: Protocols::default(),
+            offer: Offer::all(),
+            preferences: Preferences::default(),
+            near: Preferences::near(),
             limits: TransportLimits::default(),
         }
     }
@@ -87,6 +99,9 @@ pub struct TransportLimits {
     pub queue_messages: usize,
     /// Bytes that may wait for one peer, small and bulk each; at least a frame. Default 64 MiB.
     pub queue_bytes: usize,
+    /// In which frames what waits leaves. Its own bounds on what waits are not
+    /// used, as the two above bound that.
+    pub batch: BatchLimits,
     /// Messages that may wait for one peer to be sent as datagrams. Default 4,096.
     pub datagram_queue_messages: usize,
     /// Bytes that may wait for one peer to be sent as datagrams. Default 1 MiB.
@@ -138,6 +153,7 @@ impl Default for TransportLimits {
             frame_bytes: 16 << 20,
             queue_messages: 65_536,
             queue_bytes: 64 << 20,
+            batch: BatchLimits::default(),
             datagram_queue_messages: 4_096,
             datagram_queue_bytes: 1 << 20,
             peers: 1_024,

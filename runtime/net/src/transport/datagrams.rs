@@ -112,8 +112,7 @@ fn whole_frame(bytes: &[u8]) -> Option<usize> {
 
 /// Hands over what comes, until the connection ends.
 pub(super) async fn read(shared: Arc<Shared>, peer: Arc<Peer>, connection: Connection) -> TaskEnd {
-    let bound = shared.limits.frame_bytes;
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(shared.limits.frame_bytes);
     loop {
         let Ok(first) = connection.read_datagram().await else {
             return TaskEnd::Lost;
@@ -125,7 +124,7 @@ pub(super) async fn read(shared: Arc<Shared>, peer: Arc<Peer>, connection: Conne
             let Some(datagram) = next else { break };
             peer.counters.received_bytes.add(datagram.len());
             let counters = &peer.counters.datagrams;
-            if let Err(error) = reader.take(datagram, bound, counters, &mut messages) {
+            if let Err(error) = reader.take(datagram, counters, &mut messages) {
                 malformed = Some(error);
                 break;
             }
@@ -151,18 +150,24 @@ async fn waiting(connection: &Connection) -> Option<Bytes> {
     .await
 }
 
-#[derive(Default)]
 struct Reader {
     /// The highest number so far.
     highest: u64,
+    frames: Frames,
 }
 
 impl Reader {
+    fn new(bound: usize) -> Self {
+        Self {
+            highest: 0,
+            frames: Frames::new(bound),
+        }
+    }
+
     /// Appends the messages of a datagram, unless it is late.
     fn take(
         &mut self,
         mut datagram: Bytes,
-        bound: usize,
         counters: &DatagramCounters,
         messages: &mut Vec<PeerMessage>,
     ) -> Result<(), Malformed> {
@@ -175,9 +180,8 @@ impl Reader {
         counters.passed_over.add_all(number - self.highest - 1);
         counters.received.add(1);
         self.highest = number;
-        let mut frames = Frames::new(bound);
-        frames.push(datagram, messages)?;
-        if frames.is_within() {
+        self.frames.push(datagram, messages)?;
+        if self.frames.is_within() {
             return Err(Malformed::Short("a datagram's last frame"));
         }
         Ok(())
@@ -208,13 +212,11 @@ mod tests {
         let counters = DatagramCounters::default();
         let mut packer = Packer::default();
         packer.add(&frames(5));
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(100);
         let mut messages = Vec::new();
         let mut counts = Vec::new();
         while let Some(datagram) = packer.next(2 * FRAME + 1, &counters) {
-            reader
-                .take(datagram, 100, &counters, &mut messages)
-                .unwrap();
+            reader.take(datagram, &counters, &mut messages).unwrap();
             counts.push(messages.len());
         }
         assert_eq!(counts, [2, 4, 5]);
@@ -249,13 +251,11 @@ mod tests {
         let mut packer = Packer::default();
         packer.add(&frames(4));
         let datagrams: Vec<_> = std::iter::from_fn(|| packer.next(FRAME, &counters)).collect();
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(100);
         let mut messages = Vec::new();
         for number in [0, 2, 1, 2, 3] {
             let datagram = datagrams[number].clone();
-            reader
-                .take(datagram, 100, &counters, &mut messages)
-                .unwrap();
+            reader.take(datagram, &counters, &mut messages).unwrap();
         }
         assert_eq!(messages.len(), 3);
         let stats = DatagramStats {
@@ -269,7 +269,7 @@ mod tests {
         packer.next(FRAME, &counters).unwrap();
         let last = packer.next(FRAME, &counters).unwrap();
         let counters = DatagramCounters::default();
-        reader.take(last, 100, &counters, &mut messages).unwrap();
+        reader.take(last, &counters, &mut messages).unwrap();
         assert_eq!(counters.stats().missing, 1);
     }
 
@@ -282,7 +282,7 @@ mod tests {
         for length in 0..datagram.len() {
             let mut messages = Vec::new();
             let cut = datagram.slice(..length);
-            let taken = Reader::default().take(cut, 100, &counters, &mut messages);
+            let taken = Reader::new(100).take(cut, &counters, &mut messages);
             // A number and nothing behind it is a datagram of no messages.
             assert_eq!(taken.is_ok(), length == NUMBER, "{length} bytes");
             assert!(messages.is_empty());

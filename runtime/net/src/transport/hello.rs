@@ -7,13 +7,15 @@
 //!
 //! A hello is `PHXN`, the version of the protocol (two bytes, little-endian, and
 //! all that a node of another version reads), a length of two bytes and so many
-//! bytes: cluster, node, boot, address, software, wish. A verdict is a byte and
+//! bytes: cluster, node, boot, address, software, wish, and which forms and compressions
+//! of frames it reads. A verdict is a byte and
 //! the session's number in eight, little-endian.
 
 use bytes::Bytes;
 use phoenix_core::NodeId;
 
 use super::link::{Intro, Lost};
+use crate::formats::Offer;
 use crate::identity::ClusterId;
 use crate::wire::codec::{Wire, choice, record};
 use crate::wire::{Input, Malformed, Output, VERSION};
@@ -173,6 +175,8 @@ pub(super) struct Hello {
     pub(super) software: String,
     /// What it wants, if it dialled.
     pub(super) wish: Wish,
+    /// What frames it reads.
+    pub(super) offer: Offer,
 }
 
 record!(Hello {
@@ -181,7 +185,8 @@ record!(Hello {
     boot,
     address,
     software,
-    wish
+    wish,
+    offer
 });
 
 /// Why no hello came.

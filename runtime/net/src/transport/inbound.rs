@@ -3,13 +3,14 @@
 use bytes::{Buf, Bytes, BytesMut};
 use phoenix_core::PeerMessage;
 
-use crate::wire::{self, HEADER, Malformed};
+use crate::wire::{Decoder, HEADER, Malformed};
 
 /// Puts frames together. Whole frames are read where they lie; one that comes
 /// in parts is gathered in a buffer of its own size.
 #[derive(Debug)]
 pub(super) struct Frames {
     partial: BytesMut,
+    decoder: Decoder,
     bound: u32,
 }
 
@@ -17,6 +18,7 @@ impl Frames {
     pub(super) fn new(bound: usize) -> Self {
         Self {
             partial: BytesMut::new(),
+            decoder: Decoder::new(bound),
             bound: u32::try_from(bound).unwrap_or(u32::MAX),
         }
     }
@@ -38,7 +40,7 @@ impl Frames {
                 && chunk.len() - HEADER >= length
             {
                 chunk.advance(HEADER);
-                messages.push(wire::decode(chunk.split_to(length))?);
+                messages.push(self.decoder.decode(chunk.split_to(length))?);
                 continue;
             }
             self.gather(&mut chunk, messages)?;
@@ -66,7 +68,7 @@ impl Frames {
         if taken.len() == missing {
             let mut frame = std::mem::take(&mut self.partial).freeze();
             frame.advance(HEADER);
-            messages.push(wire::decode(frame)?);
+            messages.push(self.decoder.decode(frame)?);
         }
         Ok(())
     }

@@ -2,11 +2,12 @@
 //!
 //! A pair of nodes has one session at a time, whoever dialled, over one or more
 //! connections, and in it two strings of bytes each way: one for everything
-//! whose order the port promises, one for bulk. A message is encoded on the
-//! thread that sends it and queued; a task writes all that waits at once, and
-//! the connection fills packets from that. Nothing waits for a timer: an idle
-//! connection sends at once, a busy one batches by itself. What comes in is
-//! decoded and handed over by the task that reads it.
+//! whose order the port promises, one for bulk. What is sent is queued in lanes
+//! of its urgency; a task takes a frame's worth at a time, encodes it as was
+//! agreed with the peer, and the connection fills packets from that. Nothing
+//! urgent waits for a timer: an idle connection sends at once, a busy one batches
+//! by itself; what is not may wait a moment for others to share its frame. What
+//! comes in is decoded and handed over by the task that reads it.
 //!
 //! Which connection carries what is in [`crate::select`]. Where UDP is blocked,
 //! a session begins over HTTP/2, and moves to QUIC when that works; a QUIC
@@ -22,6 +23,7 @@ mod backoff;
 mod config;
 mod datagrams;
 mod dial;
+mod encoded;
 mod hello;
 mod inbound;
 mod introduce;
@@ -51,12 +53,13 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 use tokio::sync::{mpsc, watch};
 
+use crate::formats::{Offer, Preferences};
 use crate::http2::Http2Configs;
 use crate::identity::{Authority, Identity, is_address};
 use crate::quic::QuicConfigs;
-use crate::select::{Carrier, Size, Traffic};
+use crate::select::{Carrier, Distance, Size, Traffic};
 use crate::tls::TlsError;
-use crate::wire::{self, Output, TooLarge};
+use crate::wire::{self, Output, Packing, TooLarge};
 pub(crate) use attempts::{Failed, first_that_works};
 pub use config::{OnMember, Protocols, TransportConfig, TransportLimits};
 use hello::Hello;
@@ -64,7 +67,7 @@ use hello::Wish;
 pub(crate) use hello::{Close, shown};
 pub(crate) use link::{End, Link, Lost};
 pub(crate) use outbound::Class;
-use outbound::Queue;
+use outbound::Weighed;
 use peer::Peer;
 use stats::Counter;
 pub use stats::{DatagramStats, PeerStats, TransportStats};
@@ -125,6 +128,9 @@ struct Shared {
     /// Where others reach this node; empty if that is not known.
     advertised: String,
     protocols: Protocols,
+    offer: Offer,
+    preferences: Preferences,
+    near: Preferences,
     limits: TransportLimits,
     events: Arc<dyn TransportEvents>,
     authority: Option<Arc<Authority>>,
@@ -221,6 +227,9 @@ impl PeerTransport {
             software: config.software,
             advertised,
             protocols: config.protocols,
+            offer: config.offer,
+            preferences: config.preferences,
+            near: config.near,
             limits: config.limits,
             events,
             authority: config.authority,
@@ -358,12 +367,11 @@ impl Transport for PeerTransport {
         let peer = Arc::clone(peers.get(&to).ok_or(SendRefused::UnknownPeer)?);
         drop(peers);
         let traffic = Traffic::of(&message, peer.distance());
-        let sent = match self.send_datagram(&peer, traffic, &message)? {
-            Some(bytes) => bytes,
-            None => self.send_frames(&peer, traffic, &message)?,
-        };
+        match self.send_datagram(&peer, traffic, &message)? {
+            Some(bytes) => peer.counters.sent_bytes.add(bytes),
+            None => self.send_frames(&peer, traffic, message)?,
+        }
         peer.counters.sent_messages.add(1);
-        peer.counters.sent_bytes.add(sent);
         Ok(())
     }
 
@@ -407,37 +415,39 @@ impl PeerTransport {
         if traffic.size == Size::Bulk || first != Some(Carrier::QuicDatagram) {
             return Ok(None);
         }
+        let queue = peer.datagram_queue();
         // A list is cut into frames of that size; what is larger by itself is not.
         let bound = room.saturating_sub(wire::HEADER);
-        match enqueue(peer.datagram_queue(), message, bound) {
+        let queued = queue.check().and_then(|()| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                scratch.clear();
+                let too_large = |_: TooLarge| SendRefused::TooLarge;
+                wire::encode(message, bound, scratch).map_err(too_large)?;
+                let bytes = scratch.len();
+                queue.push(scratch).map(|()| bytes)
+            })
+        });
+        match queued {
             Ok(bytes) => Ok(Some(bytes)),
             Err(SendRefused::TooLarge | SendRefused::NotConnected) => Ok(None),
             Err(refused) => Err(refused),
         }
     }
 
-    /// Queues the message for the stream of its class, and says how many bytes it takes.
+    /// Queues the message for the stream of its class.
     fn send_frames(
         &self,
         peer: &Peer,
         traffic: Traffic,
-        message: &PeerMessage,
-    ) -> Result<usize, SendRefused> {
+        message: PeerMessage,
+    ) -> Result<(), SendRefused> {
         let queue = peer.queue(Class::of(traffic.size));
-        enqueue(queue, message, self.shared.limits.frame_bytes)
+        // What would be refused is not worth weighing.
+        queue.check()?;
+        let bound = self.shared.limits.frame_bytes;
+        let weighed = Weighed::new(message, bound).map_err(|_| SendRefused::TooLarge)?;
+        queue.push(weighed)
     }
-}
-
-fn enqueue(queue: &Queue, message: &PeerMessage, bound: usize) -> Result<usize, SendRefused> {
-    // What would be refused is not worth encoding.
-    queue.check()?;
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.clear();
-        let too_large = |_: TooLarge| SendRefused::TooLarge;
-        wire::encode(message, bound, scratch).map_err(too_large)?;
-        let bytes = scratch.len();
-        queue.push(scratch).map(|()| bytes)
-    })
 }
 
 /// Whether an address names a place: one that is not decided yet has port 0.
@@ -464,6 +474,7 @@ impl Shared {
             address: self.advertised.clone(),
             software: self.software.clone(),
             wish,
+            offer: self.offer,
         }
     }
 
@@ -477,6 +488,15 @@ impl Shared {
         } else {
             call(&*self.events);
         }
+    }
+
+    /// How frames of a class are written to a peer this far away that reads `theirs`.
+    fn packing(&self, class: Class, distance: Distance, theirs: &Offer) -> Packing {
+        let preferences = match distance {
+            Distance::Process | Distance::Host => &self.near,
+            Distance::Near | Distance::Far => &self.preferences,
+        };
+        preferences.choose(class.purpose(), theirs)
     }
 
     /// Checks what a hello says beside who it is of.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::config::{Protocols, TransportLimits};
+use super::encoded::EncodedQueue;
 use super::hello::{Close, Hello, Verdict, Wish};
 use super::link::{Intro, Link};
 use super::outbound::{Class, Queue};
@@ -34,7 +35,7 @@ pub(super) struct Peer {
     pub(super) node: NodeId,
     pub(super) counters: Counters,
     queues: [Queue; Class::ALL.len()],
-    datagrams: Queue,
+    datagrams: EncodedQueue,
     /// Bytes of frames that a datagram has room for; 0 where there are none.
     datagram_room: AtomicUsize,
     /// A [`Distance`].
@@ -82,8 +83,8 @@ impl Peer {
         let peer = Self {
             node,
             counters: Counters::default(),
-            queues: Class::ALL.map(|_| Queue::of_class(limits)),
-            datagrams: Queue::of_datagrams(limits),
+            queues: Class::ALL.map(|_| Queue::new(limits)),
+            datagrams: EncodedQueue::new(limits),
             datagram_room: AtomicUsize::new(0),
             distance: AtomicU8::new(Distance::Near as u8),
             offers,
@@ -105,7 +106,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn datagram_queue(&self) -> &Queue {
+    pub(super) fn datagram_queue(&self) -> &EncodedQueue {
         &self.datagrams
     }
 

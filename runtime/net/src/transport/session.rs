@@ -25,10 +25,11 @@ use super::inbound::Frames;
 use super::judge::{Judgement, Standing, judge};
 use super::keep::{self, View};
 use super::link::{Link, Receiving};
-use super::outbound::Class;
+use super::outbound::{Class, FrameWriter};
 use super::peer::{Established, Peer};
 use super::supervise::until_closing;
 use super::{Shared, datagrams};
+use crate::formats::Offer;
 use crate::quic::QuicLink;
 use crate::select::{Carrier, Consistency, Distance, Reliability, Traffic};
 
@@ -70,6 +71,15 @@ pub(super) enum TaskEnd {
     Close(Close),
 }
 
+/// What a session knows of the peer.
+#[derive(Clone, Copy)]
+pub(super) struct Theirs {
+    /// How often it has started.
+    pub(super) boot: u64,
+    /// What frames it reads.
+    pub(super) offer: Offer,
+}
+
 /// A class's bytes, from the beginning of a segment on.
 type Segment = (u32, Receiving);
 
@@ -79,10 +89,10 @@ pub(super) async fn run(
     peer: &Arc<Peer>,
     id: u64,
     first: Link,
-    boot: u64,
+    theirs: Theirs,
     offers: &mut mpsc::Receiver<Established>,
 ) -> SessionEnd {
-    let mut session = Session::new(shared, peer, id, boot);
+    let mut session = Session::new(shared, peer, id, theirs);
     session.add(first);
     let (end, close) = session.serve(offers).await;
     session.end(&close).await;
@@ -115,13 +125,19 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(shared: &'a Arc<Shared>, peer: &'a Arc<Peer>, id: u64, boot: u64) -> Self {
+    fn new(shared: &'a Arc<Shared>, peer: &'a Arc<Peer>, id: u64, theirs: Theirs) -> Self {
         let mut tasks = JoinSet::new();
         // No link has this number.
         let nowhere = usize::MAX;
         let places = Class::ALL.map(|class| {
             let (place, places) = mpsc::channel(LINKS);
-            tasks.spawn(write(Arc::clone(peer), class, places));
+            let writer = Writer {
+                shared: Arc::clone(shared),
+                peer: Arc::clone(peer),
+                class,
+                offer: theirs.offer,
+            };
+            tasks.spawn(writer.run(places));
             (nowhere, place)
         });
         let segments = Class::ALL.map(|_| {
@@ -137,7 +153,7 @@ impl<'a> Session<'a> {
             shared,
             peer,
             id,
-            boot,
+            boot: theirs.boot,
             began: Instant::now(),
             tasks,
             links: Vec::new(),
@@ -471,53 +487,74 @@ async fn begin(mut stream: Receiving) -> Option<(u8, u32, Receiving)> {
 }
 
 /// Sends what waits in a class's queue, over one link after the other.
-async fn write(peer: Arc<Peer>, class: Class, mut places: mpsc::Receiver<Link>) -> TaskEnd {
-    let queue = peer.queue(class);
-    let mut left = JoinSet::new();
-    let mut next = places.recv().await;
-    let mut number: u32 = 0;
-    while let Some(link) = next.take() {
-        let Ok(mut stream) = link.open(class).await else {
-            // It was left before it was begun with, or is gone.
-            next = places.recv().await;
-            continue;
-        };
-        let mut head = vec![class as u8];
-        head.extend_from_slice(&number.to_le_bytes());
-        if stream.write(&mut [head.into()]).await.is_err() {
-            return TaskEnd::Lost;
-        }
-        number = number.wrapping_add(1);
-        loop {
-            tokio::select! {
-                chunks = queue.take() => match chunks {
-                    Some(mut chunks) => {
-                        let bytes = chunks.iter().map(Bytes::len).sum();
-                        if stream.write(&mut chunks).await.is_err() {
-                            return TaskEnd::Lost;
+struct Writer {
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    class: Class,
+    offer: Offer,
+}
+
+impl Writer {
+    async fn run(self, mut places: mpsc::Receiver<Link>) -> TaskEnd {
+        let queue = self.peer.queue(self.class);
+        let mut left = JoinSet::new();
+        let mut next = places.recv().await;
+        let mut number: u32 = 0;
+        let mut items = Vec::new();
+        while let Some(link) = next.take() {
+            let Ok(mut stream) = link.open(self.class).await else {
+                // It was left before it was begun with, or is gone.
+                next = places.recv().await;
+                continue;
+            };
+            let mut head = vec![self.class as u8];
+            head.extend_from_slice(&number.to_le_bytes());
+            if stream.write(&mut [head.into()]).await.is_err() {
+                return TaskEnd::Lost;
+            }
+            number = number.wrapping_add(1);
+            let mut frames = self.frames(&link);
+            loop {
+                tokio::select! {
+                    taken = queue.take(&mut items) => match taken {
+                        Some(taken) => {
+                            let mut chunks = frames.write(&mut items);
+                            let bytes = chunks.iter().map(Bytes::len).sum();
+                            self.peer.counters.sent_bytes.add(bytes);
+                            if stream.write(&mut chunks).await.is_err() {
+                                return TaskEnd::Lost;
+                            }
+                            queue.written(taken);
                         }
-                        queue.written(bytes);
+                        None => break,
+                    },
+                    place = places.recv() => {
+                        next = place;
+                        break;
                     }
-                    None => break,
-                },
-                place = places.recv() => {
-                    next = place;
-                    break;
                 }
             }
+            if stream.finish().is_err() {
+                return TaskEnd::Lost;
+            }
+            left.spawn(stream.delivered());
+            while left.try_join_next().is_some() {}
         }
-        if stream.finish().is_err() {
-            return TaskEnd::Lost;
+        while let Some(delivered) = left.join_next().await {
+            if !matches!(delivered, Ok(Ok(()))) {
+                return TaskEnd::Lost;
+            }
         }
-        left.spawn(stream.delivered());
-        while left.try_join_next().is_some() {}
+        TaskEnd::Written
     }
-    while let Some(delivered) = left.join_next().await {
-        if !matches!(delivered, Ok(Ok(()))) {
-            return TaskEnd::Lost;
-        }
+
+    /// How frames are written over a link.
+    fn frames(&self, link: &Link) -> FrameWriter {
+        let packing = self
+            .shared
+            .packing(self.class, link.distance(), &self.offer);
+        FrameWriter::new(&packing, self.shared.limits.frame_bytes)
     }
-    TaskEnd::Written
 }
 
 /// Hands over a class's messages, segment after segment.

@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::dial::{DialError, dial_any};
 use super::hello::{Close, Verdict};
 use super::peer::{Established, Peer};
-use super::session::{self, SessionEnd};
+use super::session::{self, SessionEnd, Theirs};
 
 /// Keeps `peer` connected until the transport closes.
 pub(super) async fn supervise(
@@ -99,13 +99,17 @@ async fn run(
     let Established {
         link, intro, hello, ..
     } = established;
+    let theirs = Theirs {
+        boot: hello.boot,
+        offer: hello.offer,
+    };
     let (node, boot) = (peer.node, hello.boot);
     tracing::info!(peer = %node, boot, protocol = %link.protocol(), address = %link.remote_address(), "connected");
     shared.learn_address(peer, &hello.address);
     link.begin(intro);
     peer.open(boot, hello.software, &link);
     shared.tell(|events| events.connected(node, boot));
-    let end = session::run(shared, peer, session, link, boot, offers).await;
+    let end = session::run(shared, peer, session, link, theirs, offers).await;
     shared.tell(|events| events.disconnected(node));
     end
 }

@@ -48,8 +48,9 @@ pub(crate) fn hello(file: &NodeFile, version: u16, node: u8) -> Vec<u8> {
 fn hello_of(version: u16, node: u8, cluster: &[u8]) -> Vec<u8> {
     let mut body = vec![16];
     body.extend_from_slice(cluster);
-    // Node, boot, an empty address, an empty name of the software, no wish.
-    body.extend_from_slice(&[node, 1, 0, 0, 0]);
+    // Node, boot, an empty address, an empty name of the software, no wish, and
+    // nothing read but what every node reads.
+    body.extend_from_slice(&[node, 1, 0, 0, 0, 1, 1]);
     let mut hello = b"PHXN".to_vec();
     hello.extend_from_slice(&version.to_le_bytes());
     hello.extend_from_slice(&u16::try_from(body.len()).unwrap().to_le_bytes());

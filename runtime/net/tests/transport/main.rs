@@ -7,6 +7,7 @@
     reason = "a test that fails says where"
 )]
 
+mod agreed;
 mod composite;
 mod datagrams;
 mod http2;

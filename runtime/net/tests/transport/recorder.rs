@@ -135,6 +135,17 @@ fn messages_in(told: &[Told], peer: NodeId) -> Vec<PeerMessage> {
     received.flatten().cloned().collect()
 }
 
+/// Messages that waited together come in one frame: each as it was sent.
+fn one_by_one(message: PeerMessage) -> Vec<PeerMessage> {
+    match message {
+        PeerMessage::Deliver(envelopes) => envelopes
+            .into_iter()
+            .map(|envelope| PeerMessage::Deliver(vec![envelope]))
+            .collect(),
+        other => vec![other],
+    }
+}
+
 fn short(told: &Told) -> String {
     match told {
         Told::Received(from, messages) => format!("{} from {from}", messages.len()),
@@ -153,6 +164,7 @@ impl TransportEvents for Recorder {
             }
             state.waiting.retain(|waiting| *waiting != from);
         }
+        let messages = messages.into_iter().flat_map(one_by_one).collect();
         state.told.push(Told::Received(from, messages));
         drop(state);
         self.changed.notify_all();

@@ -154,7 +154,8 @@ pub(crate) fn ship(offset: u64, size: usize) -> PeerMessage {
 }
 
 /// A message of `size` bytes on the ordered stream.
-fn large(number: u64, size: usize) -> PeerMessage {
+/// A message with so many bytes.
+pub(crate) fn large(number: u64, size: usize) -> PeerMessage {
     PeerMessage::Deliver(vec![Arc::new(Envelope {
         stream: stream(AgentId::new("counter/0").unwrap()),
         sequence: Some(Sequence {
