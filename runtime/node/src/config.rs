@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use phoenix_cluster::MigrationLimits;
 use phoenix_core::Millis;
+use phoenix_core::attributes::Format;
+use phoenix_net::formats::{Compression, Form, Preferences};
 
 use crate::witness::Witness;
 
@@ -25,6 +27,11 @@ pub struct NodeConfig {
     pub advertise: Option<String>,
     /// A token to join a cluster with; needed once.
     pub join: Option<String>,
+    /// The format messages to agents are written in for other nodes; `None` for
+    /// Phoenix's own, which is smaller and faster. Everything else is in that always.
+    pub peer_format: Option<Format>,
+    /// How what goes to other nodes is compressed.
+    pub peer_compression: PeerCompression,
     /// Worker threads; `None` for one a core.
     pub workers: Option<usize>,
     /// Agents in Wasm memory at once; `None` for what the machine holds.
@@ -51,6 +58,19 @@ pub struct NodeConfig {
     pub witness: Option<Arc<dyn Witness>>,
 }
 
+/// How what goes to other nodes is compressed, if they can read that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerCompression {
+    /// Messages with LZ4 and bulk with Zstandard; nothing on the same machine.
+    Auto,
+    /// Nothing.
+    None,
+    /// Everything with LZ4, on the same machine too.
+    Lz4,
+    /// Everything with Zstandard, on the same machine too.
+    Zstd,
+}
+
 impl NodeConfig {
     /// A node of its own in `data_dir`, without a transport.
     pub fn alone(data_dir: impl Into<PathBuf>) -> Self {
@@ -60,6 +80,8 @@ impl NodeConfig {
             listen_default: false,
             advertise: None,
             join: None,
+            peer_format: None,
+            peer_compression: PeerCompression::Auto,
             workers: None,
             max_resident: None,
             max_memory_bytes: 64 << 20,
@@ -80,6 +102,25 @@ impl NodeConfig {
             listen: Some("127.0.0.1:0".to_owned()),
             ..Self::alone(data_dir)
         }
+    }
+
+    /// How it writes to other nodes, and how to those on its machine.
+    pub(crate) fn preferences(&self) -> [Preferences; 2] {
+        let mut both = [Preferences::default(), Preferences::near()];
+        let compression = match self.peer_compression {
+            PeerCompression::Auto => None,
+            PeerCompression::None => Some(Compression::None),
+            PeerCompression::Lz4 => Some(Compression::Lz4),
+            PeerCompression::Zstd => Some(Compression::Zstd),
+        };
+        for preferences in &mut both {
+            preferences.messages.forms = self.peer_format.map(Form::Events).into_iter().collect();
+            if let Some(compression) = compression {
+                preferences.messages.compressions = vec![compression];
+                preferences.bulk.compressions = vec![compression];
+            }
+        }
+        both
     }
 
     /// The bounds of migrations.

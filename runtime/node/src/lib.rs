@@ -30,7 +30,7 @@ mod ticker;
 mod witness;
 mod worker;
 
-pub use config::NodeConfig;
+pub use config::{NodeConfig, PeerCompression};
 pub use network::Network;
 pub use phoenix_host::compile_worker;
 pub use start::{Node, StartError};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_core::{NodeId, TransportEvents};
+use phoenix_net::formats::Preferences;
 use phoenix_net::memory::{MemoryNetwork, MemoryTransport};
 use phoenix_net::{Authority, BindError, Identity, JoinToken, PeerTransport, TransportConfig};
 
@@ -41,6 +42,8 @@ pub(crate) struct QuicPlace {
     advertise: Option<String>,
     identity: Identity,
     authority: Option<Arc<Authority>>,
+    /// How it writes to other nodes, and how to those on its machine.
+    preferences: [Preferences; 2],
 }
 
 /// A connected transport, to be closed.
@@ -128,6 +131,7 @@ impl QuicPlace {
             advertise: config.advertise.clone(),
             identity,
             authority: authority.map(Arc::new),
+            preferences: config.preferences(),
         })
     }
 
@@ -174,6 +178,8 @@ impl QuicPlace {
             let mut config = TransportConfig::new(*address, self.identity.clone(), boot);
             config.advertise.clone_from(&self.advertise);
             config.authority = self.authority.clone();
+            let [preferences, near] = self.preferences.clone();
+            (config.preferences, config.near) = (preferences, near);
             let learned = Arc::downgrade(shared);
             config.on_member = Some(Arc::new(move |member| {
                 if let Some(shared) = learned.upgrade() {

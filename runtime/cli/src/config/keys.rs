@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
+use phoenix_core::attributes::Format;
 use phoenix_gateway::units::{parse_duration, parse_size};
+use phoenix_node::PeerCompression;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, LogFormat, Secret};
@@ -53,7 +55,7 @@ macro_rules! key {
 const HOST_PORT: &str = "host:port, such as 10.0.0.5:7401";
 
 /// All of them, in the order in which they are documented.
-pub static KEYS: [Key; 23] = [
+pub static KEYS: [Key; 25] = [
     key!(
         "data",
         "phoenix-data",
@@ -110,6 +112,35 @@ pub static KEYS: [Key; 23] = [
             Some(())
         },
     },
+    key!(
+        "peer-format",
+        "compact",
+        "compact, msgpack, protobuf or json",
+        "the format messages are written in for other nodes; all but compact are CloudEvents",
+        |config, text| {
+            config.peer_format = match text {
+                "compact" => None,
+                word => Some(Format::of_word(word)?),
+            };
+            Some(())
+        }
+    ),
+    key!(
+        "peer-compression",
+        "auto",
+        "auto, none, lz4 or zstd; auto leaves what stays on the machine as it is",
+        "how what goes to other nodes is compressed, from 4 KiB on",
+        |config, text| {
+            config.peer_compression = match text {
+                "auto" => PeerCompression::Auto,
+                "none" => PeerCompression::None,
+                "lz4" => PeerCompression::Lz4,
+                "zstd" => PeerCompression::Zstd,
+                _ => return None,
+            };
+            Some(())
+        }
+    ),
     key!(
         "workers",
         "auto",

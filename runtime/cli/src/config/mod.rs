@@ -15,8 +15,10 @@ pub mod toml_file;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use phoenix_core::attributes::Format;
 use phoenix_gateway::Limits;
 use phoenix_gateway::units::show_size;
+use phoenix_node::PeerCompression;
 
 pub use error::ConfigError;
 pub use sources::{ConfigFile, Origin, Surroundings};
@@ -41,6 +43,10 @@ pub struct Config {
     pub api_default: bool,
     /// A token to join a cluster with.
     pub join: Option<Secret>,
+    /// The format messages are written in for other nodes; `None` for Phoenix's own.
+    pub peer_format: Option<Format>,
+    /// How what goes to other nodes is compressed.
+    pub peer_compression: PeerCompression,
     /// Worker threads; `None` for one a core.
     pub workers: Option<usize>,
     /// Agents in Wasm memory at once; `None` for what the machine holds.
@@ -96,6 +102,8 @@ impl Default for Config {
             api: phoenix_gateway::DEFAULT_API,
             api_default: true,
             join: None,
+            peer_format: None,
+            peer_compression: PeerCompression::Auto,
             workers: None,
             max_resident: None,
             max_agent_memory: 1 << 30,

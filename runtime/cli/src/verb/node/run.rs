@@ -268,6 +268,8 @@ impl From<Config> for NodeConfig {
             listen_default: config.listen_default,
             advertise: config.advertise,
             join: config.join.map(|token| token.0),
+            peer_format: config.peer_format,
+            peer_compression: config.peer_compression,
             workers: config.workers,
             max_resident: config.max_resident,
             max_memory_bytes: config.max_agent_memory,
