@@ -1,11 +1,13 @@
 //! quinn alone: two endpoints on loopback, one connection that stands, and on it
-//! a transfer of so many bytes that wakes a bare instance at the other end.
+//! a transfer of so many bytes that wakes a bare instance at the other end, an echo,
+//! or a stream of so many bytes one way.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig, VarInt};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::runtime::Runtime;
@@ -30,22 +32,7 @@ impl Quic {
     /// with a call of `method`.
     pub(crate) fn new(component: &[u8], method: &'static str) -> anyhow::Result<Self> {
         let bare = Arc::new(Bare::new(component)?);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
-        let (server, client) = {
-            let _entered = runtime.enter();
-            endpoints()?
-        };
-        let address = server.local_addr()?;
-        runtime.spawn(serve(server, bare, method));
-        let connection = runtime.block_on(async {
-            client
-                .connect(address, "localhost")?
-                .await
-                .context("no connection")
-        })?;
+        let (runtime, connection, client) = connect(|server| serve(server, bare, method))?;
         Ok(Self {
             runtime,
             connection,
@@ -69,6 +56,128 @@ impl Quic {
         })?;
         Ok(begun.elapsed())
     }
+}
+
+/// A standing connection whose other end reads and answers, and no more.
+pub(crate) struct Line {
+    runtime: Runtime,
+    connection: Connection,
+    _client: Endpoint,
+}
+
+impl Line {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let (runtime, connection, client) = connect(answer)?;
+        Ok(Self {
+            runtime,
+            connection,
+            _client: client,
+        })
+    }
+
+    /// Sends `bytes` and waits until as many have come back, so many times.
+    pub(crate) fn echo(&self, bytes: usize, times: u32) -> anyhow::Result<Duration> {
+        let connection = self.connection.clone();
+        // On the runtime's own thread, where nothing else has to be woken.
+        self.spawned(async move {
+            let (mut send, mut receive) = connection.open_bi().await?;
+            let mut buffer = vec![7; bytes];
+            let begun = Instant::now();
+            for _ in 0..times {
+                send.write_all(&buffer).await?;
+                receive.read_exact(&mut buffer).await?;
+            }
+            let span = begun.elapsed();
+            send.finish()?;
+            Ok(span)
+        })
+    }
+
+    /// Sends `bytes` one way, and waits until all have come.
+    pub(crate) fn stream(&self, bytes: usize) -> anyhow::Result<Duration> {
+        let connection = self.connection.clone();
+        let chunk = Bytes::from(vec![7; CHUNK]);
+        self.spawned(async move {
+            let mut send = connection.open_uni().await?;
+            let begun = Instant::now();
+            let mut left = bytes;
+            while left > 0 {
+                let part = chunk.slice(..left.min(CHUNK));
+                left -= part.len();
+                send.write_chunk(part).await?;
+            }
+            send.finish()?;
+            // The other end says so once it has read everything.
+            let mut told = connection.accept_uni().await?;
+            let count = told.read_to_end(8).await?;
+            anyhow::ensure!(count == (bytes as u64).to_le_bytes(), "bytes are missing");
+            Ok(begun.elapsed())
+        })
+    }
+
+    fn spawned(
+        &self,
+        work: impl Future<Output = anyhow::Result<Duration>> + Send + 'static,
+    ) -> anyhow::Result<Duration> {
+        self.runtime.block_on(self.runtime.spawn(work))?
+    }
+}
+
+/// Bytes written at once.
+const CHUNK: usize = 64 << 10;
+
+/// Chunks read at once.
+const CHUNKS: usize = 32;
+
+/// Echoes what comes on streams both ways, and counts what comes one way.
+async fn answer(endpoint: Endpoint) -> anyhow::Result<()> {
+    let connection = endpoint.accept().await.context("closed")?.await?;
+    loop {
+        tokio::select! {
+            streams = connection.accept_bi() => {
+                let (mut send, mut receive) = streams?;
+                while let Some(chunk) = receive.read_chunk(CHUNK, true).await? {
+                    send.write_chunk(chunk.bytes).await?;
+                }
+                send.finish()?;
+            }
+            stream = connection.accept_uni() => {
+                let mut receive = stream?;
+                let mut count = 0;
+                let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
+                while let Some(read) = receive.read_chunks(&mut chunks).await? {
+                    count += chunks.iter().take(read).map(|chunk| chunk.len() as u64).sum::<u64>();
+                }
+                let mut send = connection.open_uni().await?;
+                send.write_all(&count.to_le_bytes()).await?;
+                send.finish()?;
+            }
+        }
+    }
+}
+
+/// A runtime, and a connection on it to an endpoint that is served.
+fn connect<F>(serve: impl FnOnce(Endpoint) -> F) -> anyhow::Result<(Runtime, Connection, Endpoint)>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let (server, client) = {
+        let _entered = runtime.enter();
+        endpoints()?
+    };
+    let address = server.local_addr()?;
+    runtime.spawn(serve(server));
+    let connection = runtime.block_on(async {
+        client
+            .connect(address, "localhost")?
+            .await
+            .context("no connection")
+    })?;
+    Ok((runtime, connection, client))
 }
 
 /// Takes transfers until the connection ends.

@@ -1,6 +1,7 @@
 //! The rows, in the order they are printed.
 
 mod codec;
+mod cross_node;
 mod deadlock;
 mod hostile_neighbour;
 pub(crate) mod idle_memory;
@@ -35,6 +36,8 @@ pub(crate) fn all() -> Vec<Row> {
         hostile_neighbour::row(),
         deadlock::two(),
         deadlock::three(),
+        cross_node::one_way(),
+        cross_node::request_reply(),
         codec::compact(),
         codec::message_pack(),
         codec::protobuf(),
