@@ -725,6 +725,44 @@ fn what_is_deferred_waits_until_something_happens() {
     assert_eq!((runner.ready(), runner.agent.waiting()), (false, 0));
 }
 
+/// A timer that is due in every turn, of an agent whose batches hold one turn.
+#[test]
+fn a_timer_that_is_always_due_keeps_no_message_waiting() {
+    let policy = KindPolicy {
+        batch_messages: 1,
+        ..KindPolicy::default()
+    };
+    let mut runner = Runner::new("test/a", policy);
+    drop(runner.run(1, &mut |_, _, writer| ok(writer)));
+    let again = Effect::SetTimer {
+        id: 1,
+        delay_ms: 0,
+        period_ms: 0,
+        method: "do",
+        payload: phoenix_wit::Payload::NONE,
+    };
+    let mut order = Vec::new();
+    runner.offer(message("test/b", 1, b""));
+    let mut guest = |_: u64, input: Input<'_>, writer: &mut AnswerWriter| {
+        order.push(matches!(input, Input::Timer { .. }));
+        writer.effect(&again);
+        ok(writer);
+    };
+    // In each millisecond what is due comes due, and there is time for one batch.
+    for now in 2..7 {
+        let mut out = Actions::default();
+        runner.agent.tick(Millis(now), &mut out);
+        if now == 3 {
+            runner.offer(message("test/b", 2, b""));
+        }
+        let batch = runner.begin(now).unwrap();
+        let answer = answer(&batch, &mut guest);
+        runner.commit(batch, &answer, &mut out);
+    }
+    assert_eq!(order.iter().filter(|is_timer| !**is_timer).count(), 2);
+    assert_eq!(order.len(), 5);
+}
+
 /// A guest whose handlers wait one after the other, with a backlog.
 #[test]
 fn a_backlog_behind_handlers_that_wait_is_not_put_in_vain() {

@@ -132,6 +132,9 @@ impl Agent {
                 break;
             }
         }
+        // A batch may have room for one turn, and a timer may be due each time.
+        let might_have = self.pending == 0 && self.mailbox.level().messages > 0;
+        self.is_messages_turn = messages == 0 && might_have;
         if entries.is_empty() {
             room.entries = entries;
             return None;
@@ -154,9 +157,27 @@ impl Agent {
         may_ask: bool,
         handlers: &impl Handlers,
     ) -> Option<Input> {
+        let is_their_turn = self.is_messages_turn && self.pending == 0;
+        if is_their_turn
+            && messages == 0
+            && self.mailbox.is_timer_next()
+            && let Some(input) = self.next_message(messages, may_ask, handlers)
+        {
+            return Some(input);
+        }
         if let Some(input) = self.mailbox.pop_urgent() {
             return Some(input);
         }
+        self.next_message(messages, may_ask, handlers)
+    }
+
+    #[inline(always)]
+    fn next_message(
+        &mut self,
+        messages: u32,
+        may_ask: bool,
+        handlers: &impl Handlers,
+    ) -> Option<Input> {
         if messages >= self.window {
             return None;
         }

@@ -109,6 +109,9 @@ pub struct Agent {
     pub(crate) pending: u16,
     /// Whether `init` has committed.
     pub(crate) begun: bool,
+    /// The last batch held none of the messages that wait: the next begins with one,
+    /// so that timers cannot keep them waiting for ever.
+    is_messages_turn: bool,
     pub(crate) mailbox: Mailbox,
     /// The mailbox was past its high mark and is not down to its low one since.
     pub(crate) holding: Option<Holding>,
@@ -173,6 +176,7 @@ impl Agent {
             clock: Millis(0),
             pending: 0,
             begun: false,
+            is_messages_turn: false,
             mailbox: Mailbox::default(),
             holding: None,
             inbound: Inbound::default(),

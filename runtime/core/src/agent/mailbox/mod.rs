@@ -404,6 +404,11 @@ impl Mailbox {
         self.lane(self.next_lane()?).messages.front()
     }
 
+    /// Whether the next urgent input is a timer.
+    pub(crate) fn is_timer_next(&self) -> bool {
+        matches!(self.urgent.front(), Some(Input::Timer { .. }))
+    }
+
     pub(crate) fn has_urgent(&self) -> bool {
         !self.urgent.is_empty()
     }
