@@ -52,7 +52,11 @@ fn finish(world: &mut World) {
         assert!(world.now < 60_000, "it never ends: {:?}", world.graph);
     }
     let (counted, seen) = world.deadlocks();
-    assert_eq!(counted, seen, "what is counted and what is told");
+    if world.is_lossless() {
+        assert_eq!(counted, seen, "what is counted and what is told");
+    }
+    // Of an agent that is found while its ask runs out, more may be counted.
+    assert!(seen <= counted, "{seen} are told of {counted}");
 }
 
 /// The cases are worth something: circles come up in them, and are found.

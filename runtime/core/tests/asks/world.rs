@@ -343,6 +343,11 @@ impl World {
         self.graph.pending.iter().map(|it| u64::from(*it)).sum()
     }
 
+    /// Whether every notice arrives, once.
+    pub(crate) fn is_lossless(&self) -> bool {
+        self.case.loss == 0
+    }
+
     /// Asks that ended with `deadlock`: as the agents count, and as the guests saw.
     pub(crate) fn deadlocks(&self) -> (u64, u64) {
         let counted = self.actors.iter().map(|it| it.agent.counters.deadlocks);
