@@ -44,6 +44,8 @@ pub(crate) struct Guest {
     tasks: BTreeMap<u64, Task>,
     /// Asks that ended with `deadlock`.
     pub(crate) deadlocks: u64,
+    /// Answers it had taken already when the asks were found in a circle.
+    pub(crate) overtaken: u64,
 }
 
 /// A message's payload: how deep it may ask, and the ask it is.
@@ -81,6 +83,7 @@ impl Guest {
             next_ask: 1,
             tasks: BTreeMap::new(),
             deadlocks: 0,
+            overtaken: 0,
         }
     }
 
@@ -183,7 +186,11 @@ impl Guest {
 
     fn reply(&mut self, ask: u64, reply: &Reply<'_>, turn: &mut Turn<'_>) {
         turn.graph.end((self.own, ask));
-        self.deadlocks += u64::from(*reply == Reply::Deadlock);
+        if *reply == Reply::Deadlock {
+            self.deadlocks += 1;
+        } else {
+            self.overtaken += u64::from(turn.graph.found.contains(&(self.own, ask)));
+        }
         let waiting = self
             .tasks
             .iter()

@@ -293,6 +293,7 @@ impl World {
                         AskNotice::Probe(_) => None,
                     });
                     let ended = ended.expect("who was asked is told");
+                    self.graph.found.insert(ended);
                     assert!(
                         self.graph.was_youngest(ended),
                         "{ended:?} was never the youngest of a circle: {:?}",
@@ -353,5 +354,10 @@ impl World {
         let counted = self.actors.iter().map(|it| it.agent.counters.deadlocks);
         let seen = self.actors.iter().map(|it| it.guest.deadlocks);
         (counted.sum(), seen.sum())
+    }
+
+    /// Asks that were found in a circle while their answers were being put.
+    pub(crate) fn overtaken(&self) -> u64 {
+        self.actors.iter().map(|it| it.guest.overtaken).sum()
     }
 }
