@@ -2,4 +2,5 @@
 
 pub(crate) mod bare;
 pub(crate) mod erlang;
+pub(crate) mod nats;
 pub(crate) mod quic;

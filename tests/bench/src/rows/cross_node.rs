@@ -1,6 +1,6 @@
-//! Between two nodes on loopback, beside quinn alone with as many bytes: messages
-//! in batches from transport to transport, and a request with its reply between
-//! agents.
+//! Between two nodes on loopback: messages in batches from transport to transport,
+//! beside quinn alone with as many bytes and beside a NATS server, and a request with
+//! its reply between agents, beside quinn's echo.
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, mpsc};
@@ -17,8 +17,9 @@ use phoenix_support::guest;
 use tempfile::TempDir;
 
 use super::{NEVER, each, each_micros};
-use crate::measure::{Pair, Row};
+use crate::measure::{Pair, Row, Side};
 use crate::ours::Ours;
+use crate::peers::nats::Nats;
 use crate::peers::quic::Line;
 
 /// Longest anything here may take.
@@ -55,6 +56,32 @@ pub(super) fn one_way() -> Row {
             Ok(Pair {
                 ours: Box::new(move || Ok(each(nodes.send()?, count))),
                 peer: Ok(Box::new(move || Ok(each(line.stream(bytes)?, count)))),
+            })
+        },
+    }
+}
+
+/// The same messages through a broker. Both sides may batch as they like, and hand
+/// each message to a program at the other end; ours are encrypted.
+pub(super) fn against_nats() -> Row {
+    Row {
+        name: "cross_node_vs_nats",
+        what: "a message of 1 KiB from node to node, in batches",
+        unit: "ns",
+        peer_name: "one nats-server, published and subscribed to with async-nats",
+        bar: 1.0,
+        aim: 0.5,
+        max_rounds: u32::MAX,
+        open: || {
+            let mut nodes = Nodes::connected()?;
+            let messages = BATCH * BATCHES;
+            let count = u32::try_from(messages)?;
+            let nats = Nats::start(usize::try_from(messages)?);
+            Ok(Pair {
+                ours: Box::new(move || Ok(each(nodes.send()?, count))),
+                peer: nats.map(|mut nats| -> Box<dyn Side> {
+                    Box::new(move || Ok(each(nats.publish(messages, PAYLOAD)?, count)))
+                }),
             })
         },
     }

@@ -37,6 +37,7 @@ pub(crate) fn all() -> Vec<Row> {
         deadlock::two(),
         deadlock::three(),
         cross_node::one_way(),
+        cross_node::against_nats(),
         cross_node::request_reply(),
         codec::compact(),
         codec::message_pack(),
