@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    AgentId, ClientId, Digest, Incarnation, KindName, KindPolicy, Lane, Level, MigrationId, Millis,
-    NodeId, Payload, PeerPath, Reply,
+    AgentId, ClientId, ClientOptions, Digest, Incarnation, KindName, KindPolicy, Lane, Level,
+    MigrationId, Millis, NodeId, Payload, PeerPath, Reply,
 };
 
 pub use crate::dead_letter::{DeadLetter, LetterFilter, LetterId, Letters, Replayed};
@@ -58,6 +58,8 @@ pub enum Request {
         payload: Payload,
         /// How long to wait.
         timeout: Millis,
+        /// How it is sent; names and reliability are of no use to a call.
+        options: Option<Box<ClientOptions>>,
     },
     /// List agents.
     Agents {
@@ -170,9 +172,12 @@ pub struct ClientMessage {
     pub method: Arc<str>,
     /// With what.
     pub payload: Payload,
-    /// The client's sequence to this agent, from 1 without gaps: a message sent
-    /// again under its number is applied once. Without one it is sent at most once.
+    /// The client's sequence to this agent on the message's lane, from 1 without
+    /// gaps: a message sent again under its number is applied once. Without one, a
+    /// key, or the name of an event, it is sent at most once.
     pub sequence: Option<u64>,
+    /// How it is sent, where that is not as its type and its receiver's kind have it.
+    pub options: Option<Box<ClientOptions>>,
 }
 
 /// What became of a client's message.

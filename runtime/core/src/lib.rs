@@ -17,6 +17,7 @@
 pub mod agent;
 mod ask_notice;
 pub mod attributes;
+mod client_send;
 pub mod control;
 mod data;
 mod dead_letter;
@@ -36,6 +37,10 @@ mod time;
 
 pub use ask_notice::{AskLink, AskNotice, MAX_PROBE_LINKS, PROBE_BUDGET, Probe};
 pub use attributes::{Attributes, CloudEvent};
+pub use client_send::{
+    BadClientSend, CLIENT_GIVE_UP, ClientOptions, ClientSend, ClientTerms, MAX_CLIENT_GIVE_UP,
+    MAX_CLIENT_KEY, MAX_CLIENT_TTL,
+};
 pub use control::Control;
 pub use data::Data;
 pub use directory::Directory;

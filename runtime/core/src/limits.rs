@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::taxonomy::Overrides;
 use crate::{AgentId, Millis, RetryPolicy, Schedule};
 
 /// How agents of a kind come to life.
@@ -155,6 +156,9 @@ pub struct KindPolicy {
     /// How often a reliable message is tried, the first time included, before its
     /// sender gives it up; `u32::MAX` leaves it to `give_up_after`.
     pub retry_attempts: u32,
+    /// What its agents' messages, and clients' messages to its agents, want
+    /// otherwise than their types have it, where they say nothing themselves.
+    pub treatment: Overrides,
 }
 
 impl Default for KindPolicy {
@@ -191,6 +195,7 @@ impl Default for KindPolicy {
             retry: RetryPolicy::DEFAULT.schedule,
             retry_jitter: RetryPolicy::DEFAULT.jitter,
             retry_attempts: RetryPolicy::DEFAULT.attempts,
+            treatment: Overrides::NONE,
         }
     }
 }

@@ -193,6 +193,10 @@ pub const TAXONOMY: [Row; 16] = [
     row("phoenix.health",        Lane::Low,    Consistency::Eventual, Ordering::Unordered, Guarantee::AtMostOnce),
 ];
 
+/// What the types of messages between agents begin with that say nothing of their
+/// types.
+pub const AGENT_MESSAGES: &str = "phoenix.agent";
+
 impl Characteristics {
     /// The table's for a type, which may be anybody's.
     pub fn of(message_type: &str) -> Self {

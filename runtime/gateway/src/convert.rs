@@ -232,6 +232,7 @@ pub(crate) fn dead_letter(
             },
             deadline_ms: ask.deadline.0,
         }),
+        event: None,
     }
 }
 

@@ -3,7 +3,8 @@
 //! The same names and forms serve the API's `phoenix-policy` header, a policy
 //! file and `--set name=value`, so they are read in one place.
 
-use phoenix_core::{BadOverflow, BadSchedule, KindPolicy, Millis, SpawnPolicy};
+use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering};
+use phoenix_core::{BadOverflow, BadSchedule, KindPolicy, Lane, Millis, SpawnPolicy};
 
 use crate::api::{Policy, PolicyValue};
 use crate::suggest::{nearest, shown};
@@ -51,6 +52,14 @@ pub enum Form {
     Overflow,
     /// How waits between tries grow.
     Schedule,
+    /// Which lane a message takes.
+    Priority,
+    /// How often it takes effect.
+    Delivery,
+    /// How far nodes agree on it.
+    Consistency,
+    /// In which order it comes.
+    Ordering,
 }
 
 /// A policy that cannot be read.
@@ -134,6 +143,27 @@ macro_rules! text {
     };
 }
 
+macro_rules! word {
+    ($name:literal, $form:ident, $field:ident, $type:ident, $about:literal) => {
+        Field {
+            name: $name,
+            about: $about,
+            form: Form::$form,
+            access: Access::Text {
+                get: |policy| {
+                    let word = policy.treatment.$field.map($type::as_str);
+                    word.unwrap_or(BY_TYPE).to_owned()
+                },
+                set: |policy, text| {
+                    let value = $type::of_word(text);
+                    policy.treatment.$field = value;
+                    value.is_some() || text == BY_TYPE
+                },
+            },
+        }
+    };
+}
+
 macro_rules! span {
     ($name:literal, $field:ident, $about:literal) => {
         Field {
@@ -152,7 +182,7 @@ macro_rules! span {
 }
 
 /// Every field, in the order in which policies are shown.
-pub static FIELDS: [Field; 31] = [
+pub static FIELDS: [Field; 35] = [
     Field {
         name: "spawn",
         about: "how agents come to life",
@@ -340,6 +370,34 @@ pub static FIELDS: [Field; 31] = [
         retry_attempts,
         "how often it is tried at most"
     ),
+    word!(
+        "message-priority",
+        Priority,
+        priority,
+        Lane,
+        "which lane its messages take"
+    ),
+    word!(
+        "message-delivery",
+        Delivery,
+        delivery,
+        Guarantee,
+        "how often its messages take effect"
+    ),
+    word!(
+        "message-consistency",
+        Consistency,
+        consistency,
+        Consistency,
+        "how far nodes agree on its messages"
+    ),
+    word!(
+        "message-ordering",
+        Ordering,
+        ordering,
+        Ordering,
+        "in which order its messages come"
+    ),
 ];
 
 impl Field {
@@ -364,9 +422,15 @@ impl Field {
             Form::Flag => PolicyValue::Flag(value != 0),
             Form::Spawn if value == 0 => PolicyValue::from(ON_MESSAGE),
             Form::Spawn => PolicyValue::from(EXPLICIT),
-            Form::Count | Form::Size | Form::Span | Form::Overflow | Form::Schedule => {
-                PolicyValue::Number(value)
-            }
+            Form::Count
+            | Form::Size
+            | Form::Span
+            | Form::Overflow
+            | Form::Schedule
+            | Form::Priority
+            | Form::Delivery
+            | Form::Consistency
+            | Form::Ordering => PolicyValue::Number(value),
         }
     }
 
@@ -395,6 +459,8 @@ impl Field {
     }
 }
 
+/// What leaves it to a message's type.
+const BY_TYPE: &str = "by-type";
 const ON_MESSAGE: &str = "on-message";
 const EXPLICIT: &str = "explicit";
 
@@ -409,6 +475,10 @@ impl Form {
             Self::Spawn => "on-message or explicit",
             Self::Overflow => BadOverflow::FORM,
             Self::Schedule => BadSchedule::FORM,
+            Self::Priority => "high, normal, low or bulk, or by-type",
+            Self::Delivery => "exactly-once, at-least-once or at-most-once, or by-type",
+            Self::Consistency => "strong, causal or eventual, or by-type",
+            Self::Ordering => "total, causal, fifo or unordered, or by-type",
         }
     }
 
@@ -505,6 +575,7 @@ mod tests {
             retry: _,
             retry_jitter: _,
             retry_attempts: _,
+            treatment: _,
         } = KindPolicy::default();
         assert_eq!(shape(&KindPolicy::default()).0.len(), FIELDS.len());
     }
@@ -520,6 +591,11 @@ mod tests {
             overflow: Overflow::Redirect(AgentId::new("spare/1").unwrap()),
             retry: "linear:20ms+5ms..1s".parse().unwrap(),
             retry_attempts: 7,
+            treatment: phoenix_core::taxonomy::Overrides {
+                priority: Some(Lane::Low),
+                delivery: Some(Guarantee::AtMostOnce),
+                ..phoenix_core::taxonomy::Overrides::NONE
+            },
             ..KindPolicy::default()
         };
         assert_eq!(
@@ -557,6 +633,8 @@ mod tests {
             ("retry-attempts", "0"),
             ("mailbox-high-percent", "101"),
             ("mailbox-low-percent", "75"),
+            ("message-priority", "urgent"),
+            ("message-delivery", "twice"),
         ] {
             let error = with(name, value).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");

@@ -8,7 +8,8 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use phoenix_core::control::{ControlError, Done, Response, Verdict};
 use phoenix_core::{
-    Acknowledgement, AgentId, ClientId, Millis, NodeId, Notice, Reply, Sender, SkipReason, agent,
+    Acknowledgement, AgentId, ClientId, Lane, Millis, NodeId, Notice, Reply, Sender, SkipReason,
+    StreamKey, agent,
 };
 
 use crate::numbers::Numbers;
@@ -44,8 +45,8 @@ struct Inner {
     sends: HashMap<u64, Send>,
     /// Messages of the sends.
     messages: usize,
-    /// Sequenced messages without a verdict, by client and agent.
-    sequenced: HashMap<(ClientId, AgentId), BTreeSet<Sequenced>>,
+    /// Sequenced messages without a verdict, by client, agent and lane.
+    sequenced: HashMap<(ClientId, AgentId, Lane), BTreeSet<Sequenced>>,
     /// When calls, spawns and sends are over, by their numbers.
     deadlines: BinaryHeap<Reverse<(Millis, u64)>>,
     /// Nobody may wait any more: the node stops.
@@ -133,7 +134,7 @@ impl Clients {
     pub(crate) fn expect(
         &self,
         client: &ClientId,
-        agent: &AgentId,
+        stream: &StreamKey,
         sequence: u64,
         send: u64,
         at: usize,
@@ -141,7 +142,7 @@ impl Clients {
         let mut inner = self.inner.lock();
         inner
             .sequenced
-            .entry((client.clone(), agent.clone()))
+            .entry((client.clone(), stream.receiver.clone(), stream.lane))
             .or_default()
             .insert((sequence, send, at));
     }
@@ -201,7 +202,8 @@ impl Clients {
         let Sender::Client(client, _) = &acknowledgement.stream.sender else {
             return;
         };
-        let key = (client.clone(), acknowledgement.stream.receiver.clone());
+        let StreamKey { receiver, lane, .. } = &*acknowledgement.stream;
+        let key = (client.clone(), receiver.clone(), *lane);
         let mut inner = self.inner.lock();
         let Some(waiting) = inner.sequenced.get_mut(&key) else {
             return;
@@ -421,19 +423,21 @@ mod tests {
         let Ok(send) = clients.send(5, Millis::NEVER, done) else {
             panic!("there is room");
         };
+        let sender = Sender::Client(client.clone(), NodeId(1));
+        let stream = StreamKey::shared(sender.clone(), agent.clone(), Lane::Normal);
         for (at, number) in (11..16).enumerate() {
-            clients.expect(&client, &agent, number, send, at);
+            clients.expect(&client, &stream, number, send, at);
         }
-        let say = |notice| {
+        let say_of = |stream: &Arc<StreamKey>, notice| {
             clients.acknowledged(&Acknowledgement {
-                stream: std::sync::Arc::new(phoenix_core::StreamKey {
-                    sender: Sender::Client(client.clone(), NodeId(1)),
-                    receiver: agent.clone(),
-                    lane: phoenix_core::Lane::Normal,
-                }),
+                stream: stream.clone(),
                 notice,
             });
         };
+        // Another lane is another stream.
+        let high = StreamKey::shared(sender, agent, Lane::High);
+        say_of(&high, Notice::Applied { through: 20 });
+        let say = |notice| say_of(&stream, notice);
         let expired = SkipReason::Expired;
         say(Notice::Applied { through: 11 });
         say(Notice::Skipped {

@@ -1,15 +1,15 @@
 //! Operators' and clients' requests.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use phoenix_core::control::{
     AgentInfo, ClientMessage, Control, ControlError, Done, KindInfo, NodeInfo, Request, Response,
 };
+use phoenix_core::taxonomy::Overrides;
 use phoenix_core::{
-    AgentId, Ask, Body, ClientId, Digest, Envelope, KindName, KindPolicy, Lane, Millis, NodeId,
-    Payload, PeerMessage, ReplyTo, Sender, Sequence, StreamKey,
+    AgentId, Ask, Body, ClientId, ClientSend, Digest, Envelope, KindName, KindPolicy, Lane, Millis,
+    NodeId, Payload, PeerMessage, ReplyTo, Sender, StreamKey,
 };
 
 use crate::clients::MayNotWait;
@@ -28,9 +28,6 @@ const MAX_LIST: u32 = 100_000;
 pub(crate) const MAX_WAIT: Millis = Millis(3_600_000);
 /// How long a spawn may take.
 pub(crate) const SPAWN_WITHIN: Millis = Millis(30_000);
-/// How long a client's sequenced message is worth trying; the client repeats it.
-pub(crate) const CLIENT_GIVE_UP: Millis = Millis(600_000);
-
 /// The node's side of [`Control`].
 pub(crate) struct Desk(pub(crate) Arc<Shared>);
 
@@ -80,24 +77,16 @@ impl Shared {
                 method,
                 payload,
                 timeout,
+                options,
             } => {
-                let deadline = clock::now_ms() + timeout.min(MAX_WAIT);
-                let id = match self.clients.call(deadline, done) {
-                    Ok(id) => id,
-                    Err(refused) => return may_not_wait(refused),
-                };
-                let body = Body::Message {
-                    method: method.into(),
+                let message = ClientMessage {
+                    agent,
+                    method,
                     payload,
-                    ask: Some(self.client_ask(id, deadline)),
-                };
-                let sender = Sender::Client(client, self.node);
-                self.deliver(Envelope {
-                    stream: stream(sender, agent),
                     sequence: None,
-                    body,
-                    extras: None,
-                });
+                    options,
+                };
+                self.call(&client, message, timeout, done);
             }
             Request::Agents {
                 kind,
@@ -136,6 +125,42 @@ impl Shared {
                 self.shutdown_wanted.store(true, Ordering::Release);
                 done(Ok(Response::Done));
             }
+        }
+    }
+
+    /// Asks an agent for a client.
+    fn call(&self, client: &ClientId, message: ClientMessage, timeout: Millis, done: Done) {
+        let now = clock::now_ms();
+        let kind = self.treatment_of(message.agent.kind());
+        let terms = message.terms(&ClientSend {
+            client,
+            node: self.node,
+            kind: &kind,
+            now,
+            deadline: now + timeout.min(MAX_WAIT),
+        });
+        let id = match self.clients.call(terms.deadline, done) {
+            Ok(id) => id,
+            Err(refused) => return may_not_wait(refused),
+        };
+        let ask = self.client_ask(id, terms.deadline);
+        // Whoever asks is answered, and asks again: a call is sent once.
+        self.deliver(Envelope {
+            sequence: None,
+            ..terms.envelope(Body::Message {
+                method: message.method.into(),
+                payload: message.payload,
+                ask: Some(ask),
+            })
+        });
+    }
+
+    /// What a kind wants otherwise than the types of messages have it.
+    fn treatment_of(&self, kind: &str) -> Overrides {
+        match self.kinds.get(kind) {
+            Known::Ready(kind) => kind.policy.treatment,
+            // Its messages wait until it is here, or bounce.
+            Known::Coming | Known::Unknown => Overrides::NONE,
         }
     }
 
@@ -234,6 +259,10 @@ impl Shared {
             done(Ok(Response::Sent(Vec::new())));
             return;
         }
+        if let Some(bad) = messages.iter().find_map(|message| message.check().err()) {
+            done(Err(ControlError::Invalid(bad.to_string())));
+            return;
+        }
         let now = clock::now_ms();
         let deadline = now + timeout.min(MAX_WAIT);
         let send = match self.clients.send(messages.len(), deadline, done) {
@@ -242,39 +271,37 @@ impl Shared {
         };
         let mut by_worker: Vec<Vec<Arc<Envelope>>> =
             self.seats.iter().map(|_| Vec::new()).collect();
+        // Neighbours in a batch are mostly for agents of one kind.
+        let mut kind = (String::new(), Overrides::NONE);
         for (at, message) in messages.into_iter().enumerate() {
-            let ClientMessage {
-                agent,
-                method,
-                payload,
-                sequence,
-            } = message;
-            let (sequence, ask) = match sequence {
-                Some(number) => {
-                    self.clients.expect(client, &agent, number, send, at);
-                    let sequence = Sequence {
-                        number: number.max(1),
-                        base: NonZeroU64::MIN,
-                        give_up: now + CLIENT_GIVE_UP,
-                    };
-                    (Some(sequence), None)
+            if at == 0 || message.agent.kind() != kind.0 {
+                let name = message.agent.kind();
+                kind = (name.to_owned(), self.treatment_of(name));
+            }
+            let terms = message.terms(&ClientSend {
+                client,
+                node: self.node,
+                kind: &kind.1,
+                now,
+                deadline,
+            });
+            let ask = match terms.named() {
+                Some((speaker, number)) => {
+                    let stream = &terms.stream;
+                    self.clients.expect(speaker, stream, number, send, at);
+                    None
                 }
                 None => {
                     let id = self.clients.expect_answer(send, at);
-                    (None, Some(self.client_ask(id, deadline)))
+                    Some(self.client_ask(id, terms.deadline))
                 }
             };
-            let worker = self.worker_of(&agent);
-            let envelope = Arc::new(Envelope {
-                stream: stream(Sender::Client(client.clone(), self.node), agent),
-                sequence,
-                body: Body::Message {
-                    method: method.into(),
-                    payload,
-                    ask,
-                },
-                extras: None,
-            });
+            let worker = self.worker_of(&message.agent);
+            let envelope = Arc::new(terms.envelope(Body::Message {
+                method: message.method.into(),
+                payload: message.payload,
+                ask,
+            }));
             if let Some(envelopes) = by_worker.get_mut(worker) {
                 envelopes.push(envelope);
             }

@@ -9,12 +9,12 @@ use phoenix_core::control::{
     Verdict,
 };
 use phoenix_core::{
-    Body, ClientId, DeadReason, Envelope, Extras, Level, Millis, NodeId, Original, Sender,
-    Sequence, StreamKey,
+    Body, CLIENT_GIVE_UP, ClientId, DeadReason, Envelope, Extras, Level, Millis, NodeId, Original,
+    Sender, Sequence, StreamKey,
 };
 
 use crate::clock;
-use crate::control::{CLIENT_GIVE_UP, MAX_WAIT, may_not_wait};
+use crate::control::{MAX_WAIT, may_not_wait};
 use crate::gather::Gather;
 use crate::shared::Shared;
 
@@ -215,8 +215,7 @@ impl Shared {
         for (at, letter) in letters.iter().enumerate() {
             match self.replay_of(letter, now) {
                 Ok((client, envelope)) => {
-                    self.clients
-                        .expect(&client, envelope.receiver(), 1, send, at);
+                    self.clients.expect(&client, &envelope.stream, 1, send, at);
                     let text = format!(
                         "what ended as the dead letter {} ({}) is sent again, as from {}",
                         letter.id,

@@ -36,3 +36,8 @@ pub use phoenix_host::compile_worker;
 pub use start::{Node, StartError};
 pub use witness::{Committed, Witness};
 pub use worker::Drained;
+
+/// What reads and writes events in all formats, for the HTTP API.
+pub fn event_codec() -> std::sync::Arc<dyn phoenix_core::attributes::EventCodec> {
+    std::sync::Arc::new(phoenix_net::formats::Codecs::default())
+}

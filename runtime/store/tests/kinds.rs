@@ -9,8 +9,9 @@ use std::fs;
 use std::path::Path;
 
 use phoenix_core::control::{HandlerInfo, KindInfo};
+use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
 use phoenix_core::{
-    AgentId, Digest, KindName, KindPolicy, Millis, Overflow, Schedule, SpawnPolicy,
+    AgentId, Digest, KindName, KindPolicy, Lane, Millis, Overflow, Schedule, SpawnPolicy,
 };
 use phoenix_store::{KindError, KindStore};
 
@@ -86,6 +87,12 @@ fn kinds_come_back_in_order_with_all_they_had() {
         },
         retry_jitter: 35,
         retry_attempts: 36,
+        treatment: Overrides {
+            priority: Some(Lane::Bulk),
+            consistency: Some(Consistency::Eventual),
+            ordering: Some(Ordering::Fifo),
+            delivery: Some(Guarantee::AtMostOnce),
+        },
     };
     let counter = kind("counter", b"another");
     store.save(&visitor, COMPONENT).unwrap();

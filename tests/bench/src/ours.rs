@@ -304,6 +304,7 @@ impl Ours {
                 bytes: rmp_serde::to_vec(arguments)?.into(),
             },
             timeout: Millis(u64::try_from(PATIENCE.as_millis())?),
+            options: None,
         })
     }
 

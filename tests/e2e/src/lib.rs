@@ -420,6 +420,7 @@ fn call(
         method: method.into(),
         payload: pack(argument),
         timeout: Millis(u64::try_from(timeout.as_millis()).unwrap()),
+        options: None,
     }
 }
 
@@ -435,6 +436,7 @@ pub fn message(
         method: method.into(),
         payload: pack(argument),
         sequence: Some(sequence),
+        options: None,
     }
 }
 

@@ -237,6 +237,7 @@ fn commit(client: &Client, kind: &str, misdeed: &str, given: &str, end: End) -> 
         method: misdeed.into(),
         payload: e2e::json(&format!("{given:?}")),
         timeout: Millis(60_000),
+        options: None,
     });
     let before = client.call::<u64>(NEIGHBOUR, "total", ());
     client.call::<u64>(NEIGHBOUR, "add", 1);

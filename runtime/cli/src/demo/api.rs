@@ -150,7 +150,14 @@ impl Cluster for Api {
         };
         let answer = self
             .client(node)?
-            .ask(&id(agent)?, method, content_type, payload, ASK_TIMEOUT)
+            .ask(
+                &id(agent)?,
+                method,
+                content_type,
+                payload,
+                ASK_TIMEOUT,
+                None,
+            )
             .await?;
         answer
             .decode()
@@ -245,6 +252,7 @@ fn message(event: &Event) -> Result<api::Message<'_>, RequestError> {
         content_type: ContentType::MessagePack,
         payload: Cow::Owned(payload.map_err(|error| wrong(error.to_string()))?),
         sequence: Some(event.n),
+        ..api::Message::default()
     })
 }
 

@@ -26,6 +26,9 @@ pub(crate) struct CallArgs {
     /// How long to wait for the answer
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = args::span)]
     timeout: Duration,
+    /// Which lane it takes; as the agent's kind has it if not given
+    #[arg(long, value_parser = ["high", "normal", "low", "bulk"])]
+    lane: Option<String>,
     /// How PAYLOAD is to be read, where that does not show
     #[arg(long = "as", value_name = "TYPE")]
     as_what: Option<As>,
@@ -41,6 +44,7 @@ pub(crate) async fn run(args: &CallArgs, node: &mut Session) -> Result<Exit, Cli
             payload.content_type,
             payload.bytes,
             args.timeout,
+            args.lane.as_deref(),
         )
         .await;
     match asked {

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 mod advice;
+mod broadcast;
 mod build;
 mod call;
 mod completions;
@@ -47,6 +48,8 @@ pub(crate) enum Verb {
     Send(send::SendArgs),
     /// Ask an agent and print its answer
     Call(call::CallArgs),
+    /// Ask many agents one thing, or tell them
+    Broadcast(broadcast::BroadcastArgs),
     /// List agents
     Ps(ps::PsArgs),
     /// Show all about one agent
@@ -93,6 +96,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Kinds(_) => with_node(global, async |node| kinds::run(node).await),
         Verb::Spawn(args) => with_node(global, async |node| spawn::run(&args, node).await),
         Verb::Send(args) => with_node(global, async |node| send::run(&args, node).await),
+        Verb::Broadcast(args) => with_node(global, async |node| broadcast::run(&args, node).await),
         Verb::Call(args) => with_node(global, async |node| call::run(&args, node).await),
         Verb::Ps(args) => with_node(global, async |node| ps::run(&args, node).await),
         Verb::Inspect(args) => with_node(global, async |node| inspect::run(&args, node).await),

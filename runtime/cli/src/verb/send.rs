@@ -13,7 +13,9 @@ use crate::session::Session;
 
 /// Arguments of `phoenix send`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0 applied, 1 dead or refused, 4 unknown.")]
+#[command(
+    after_help = "Exit status: 0 applied, or sent with --async; 1 dead or refused; 4 unknown."
+)]
 pub(crate) struct SendArgs {
     /// The agent, as kind/key
     #[arg(value_parser = args::agent)]
@@ -23,20 +25,60 @@ pub(crate) struct SendArgs {
     /// What it gets: JSON, a word, @FILE or - for standard input
     #[arg(allow_negative_numbers = true)]
     payload: Option<String>,
-    /// How long to wait for what becomes of it
-    #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = args::span)]
-    timeout: Duration,
+    /// How long to wait for what becomes of it [default: 5s]
+    #[arg(long, value_name = "SPAN", value_parser = args::span)]
+    timeout: Option<Duration>,
     /// Send under this name, which agents see as client/ID
     #[arg(long, value_name = "ID", value_parser = client)]
     client: Option<ClientId>,
-    /// The message's number from this client to this agent, from 1 without
-    /// gaps: sent again under its number, it is applied once
+    /// The message's number from this client to this agent on its lane, from 1
+    /// without gaps: sent again under its number, it is applied once
     #[arg(long, value_name = "N", requires = "client",
           value_parser = clap::value_parser!(u64).range(1..))]
     sequence: Option<u64>,
+    /// Names the message: sent again under its key within an hour, it is applied once
+    #[arg(long, value_name = "KEY", conflicts_with = "sequence")]
+    key: Option<String>,
+    #[command(flatten)]
+    how: How,
+    /// How often it takes effect; more than once at most needs --sequence or --key
+    #[arg(long, value_name = "GUARANTEE",
+          value_parser = ["exactly-once", "at-least-once", "at-most-once"])]
+    delivery: Option<String>,
+    /// Keep it as a dead letter if its --ttl runs out
+    #[arg(long, requires = "ttl")]
+    report_expired: bool,
+    /// After which time it is given up and refused [default: 10m]
+    #[arg(long, value_name = "SPAN", value_parser = args::span)]
+    give_up: Option<Duration>,
+    /// Do not wait for what becomes of it
+    #[arg(long = "async")]
+    and_go: bool,
     /// How PAYLOAD is to be read, where that does not show
     #[arg(long = "as", value_name = "TYPE")]
     as_what: Option<As>,
+}
+
+/// How a message, or each of a broadcast's, is sent.
+#[derive(Debug, clap::Args)]
+pub(super) struct How {
+    /// Which lane it takes; as its type and the agent's kind have it if not given
+    #[arg(long, value_parser = ["high", "normal", "low", "bulk"])]
+    pub(super) lane: Option<String>,
+    /// After which time it is of no use and is not put to the agent, at most 1d
+    #[arg(long, value_name = "SPAN", value_parser = args::span)]
+    pub(super) ttl: Option<Duration>,
+    /// Its type, as in phoenix.data.order.created
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(super) message_type: Option<String>,
+}
+
+/// How long a verdict or answers are waited for where nothing is said.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whole milliseconds, as the API has them.
+pub(super) fn millis(span: Duration) -> u64 {
+    span.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 fn client(text: &str) -> Result<ClientId, String> {
@@ -53,9 +95,11 @@ fn random_client() -> Result<ClientId, CliError> {
 
 pub(crate) async fn run(args: &SendArgs, node: &mut Session) -> Result<Exit, CliError> {
     let payload = payload::read(args.payload.as_deref(), args.as_what)?;
-    let client = match &args.client {
-        Some(client) => client.clone(),
-        None => random_client()?,
+    let client = match (&args.client, &args.key) {
+        (Some(client), _) => client.clone(),
+        // Whoever repeats it is to be the same as before.
+        (None, Some(_)) => client("anonymous").map_err(CliError::failed)?,
+        (None, None) => random_client()?,
     };
     let message = Message {
         agent: args.agent.as_str().into(),
@@ -63,8 +107,25 @@ pub(crate) async fn run(args: &SendArgs, node: &mut Session) -> Result<Exit, Cli
         content_type: payload.content_type,
         payload: payload.bytes.as_ref().into(),
         sequence: args.sequence,
+        key: args.key.as_deref().map(Into::into),
+        lane: args.how.lane.as_deref().map(Into::into),
+        delivery: args.delivery.as_deref().map(Into::into),
+        ttl: args.how.ttl.map(millis),
+        report_expired: args.report_expired,
+        give_up: args.give_up.map(millis),
+        message_type: args.how.message_type.as_deref().map(Into::into),
     };
-    let sent = node.client.send(&client, &[message], args.timeout).await;
+    if args.and_go {
+        let messages = [message];
+        let sent = node.client.send_and_go(&client, &messages, args.timeout);
+        return match sent.await {
+            Ok(accepted) if node.json => node.out.json(&accepted).map(|()| Exit::Ok),
+            Ok(_) => node.out.line("sent").map(|()| Exit::Ok),
+            Err(error) => Err(advice::about_agent(error, &args.agent, node).await),
+        };
+    }
+    let timeout = args.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let sent = node.client.send(&client, &[message], timeout).await;
     let verdicts = match sent {
         Ok(verdicts) => verdicts,
         Err(error) => return Err(advice::about_agent(error, &args.agent, node).await),

@@ -34,7 +34,11 @@ impl Node {
             limits: Limits::default(),
         };
         let gateway = runtime
-            .block_on(Gateway::bind(config, control.clone()))
+            .block_on(Gateway::bind(
+                config,
+                control.clone(),
+                phoenix_node::event_codec(),
+            ))
             .unwrap();
         Self {
             control,

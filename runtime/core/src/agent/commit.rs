@@ -404,6 +404,13 @@ impl Agent {
                 out.acknowledge.push(Acknowledgement { stream, notice });
             }
         }
+        if skip == Skip::Expired
+            && envelope.sequence.is_none()
+            && let Some(ask) = envelope.body.ask()
+        {
+            // Whoever waits for the verdict of what was sent once hears it so.
+            answer(ask, Reply::Bounced("expired".into()), out);
+        }
         if skip == Skip::Expired && envelope.expiry().is_some_and(|it| it.report) {
             self.counters.count_dead(&DeadReason::Expired);
             out.dead.push((envelope.clone(), DeadReason::Expired, 0));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::view::{action, differing, expiry, message_type, no_method, number, unescaped};
 use super::{Attributes, BadAttribute, CloudEvent, Value, names};
 use crate::control::ClientMessage;
-use crate::{AgentId, Expiry, Millis};
+use crate::{AgentId, ClientOptions, Expiry, Millis};
 
 /// What an event is sent to, where something else than the event says so, as
 /// the path of a request does.
@@ -53,12 +53,28 @@ impl ClientEvent {
             method,
             payload,
             sequence: sequence(event)?,
+            options: None,
         };
         Ok(Self {
             message,
             attributes,
             expiry: expiry(event)?,
         })
+    }
+
+    /// The message with all that the event says of it.
+    pub fn into_message(self) -> ClientMessage {
+        let options = ClientOptions {
+            overrides: *self.attributes.overrides(),
+            expiry: self.expiry.map(|expiry| expiry.at),
+            report_expired: self.expiry.is_some_and(|expiry| expiry.report),
+            attributes: self.attributes.shared(),
+            ..ClientOptions::default()
+        };
+        ClientMessage {
+            options: options.boxed(),
+            ..self.message
+        }
     }
 
     /// When the client gives up waiting, since 1970-01-01 UTC, if it says so.

@@ -56,6 +56,9 @@ pub struct DeadLetter {
     /// Who waited for an answer; absent if nobody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<Asked>,
+    /// The whole message as a CloudEvent in JSON, where one letter was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<serde_json::Value>,
 }
 
 /// What a message was.

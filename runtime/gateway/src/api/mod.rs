@@ -5,6 +5,7 @@
 //! unless a name says otherwise. The same types write answers and read them.
 
 mod agents;
+mod broadcast;
 mod cluster;
 mod dead_letters;
 mod kinds;
@@ -16,6 +17,7 @@ pub use agents::{
     Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, MailboxLane, Migrated,
     Reset, Spawned,
 };
+pub use broadcast::{AgentAnswer, Answers, Broadcast, JsonBroadcast, Outcome};
 pub use cluster::{
     Counters, DeclaredDead, Health, JoinToken, LogLine, LogPage, Node, NodeList, Path,
 };
@@ -23,7 +25,7 @@ pub use dead_letters::{
     Asked, DeadLetter, DeadLetterList, Lane, LetterBody, Purged, ReplayList, Replayed, StreamPlace,
 };
 pub use kinds::{Handler, Kind, KindList, Policy, PolicyValue, World};
-pub use message::{JsonMessage, Message, Verdict, Verdicts};
+pub use message::{Accepted, JsonMessage, Message, Verdict, Verdicts};
 pub use payload::{ContentType, Payload};
 pub(crate) use payload::{JSON, MESSAGE_PACK, NDJSON, PROBLEM, WASM};
 pub use problem::{AgentFailure, Problem};

@@ -156,8 +156,8 @@ impl Client {
         self.json(&self.exchange(call).await?)
     }
 
-    /// Asks an agent. The answer comes in the content type of `payload`, as
-    /// JSON if there is no payload.
+    /// Asks an agent, on a lane of choice if one is given. The answer comes in the
+    /// content type of `payload`, as JSON if there is no payload.
     pub async fn ask(
         &self,
         agent: &AgentId,
@@ -165,9 +165,11 @@ impl Client {
         content_type: ContentType,
         payload: Bytes,
         timeout: Duration,
+        lane: Option<&str>,
     ) -> Result<Answer, ClientError> {
         let mut target = Target::new(&agent_path(agent, &format!("/call/{}", encode(method))));
         target.add("timeout", Some(millis(timeout)));
+        target.add("lane", lane);
         let call = self
             .call(Method::POST, target.done())
             .body(payload, content_type.media_type())
@@ -205,6 +207,60 @@ impl Client {
         let verdicts: api::Verdicts =
             rmp_serde::from_slice(&answered.body).map_err(|error| self.bad(error))?;
         Ok(verdicts.verdicts)
+    }
+
+    /// Sends messages under `client`'s name and waits for no verdicts. A message that
+    /// is sent at most once has its turn within `timeout`, or not at all.
+    pub async fn send_and_go(
+        &self,
+        client: &ClientId,
+        messages: &[api::Message<'_>],
+        timeout: Option<Duration>,
+    ) -> Result<api::Accepted, ClientError> {
+        let body = rmp_serde::to_vec_named(messages).map_err(|error| self.bad(error))?;
+        let mut target = Target::new("/v1/messages");
+        target.add("client", Some(client.as_str()));
+        target.add("mode", Some("async"));
+        target.add("timeout", timeout.map(millis));
+        let call = self
+            .call(Method::POST, target.done())
+            .body(body.into(), Some(api::MESSAGE_PACK));
+        self.json(&self.exchange(call).await?)
+    }
+
+    /// Asks many agents one thing, and waits for all of them or until `timeout` is over.
+    pub async fn broadcast(
+        &self,
+        broadcast: &api::Broadcast<'_>,
+        timeout: Duration,
+    ) -> Result<api::Answers, ClientError> {
+        let mut target = Target::new("/v1/broadcasts");
+        target.add("timeout", Some(millis(timeout)));
+        let call = self.broadcasting(target, broadcast)?.waiting(timeout);
+        self.json(&self.exchange(call).await?)
+    }
+
+    /// Sends many agents one message, at most once each, and waits for none of them.
+    pub async fn broadcast_and_go(
+        &self,
+        broadcast: &api::Broadcast<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<api::Accepted, ClientError> {
+        let mut target = Target::new("/v1/broadcasts");
+        target.add("mode", Some("async"));
+        target.add("timeout", timeout.map(millis));
+        let call = self.broadcasting(target, broadcast)?;
+        self.json(&self.exchange(call).await?)
+    }
+
+    fn broadcasting(
+        &self,
+        target: Target,
+        broadcast: &api::Broadcast<'_>,
+    ) -> Result<Call, ClientError> {
+        let body = rmp_serde::to_vec_named(broadcast).map_err(|error| self.bad(error))?;
+        let call = self.call(Method::POST, target.done());
+        Ok(call.body(body.into(), Some(api::MESSAGE_PACK)))
     }
 
     /// Log lines after number `after`, oldest first.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_core::Control;
-use phoenix_core::control::{Request, Response};
-use tokio::sync::{oneshot, watch};
+use phoenix_core::attributes::EventCodec;
+use phoenix_core::control::{ControlError, Request, Response};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Limits;
 use super::admission::Admission;
@@ -16,6 +17,7 @@ pub(super) struct App {
     pub(super) limits: Limits,
     pub(super) admission: Admission,
     control: Arc<dyn Control>,
+    events: Arc<dyn EventCodec>,
     cut: Cut,
 }
 
@@ -23,12 +25,76 @@ pub(super) struct App {
 pub(super) type Cut = watch::Receiver<bool>;
 
 impl App {
-    pub(super) fn new(limits: Limits, control: Arc<dyn Control>, cut: Cut) -> Self {
+    pub(super) fn new(
+        limits: Limits,
+        control: Arc<dyn Control>,
+        events: Arc<dyn EventCodec>,
+        cut: Cut,
+    ) -> Self {
         Self {
             admission: Admission::new(&limits),
             limits,
             control,
+            events,
             cut,
+        }
+    }
+
+    /// What reads and writes events.
+    pub(super) fn events(&self) -> &dyn EventCodec {
+        &*self.events
+    }
+
+    /// Hands `request` to the node and does not wait for its end. What the node
+    /// refuses at once is an error.
+    pub(super) fn hand_over(&self, request: Request) -> Result<(), Fault> {
+        let (done, mut end) = oneshot::channel();
+        self.control.submit(
+            request,
+            // Nobody listens later on.
+            Box::new(move |result| drop(done.send(result))),
+        );
+        match end.try_recv() {
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Hands requests to the node and tells `each` of their ends, by their places, as
+    /// they come: until all have, `wait` is over, or the API closes.
+    pub(super) async fn submit_many(
+        &self,
+        requests: impl Iterator<Item = Request>,
+        wait: Duration,
+        mut each: impl FnMut(usize, Result<Response, ControlError>),
+    ) {
+        let (done, mut ends) = mpsc::unbounded_channel();
+        let mut left = 0_usize;
+        for (at, request) in requests.enumerate() {
+            left += 1;
+            let done = done.clone();
+            self.control.submit(
+                request,
+                // Whoever asked may have gone away.
+                Box::new(move |result| drop(done.send((at, result)))),
+            );
+        }
+        // A request that is dropped without an end is waited for no longer.
+        drop(done);
+        let all = async {
+            while left > 0
+                && let Some((at, end)) = ends.recv().await
+            {
+                left -= 1;
+                each(at, end);
+            }
+        };
+        let mut cut = self.cut.clone();
+        tokio::select! {
+            biased;
+            // What has not come by then is not known.
+            _ = tokio::time::timeout(wait, all) => {}
+            _ = cut.wait_for(|cut| *cut) => {}
         }
     }
 

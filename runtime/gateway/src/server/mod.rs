@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_core::Control;
+use phoenix_core::attributes::EventCodec;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -93,12 +94,17 @@ impl BindError {
 }
 
 impl Gateway {
-    /// Listens, and serves `control` until [`Gateway::close`]. The token is in
+    /// Listens, and serves `control` until [`Gateway::close`]; `events` reads and
+    /// writes the events of clients. The token is in
     /// `api.token` of the data directory, where it lasts over restarts, and the
     /// actual address in `api.address` while the API is open.
     ///
     /// Must be called within a tokio runtime with I/O and time enabled.
-    pub async fn bind(config: GatewayConfig, control: Arc<dyn Control>) -> Result<Self, BindError> {
+    pub async fn bind(
+        config: GatewayConfig,
+        control: Arc<dyn Control>,
+        events: Arc<dyn EventCodec>,
+    ) -> Result<Self, BindError> {
         if !config.listen.ip().is_loopback() {
             return Err(BindError::NotLoopback(config.listen));
         }
@@ -117,7 +123,7 @@ impl Gateway {
             }
         })?;
         let (cut, is_cut) = watch::channel(false);
-        let router = routes::router(&token, config.limits.clone(), control, is_cut);
+        let router = routes::router(&token, config.limits.clone(), control, events, is_cut);
         Ok(Self {
             address_file: AddressFile {
                 path: address_file,

@@ -7,13 +7,14 @@ use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use phoenix_core::Control;
+use phoenix_core::attributes::EventCodec;
 
 use super::Limits;
 use super::admission::admit;
 use super::app::{App, Cut};
 use super::fault::{Code, Fault};
 use super::guard::{Guard, authorize, same_site};
-use super::handlers::{agents, cluster, dead_letters, kinds, messages};
+use super::handlers::{agents, broadcast, cluster, dead_letters, kinds, messages};
 use crate::suggest::shown;
 use crate::token::Token;
 
@@ -47,6 +48,7 @@ const GUARDED: &[Route] = routes! {
     post "/v1/agents/{kind}/{key}/call/{method}" => messages::call,
     post "/v1/agents/{kind}/{key}/send/{method}" => messages::send,
     post "/v1/messages" => messages::batch,
+    post "/v1/broadcasts" => broadcast::broadcast,
     get "/v1/logs" => cluster::logs,
     get "/v1/nodes" => cluster::nodes,
     post "/v1/nodes/{node}/declare-dead" => cluster::declare_dead,
@@ -76,8 +78,14 @@ pub fn listed() -> Vec<String> {
         .collect()
 }
 
-pub(super) fn router(token: &Token, limits: Limits, control: Arc<dyn Control>, cut: Cut) -> Router {
-    let app = Arc::new(App::new(limits, control, cut));
+pub(super) fn router(
+    token: &Token,
+    limits: Limits,
+    control: Arc<dyn Control>,
+    events: Arc<dyn EventCodec>,
+    cut: Cut,
+) -> Router {
+    let app = Arc::new(App::new(limits, control, events, cut));
     let guard = Arc::new(Guard::new(token));
     // The last layer is the outermost: nothing is counted before it is authorised.
     with_routes(Router::new(), GUARDED)

@@ -94,7 +94,7 @@ async fn calls_carry_any_payload() {
         (ContentType::MessagePack, packed),
     ] {
         let answer = client
-            .ask(&alice, "a b/c", content_type, bytes, second)
+            .ask(&alice, "a b/c", content_type, bytes, second, None)
             .await
             .unwrap();
         assert_eq!(answer.content_type, content_type);
@@ -104,7 +104,14 @@ async fn calls_carry_any_payload() {
         );
     }
     let nothing = client
-        .ask(&alice, "total", ContentType::None, Bytes::new(), second)
+        .ask(
+            &alice,
+            "total",
+            ContentType::None,
+            Bytes::new(),
+            second,
+            Some("high"),
+        )
         .await
         .unwrap();
     assert_eq!(nothing.decode::<Option<u32>>().unwrap(), None);
@@ -139,6 +146,7 @@ async fn a_batch_has_a_verdict_each() {
         content_type: ContentType::Json,
         payload: b"{\"bytes\":1}".as_slice().into(),
         sequence,
+        ..Message::default()
     };
     let messages = [
         message("visitor/::1", Some(1)),
@@ -220,9 +228,13 @@ async fn connections_are_kept_and_replaced_when_the_node_restarts() {
         limits: Limits::default(),
     };
     // The token lasts over the restart, so the same client goes on.
-    let again = phoenix_gateway::Gateway::bind(config, control)
-        .await
-        .unwrap();
+    let again = phoenix_gateway::Gateway::bind(
+        config,
+        control,
+        std::sync::Arc::new(crate::http::JsonEvents),
+    )
+    .await
+    .unwrap();
     client.kinds().await.unwrap();
     again.close(Duration::ZERO).await;
 }

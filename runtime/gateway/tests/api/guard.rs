@@ -106,7 +106,12 @@ async fn only_loopback_is_listened_on() {
         data_dir: dir.path().to_owned(),
         limits: Limits::default(),
     };
-    let refused = Gateway::bind(config, FakeControl::new()).await;
+    let refused = Gateway::bind(
+        config,
+        FakeControl::new(),
+        std::sync::Arc::new(crate::http::JsonEvents),
+    )
+    .await;
     let Err(error @ BindError::NotLoopback(_)) = refused else {
         panic!("it listens");
     };
@@ -126,7 +131,13 @@ async fn an_address_in_use_is_named() {
         data_dir: dir.path().to_owned(),
         limits: Limits::default(),
     };
-    let Err(error) = Gateway::bind(config, FakeControl::new()).await else {
+    let Err(error) = Gateway::bind(
+        config,
+        FakeControl::new(),
+        std::sync::Arc::new(crate::http::JsonEvents),
+    )
+    .await
+    else {
         panic!("it listens twice");
     };
     assert!(error.to_string().contains(&served.address().to_string()));

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use phoenix_core::Control;
+use phoenix_core::attributes::{self, BadEvent, CloudEvent, EventBuilder, EventCodec, Format};
 use phoenix_gateway::api::Problem;
 use phoenix_gateway::client::Client;
 use phoenix_gateway::{Gateway, GatewayConfig, Limits, TOKEN_FILE};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -25,7 +28,9 @@ pub(crate) async fn serve(control: Arc<dyn Control>, limits: Limits) -> Served {
         data_dir: dir.path().to_owned(),
         limits,
     };
-    let gateway = Gateway::bind(config, control).await.unwrap();
+    let gateway = Gateway::bind(config, control, Arc::new(JsonEvents))
+        .await
+        .unwrap();
     Served { gateway, dir }
 }
 
@@ -131,4 +136,66 @@ fn unchunk(mut body: &[u8]) -> Vec<u8> {
         body = &body[end + 4 + size..];
     }
     all
+}
+
+/// Events in JSON and nothing else, as far as tests of the API need them.
+pub(crate) struct JsonEvents;
+
+impl EventCodec for JsonEvents {
+    fn encode(&self, _: Format, event: &CloudEvent) -> Bytes {
+        let data = event.data.as_ref();
+        let data = data.map(|data| serde_json::from_slice::<Value>(data).unwrap_or(Value::Null));
+        let mut shown = serde_json::json!({
+            "specversion": "1.0",
+            "id": &*event.id,
+            "source": &*event.source,
+            "type": &*event.event_type,
+            "subject": event.subject.as_deref(),
+            "data": data,
+        });
+        for (name, value) in event.extensions.iter() {
+            shown[name] = Value::String(value.to_string());
+        }
+        serde_json::to_vec(&shown).unwrap().into()
+    }
+
+    fn encode_batch(&self, format: Format, events: &[CloudEvent]) -> Bytes {
+        let all = events.iter().map(|event| self.encode(format, event));
+        let all: Vec<Value> = all
+            .map(|bytes| serde_json::from_slice(&bytes).unwrap())
+            .collect();
+        serde_json::to_vec(&all).unwrap().into()
+    }
+
+    fn decode(&self, format: Format, bytes: Bytes) -> Result<CloudEvent, BadEvent> {
+        let syntax = |what: String| BadEvent::Syntax {
+            format,
+            what: what.into(),
+            at: None,
+        };
+        let Value::Object(map) =
+            serde_json::from_slice(&bytes).map_err(|error| syntax(error.to_string()))?
+        else {
+            return Err(syntax("no object".to_owned()));
+        };
+        let mut event = EventBuilder::new();
+        for (name, value) in map {
+            match value {
+                value if name == "data" => event.set_data(value.to_string().into()),
+                Value::String(text) => event.set(&name, attributes::Value::text(text))?,
+                Value::Bool(value) => event.set(&name, attributes::Value::Boolean(value))?,
+                other => return Err(syntax(other.to_string())),
+            }
+        }
+        Ok(event.build()?)
+    }
+
+    fn decode_batch(&self, format: Format, bytes: Bytes) -> Result<Vec<CloudEvent>, BadEvent> {
+        let all: Vec<Value> = serde_json::from_slice(&bytes).unwrap();
+        let all = all.iter().enumerate().map(|(index, one)| {
+            self.decode(format, one.to_string().into())
+                .map_err(|bad| bad.of_batch(index))
+        });
+        all.collect()
+    }
 }

@@ -13,3 +13,4 @@ mod guard;
 mod http;
 mod limits;
 mod routes;
+mod sending;

@@ -113,7 +113,7 @@ async fn kinds_describe_themselves() {
         kind["handlers"][1],
         value!({"name": "total", "interleave": true})
     );
-    assert_eq!(kind["policy"].as_object().unwrap().len(), 31);
+    assert_eq!(kind["policy"].as_object().unwrap().len(), 35);
 }
 
 #[tokio::test]
@@ -321,6 +321,7 @@ async fn a_call_is_answered_in_kind() {
         method,
         payload,
         timeout,
+        options,
     } = control.last()
     else {
         panic!("{:?}", control.last());
@@ -330,8 +331,8 @@ async fn a_call_is_answered_in_kind() {
         ("me", "counter/alice", "add")
     );
     assert_eq!(
-        (payload.content_type, timeout),
-        (ContentType::Json, Millis(2_000))
+        (payload.content_type, timeout, options),
+        (ContentType::Json, Millis(2_000), None)
     );
 
     let packed = rmp_serde::to_vec(&("x", 1)).unwrap();

@@ -7,7 +7,10 @@ use phoenix_core::control::{
     KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo, NodeInfo, Replayed,
     Request, Response, Verdict,
 };
-use phoenix_core::{KindPolicy, Level, Overflow, PeerPath, Protocol, Schedule, SpawnPolicy};
+use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
+use phoenix_core::{
+    ClientOptions, KindPolicy, Level, Overflow, PeerPath, Protocol, Schedule, SpawnPolicy,
+};
 
 use super::codec::{Wire, choice, record};
 use super::input::{Input, Malformed};
@@ -72,6 +75,33 @@ record!(KindPolicy {
     retry,
     retry_jitter,
     retry_attempts,
+    treatment,
+});
+
+choice!(Consistency as "a consistency" {
+    0 => Strong,
+    1 => Causal,
+    2 => Eventual,
+});
+
+choice!(Ordering as "an ordering" {
+    0 => Total,
+    1 => Causal,
+    2 => Fifo,
+    3 => Unordered,
+});
+
+choice!(Guarantee as "a delivery guarantee" {
+    0 => AtMostOnce,
+    1 => AtLeastOnce,
+    2 => ExactlyOnce,
+});
+
+record!(Overrides {
+    priority,
+    consistency,
+    ordering,
+    delivery,
 });
 
 choice!(Request as "a request" {
@@ -79,7 +109,7 @@ choice!(Request as "a request" {
     1 => Kinds,
     2 => Spawn { agent, config, on },
     3 => Send { client, messages, timeout },
-    4 => Call { client, agent, method, payload, timeout },
+    4 => Call { client, agent, method, payload, timeout, options },
     5 => Agents { kind, node, after, limit },
     6 => Inspect { agent },
     7 => Migrate { agent, to },
@@ -102,7 +132,18 @@ record!(ClientMessage {
     agent,
     method,
     payload,
-    sequence
+    sequence,
+    options,
+});
+
+record!(ClientOptions {
+    overrides,
+    ttl,
+    expiry,
+    report_expired,
+    give_up,
+    key,
+    attributes,
 });
 
 choice!(Verdict as "a verdict" {

@@ -13,12 +13,13 @@ use phoenix_core::control::{
 };
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::migration::MigrationMessage;
+use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
 use phoenix_core::{
     Acknowledgement, AgentId, Ask, AskLink, AskNotice, Attributes, Body, Bounce, ClientId,
-    ContentType, DeadReason, Digest, Envelope, Epoch, Expiry, Extras, Failure, Incarnation,
-    KindName, KindPolicy, Lane, Level, MAX_PROBE_LINKS, Member, MigrationId, Millis, NodeId,
-    Notice, Original, Overflow, Payload, PeerMessage, PeerPath, Probe, Protocol, Refusal, Reply,
-    ReplyTo, Schedule, Sender, Sequence, SkipReason, SpawnPolicy, StreamKey,
+    ClientOptions, ContentType, DeadReason, Digest, Envelope, Epoch, Expiry, Extras, Failure,
+    Incarnation, KindName, KindPolicy, Lane, Level, MAX_PROBE_LINKS, Member, MigrationId, Millis,
+    NodeId, Notice, Original, Overflow, Payload, PeerMessage, PeerPath, Probe, Protocol, Refusal,
+    Reply, ReplyTo, Schedule, Sender, Sequence, SkipReason, SpawnPolicy, StreamKey,
 };
 
 /// SplitMix64 (Steele, Lea, Flood).
@@ -567,7 +568,29 @@ impl Generator {
             },
             retry_jitter: self.small(),
             retry_attempts: self.small(),
+            treatment: self.overrides(),
             ..KindPolicy::default()
+        })
+    }
+
+    fn overrides(&mut self) -> Overrides {
+        Overrides {
+            priority: self.option(|g| g.pick(&Lane::MESSAGES)),
+            consistency: self.option(|g| g.pick(Consistency::ALL)),
+            ordering: self.option(|g| g.pick(Ordering::ALL)),
+            delivery: self.option(|g| g.pick(Guarantee::ALL)),
+        }
+    }
+
+    fn client_options(&mut self) -> Box<ClientOptions> {
+        Box::new(ClientOptions {
+            overrides: self.overrides(),
+            ttl: self.option(Self::millis),
+            expiry: self.option(Self::millis),
+            report_expired: self.flag(),
+            give_up: self.option(Self::millis),
+            key: self.option(Self::shared_text),
+            attributes: self.option(|g| Arc::new(g.attributes())),
         })
     }
 
@@ -608,6 +631,7 @@ impl Generator {
                     method: g.shared_text(),
                     payload: g.payload(),
                     sequence: g.option(Self::number),
+                    options: g.option(Self::client_options),
                 }),
                 timeout: self.millis(),
             },
@@ -617,6 +641,7 @@ impl Generator {
                 method: self.shared_text(),
                 payload: self.payload(),
                 timeout: self.millis(),
+                options: self.option(Self::client_options),
             },
             5 => R::Agents {
                 kind: self.option(Self::kind),

@@ -3,7 +3,10 @@
 //! a newer version wrote is passed over.
 
 use phoenix_core::control::{HandlerInfo, KindInfo};
-use phoenix_core::{BadOverflow, BadSchedule, Digest, KindName, KindPolicy, Millis, SpawnPolicy};
+use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
+use phoenix_core::{
+    BadOverflow, BadSchedule, Digest, KindName, KindPolicy, Lane, Millis, SpawnPolicy,
+};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 8] = *b"PHXKIND\x01";
@@ -62,6 +65,62 @@ struct Policy {
     retry: String,
     retry_jitter: u32,
     retry_attempts: u32,
+    treatment: Treatment,
+}
+
+/// [`Overrides`] in words.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Treatment {
+    priority: Option<String>,
+    consistency: Option<String>,
+    ordering: Option<String>,
+    delivery: Option<String>,
+}
+
+impl From<Overrides> for Treatment {
+    fn from(overrides: Overrides) -> Self {
+        let Overrides {
+            priority,
+            consistency,
+            ordering,
+            delivery,
+        } = overrides;
+        let word = |word: Option<&'static str>| word.map(ToOwned::to_owned);
+        Self {
+            priority: word(priority.map(Lane::as_str)),
+            consistency: word(consistency.map(Consistency::as_str)),
+            ordering: word(ordering.map(Ordering::as_str)),
+            delivery: word(delivery.map(Guarantee::as_str)),
+        }
+    }
+}
+
+impl TryFrom<Treatment> for Overrides {
+    type Error = String;
+    fn try_from(treatment: Treatment) -> Result<Self, String> {
+        fn read<T>(
+            word: Option<String>,
+            of_word: fn(&str) -> Option<T>,
+            accepted: &str,
+        ) -> Result<Option<T>, String> {
+            let Some(word) = word else { return Ok(None) };
+            match of_word(&word) {
+                Some(value) => Ok(Some(value)),
+                None => Err(format!("`{word}` is not {accepted}")),
+            }
+        }
+        Ok(Self {
+            priority: read(treatment.priority, Lane::of_word, Lane::ACCEPTED)?,
+            consistency: read(
+                treatment.consistency,
+                Consistency::of_word,
+                Consistency::ACCEPTED,
+            )?,
+            ordering: read(treatment.ordering, Ordering::of_word, Ordering::ACCEPTED)?,
+            delivery: read(treatment.delivery, Guarantee::of_word, Guarantee::ACCEPTED)?,
+        })
+    }
 }
 
 impl Default for Policy {
@@ -105,6 +164,7 @@ impl From<&KindPolicy> for Policy {
             retry,
             retry_jitter,
             retry_attempts,
+            treatment,
         } = policy.clone();
         Self {
             explicit_spawn: spawn == SpawnPolicy::Explicit,
@@ -138,6 +198,7 @@ impl From<&KindPolicy> for Policy {
             retry: retry.to_string(),
             retry_jitter,
             retry_attempts,
+            treatment: treatment.into(),
         }
     }
 }
@@ -187,6 +248,7 @@ impl TryFrom<Policy> for KindPolicy {
                 .map_err(|bad: BadSchedule| bad.to_string())?,
             retry_jitter: policy.retry_jitter,
             retry_attempts: policy.retry_attempts,
+            treatment: policy.treatment.try_into()?,
         })
     }
 }

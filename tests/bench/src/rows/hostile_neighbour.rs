@@ -305,6 +305,7 @@ impl Requests {
             method: method.into(),
             payload: json(argument),
             timeout: Millis(60_000),
+            options: None,
         }
     }
 }

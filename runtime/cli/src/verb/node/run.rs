@@ -156,11 +156,11 @@ async fn open_api(config: GatewayConfig, default: bool, node: &Node) -> Result<G
         listen: SocketAddr::new(config.listen.ip(), 0),
         ..config.clone()
     };
-    match Gateway::bind(config, node.control()).await {
+    match Gateway::bind(config, node.control(), phoenix_node::event_codec()).await {
         Err(BindError::Address { source, .. })
             if default && source.kind() == io::ErrorKind::AddrInUse =>
         {
-            Gateway::bind(any, node.control()).await
+            Gateway::bind(any, node.control(), phoenix_node::event_codec()).await
         }
         bound => bound,
     }

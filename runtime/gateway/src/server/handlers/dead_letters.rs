@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response as HttpResponse};
 use phoenix_core::DeadReason;
-use phoenix_core::control::{LetterFilter, Letters, Request as Ask, Response};
+use phoenix_core::attributes::{CloudEvent, Format, Nonce};
+use phoenix_core::control::{
+    DeadLetter, LetterFilter, LetterId, Letters, Request as Ask, Response,
+};
 use serde::Deserialize;
 
 use super::cluster::millis;
 use super::messages::GRACE;
 use crate::server::app::App;
+use crate::server::body::header as header_text;
 use crate::server::extract::{self, LetterPath, Params};
 use crate::server::fault::Fault;
 use crate::suggest::{did_you_mean, shown};
@@ -30,7 +35,8 @@ pub(in crate::server) struct ListParams {
 pub(in crate::server) async fn list(
     State(app): State<Arc<App>>,
     Params(params): Params<ListParams>,
-) -> Result<Json<api::DeadLetterList>, Fault> {
+    headers: HeaderMap,
+) -> Result<HttpResponse, Fault> {
     let ListParams {
         node,
         kind,
@@ -43,13 +49,19 @@ pub(in crate::server) async fn list(
         limit: extract::limit(limit, &app)?,
     };
     match app.control(request).await? {
-        Response::DeadLetters { letters, more } => Ok(Json(api::DeadLetterList {
-            dead_letters: letters
+        Response::DeadLetters { letters, more } => {
+            if let Some(format) = wanted(&headers, Format::batch_media_type) {
+                let events: Vec<CloudEvent> = letters.iter().map(event).collect();
+                let body = app.events().encode_batch(format, &events);
+                let media_type = format.batch_media_type();
+                return Ok(([(header::CONTENT_TYPE, media_type)], body).into_response());
+            }
+            let dead_letters = letters
                 .iter()
                 .map(|letter| convert::dead_letter(letter, convert::payload))
-                .collect(),
-            more,
-        })),
+                .collect();
+            Ok(Json(api::DeadLetterList { dead_letters, more }).into_response())
+        }
         _ => Err(Fault::odd_answer()),
     }
 }
@@ -57,13 +69,46 @@ pub(in crate::server) async fn list(
 pub(in crate::server) async fn show(
     State(app): State<Arc<App>>,
     LetterPath(letter): LetterPath,
-) -> Result<Json<api::DeadLetter>, Fault> {
+    headers: HeaderMap,
+) -> Result<HttpResponse, Fault> {
     match app.control(Ask::DeadLetter { letter }).await? {
         Response::DeadLetter(letter) => {
-            Ok(Json(convert::dead_letter(&letter, convert::whole_payload)))
+            let event = event(&letter);
+            if let Some(format) = wanted(&headers, Format::media_type) {
+                let body = app.events().encode(format, &event);
+                return Ok(([(header::CONTENT_TYPE, format.media_type())], body).into_response());
+            }
+            let json = app.events().encode(Format::Json, &event);
+            let shown = api::DeadLetter {
+                event: serde_json::from_slice(&json).ok(),
+                ..convert::dead_letter(&letter, convert::whole_payload)
+            };
+            Ok(Json(shown).into_response())
         }
         _ => Err(Fault::odd_answer()),
     }
+}
+
+/// The letter's message as it came.
+fn event(letter: &DeadLetter) -> CloudEvent {
+    let LetterId { node, boot, number } = letter.id;
+    let nonce = Nonce {
+        node,
+        boot,
+        serial: number,
+    };
+    CloudEvent::of(&letter.envelope, nonce)
+}
+
+/// The format of events that `Accept` asks for, if it asks for one.
+fn wanted(headers: &HeaderMap, media_type: fn(Format) -> &'static str) -> Option<Format> {
+    let accepted = header_text(headers, &header::ACCEPT)?;
+    accepted.split(',').find_map(|one| {
+        let essence = one.split(';').next().unwrap_or_default().trim();
+        Format::ALL
+            .into_iter()
+            .find(|format| essence.eq_ignore_ascii_case(media_type(*format)))
+    })
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! One function a route.
 
 pub(super) mod agents;
+pub(super) mod broadcast;
 pub(super) mod cluster;
 pub(super) mod dead_letters;
 pub(super) mod kinds;

@@ -6,8 +6,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use phoenix_core::control::ClientMessage;
-use phoenix_core::{ContentType, Payload};
+use phoenix_core::{ContentType, Millis, Payload};
 
+use super::how::Said;
 use crate::api::{self, JsonMessage, Message, Verdicts};
 use crate::convert::core_content_type;
 use crate::server::extract;
@@ -75,13 +76,17 @@ fn read_lines(body: &Bytes, batch: &mut Batch) -> Result<(), Fault> {
             what: "line",
             number,
         };
-        batch.push(
-            place,
-            &message.agent,
-            &message.method,
-            payload,
-            message.sequence,
-        )?;
+        let said = Said {
+            key: message.key.as_deref(),
+            lane: message.lane.as_deref(),
+            delivery: message.delivery.as_deref(),
+            ttl: message.ttl.map(Millis),
+            report_expired: message.report_expired,
+            give_up: message.give_up.map(Millis),
+            message_type: message.message_type.as_deref(),
+        };
+        let to = (&*message.agent, &*message.method);
+        batch.push(place, to, payload, message.sequence, &said)?;
     }
     Ok(())
 }
@@ -104,13 +109,17 @@ fn read_message_pack(body: &Bytes, batch: &mut Batch) -> Result<(), Fault> {
             what: "message",
             number,
         };
-        batch.push(
-            place,
-            &message.agent,
-            &message.method,
-            payload,
-            message.sequence,
-        )?;
+        let said = Said {
+            key: message.key.as_deref(),
+            lane: message.lane.as_deref(),
+            delivery: message.delivery.as_deref(),
+            ttl: message.ttl.map(Millis),
+            report_expired: message.report_expired,
+            give_up: message.give_up.map(Millis),
+            message_type: message.message_type.as_deref(),
+        };
+        let to = (&*message.agent, &*message.method);
+        batch.push(place, to, payload, message.sequence, &said)?;
     }
     Ok(())
 }
@@ -132,10 +141,10 @@ impl Batch {
     fn push(
         &mut self,
         place: Place,
-        agent: &str,
-        method: &str,
+        (agent, method): (&str, &str),
         payload: Payload,
         number: Option<u64>,
+        said: &Said<'_>,
     ) -> Result<(), Fault> {
         if self.messages.len() == self.most {
             let fault = Fault::new(
@@ -150,13 +159,15 @@ impl Batch {
         let located = |fault: Fault| fault.located(&format!("{} {}", place.what, place.number));
         let agent = extract::agent(agent).map_err(located)?;
         let method = self.method(method).map_err(located)?;
-        let sequence = sequence(number).map_err(located)?;
-        self.messages.push(ClientMessage {
+        let message = ClientMessage {
             agent,
             method,
             payload,
-            sequence,
-        });
+            sequence: sequence(number).map_err(located)?,
+            options: said.options().map_err(located)?,
+        };
+        checked(&message).map_err(located)?;
+        self.messages.push(message);
         Ok(())
     }
 
@@ -167,6 +178,13 @@ impl Batch {
             _ => extract::method(name),
         }
     }
+}
+
+/// Whether what a message says of itself goes together.
+pub(super) fn checked(message: &ClientMessage) -> Result<(), Fault> {
+    message
+        .check()
+        .map_err(|bad| Fault::invalid(bad.to_string()))
 }
 
 /// A client's sequence, which counts from 1.
@@ -204,6 +222,7 @@ mod tests {
                 content_type: api::ContentType::Json,
                 payload: b"[1, 2]".as_slice().into(),
                 sequence: Some(1),
+                ..Message::default()
             },
             Message {
                 agent: "a/2".into(),
@@ -211,6 +230,7 @@ mod tests {
                 content_type: api::ContentType::None,
                 payload: b"".as_slice().into(),
                 sequence: None,
+                ..Message::default()
             },
         ])
         .unwrap();
