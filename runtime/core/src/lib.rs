@@ -11,8 +11,8 @@
 //! [`flow`] decides what may pass to a target, and when. What a message says about
 //! itself is in [`attributes`], and how types of messages are treated in [`taxonomy`].
 //! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),
-//! [`Control`] (operators to a node) and [`Spill`] (messages beyond a mailbox's
-//! bounds to a disk).
+//! [`Control`] (operators to a node), [`Spill`] (messages beyond a mailbox's
+//! bounds to a disk) and [`Journal`] (durable agents' turns, before their effects).
 
 pub mod agent;
 mod ask_notice;
@@ -24,6 +24,7 @@ mod dead_letter;
 pub mod directory;
 pub mod flow;
 mod id;
+pub mod journal;
 mod limits;
 mod message;
 pub mod migration;
@@ -47,6 +48,7 @@ pub use directory::Directory;
 pub use id::{
     AgentId, BadAgentId, ClientId, Digest, Epoch, Incarnation, KindName, MigrationId, NodeId,
 };
+pub use journal::Journal;
 pub use limits::{BadOverflow, BadPolicy, KindPolicy, Overflow, SpawnPolicy};
 pub use message::{
     Acknowledgement, Ask, Body, Bounce, DeadReason, Envelope, Expiry, Extras, Failure, Lane,

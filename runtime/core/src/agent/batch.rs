@@ -34,10 +34,14 @@ pub(crate) struct Entry {
     pub(crate) skip: Option<Skip>,
 }
 
+/// Why an input ended without being put to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Skip {
+pub enum Skip {
+    /// Its time was over.
     Expired,
+    /// Whoever asked has stopped waiting.
     Cancelled,
+    /// It is the answer to an ask that has ended.
     LateReply,
     /// A spawn of an agent that lives, a cancelled timer: nothing to do.
     Nothing,

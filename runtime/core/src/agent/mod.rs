@@ -36,7 +36,7 @@ use hashbrown::{HashMap, HashSet};
 use asks::Cancelled;
 pub(crate) use asks::OpenAsk;
 use batch::Entry;
-pub use batch::{Batch, BatchRoom, Handlers};
+pub use batch::{Batch, BatchRoom, Handlers, Skip};
 pub use commit::BadAnswer;
 pub use counters::Counters;
 pub(crate) use credit::{Amount, Holding};

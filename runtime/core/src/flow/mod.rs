@@ -55,6 +55,14 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// So many a second.
+    pub fn per_second(amount: u64) -> Self {
+        Self {
+            amount,
+            per: Millis(1_000),
+        }
+    }
+
     /// Parts in a unit. A limiter counts in parts, of which each millisecond
     /// brings `amount`, so that nothing is ever rounded.
     fn parts(self) -> u128 {

@@ -23,14 +23,14 @@ const SEQUENCE: u8 = 1;
 const EXTRAS: u8 = 1 << 1;
 
 /// Appends to a snapshot.
-pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
+pub(crate) struct Writer<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl Writer<'_> {
-    pub(super) fn u8(&mut self, value: u8) {
+    pub(crate) fn u8(&mut self, value: u8) {
         self.0.push(value);
     }
 
-    pub(super) fn number(&mut self, mut value: u64) {
+    pub(crate) fn number(&mut self, mut value: u64) {
         while value >= 0x80 {
             // The low seven bits, and the bit that says more follow.
             self.0.push(value.to_le_bytes()[0] | 0x80);
@@ -39,22 +39,22 @@ impl Writer<'_> {
         self.0.push(value.to_le_bytes()[0]);
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
     }
 
-    pub(super) fn incarnation(&mut self, incarnation: Incarnation) {
+    pub(crate) fn incarnation(&mut self, incarnation: Incarnation) {
         self.number(incarnation.generation);
         self.number(incarnation.boot);
         self.number(incarnation.count);
     }
 
-    pub(super) fn sender(&mut self, sender: &Sender) {
+    pub(crate) fn sender(&mut self, sender: &Sender) {
         match sender {
             Sender::Agent(id, incarnation) => {
                 self.u8(0);
@@ -70,13 +70,13 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn payload(&mut self, payload: &Payload) {
+    pub(crate) fn payload(&mut self, payload: &Payload) {
         self.u8(payload.content_type as u8);
         self.bytes(&payload.bytes);
     }
 
     /// A retry policy, but for when it gives up: its message says that.
-    pub(super) fn retry(&mut self, retry: &RetryPolicy) {
+    pub(crate) fn retry(&mut self, retry: &RetryPolicy) {
         let RetryPolicy {
             schedule,
             jitter,
@@ -104,7 +104,7 @@ impl Writer<'_> {
         self.number((*attempts).into());
     }
 
-    pub(super) fn ask(&mut self, ask: &Ask) {
+    pub(crate) fn ask(&mut self, ask: &Ask) {
         self.number(ask.id);
         match &ask.reply_to {
             ReplyTo::Agent(id, incarnation) => {
@@ -127,7 +127,7 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn reply(&mut self, reply: &Reply) {
+    pub(crate) fn reply(&mut self, reply: &Reply) {
         match reply {
             Reply::Ok(payload) => {
                 self.u8(0);
@@ -152,7 +152,17 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn envelope(&mut self, envelope: &Envelope) {
+    pub(crate) fn envelope(&mut self, envelope: &Envelope) {
+        self.envelope_with(envelope, true);
+    }
+
+    /// An envelope without the method and the payload of a message, which stand in
+    /// the frame that is kept with it.
+    pub(crate) fn framed_envelope(&mut self, envelope: &Envelope) {
+        self.envelope_with(envelope, false);
+    }
+
+    fn envelope_with(&mut self, envelope: &Envelope, whole: bool) {
         self.sender(envelope.sender());
         self.text(envelope.receiver().as_str());
         self.u8(envelope.stream.lane as u8);
@@ -171,8 +181,10 @@ impl Writer<'_> {
                 ask,
             } => {
                 self.u8(0);
-                self.text(method);
-                self.payload(payload);
+                if whole {
+                    self.text(method);
+                    self.payload(payload);
+                }
                 self.optional_ask(ask.as_deref());
             }
             Body::Reply { ask, asker, reply } => {
@@ -247,13 +259,13 @@ impl Writer<'_> {
 }
 
 /// A cursor over an untrusted snapshot.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     whole: &'a Bytes,
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(whole: &'a Bytes, end: usize) -> Self {
+    pub(crate) fn new(whole: &'a Bytes, end: usize) -> Self {
         Self {
             whole,
             rest: whole.get(..end).unwrap_or_default(),
@@ -261,11 +273,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the cursor stands.
-    pub(super) fn at(&self, end: usize) -> usize {
+    pub(crate) fn at(&self, end: usize) -> usize {
         end - self.rest.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
@@ -278,14 +290,14 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    pub(super) fn u8(&mut self, what: &'static str) -> Result<u8, SnapshotError> {
+    pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, SnapshotError> {
         match self.slice(1, what)? {
             [byte] => Ok(*byte),
             _ => Err(SnapshotError::Short(what)),
         }
     }
 
-    pub(super) fn number(&mut self, what: &'static str) -> Result<u64, SnapshotError> {
+    pub(crate) fn number(&mut self, what: &'static str) -> Result<u64, SnapshotError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8(what)?;
@@ -302,7 +314,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A count of things of which each takes at least `least` bytes.
-    pub(super) fn count(
+    pub(crate) fn count(
         &mut self,
         least: usize,
         what: &'static str,
@@ -314,7 +326,7 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    pub(super) fn array<const N: usize>(
+    pub(crate) fn array<const N: usize>(
         &mut self,
         what: &'static str,
     ) -> Result<[u8; N], SnapshotError> {
@@ -324,7 +336,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes, shared with the snapshot.
-    pub(super) fn bytes(&mut self, what: &'static str) -> Result<Bytes, SnapshotError> {
+    pub(crate) fn bytes(&mut self, what: &'static str) -> Result<Bytes, SnapshotError> {
         let n = self.count(1, what)?;
         let slice = self.slice(n, what)?;
         Ok(if slice.is_empty() {
@@ -334,12 +346,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn text(&mut self, what: &'static str) -> Result<&'a str, SnapshotError> {
+    pub(crate) fn text(&mut self, what: &'static str) -> Result<&'a str, SnapshotError> {
         let n = self.count(1, what)?;
         std::str::from_utf8(self.slice(n, what)?).map_err(|_| SnapshotError::Invalid(what))
     }
 
-    pub(super) fn agent(&mut self) -> Result<AgentId, SnapshotError> {
+    pub(crate) fn agent(&mut self) -> Result<AgentId, SnapshotError> {
         AgentId::new(self.text("agent id")?).map_err(|_| SnapshotError::Invalid("agent id"))
     }
 
@@ -349,7 +361,7 @@ impl<'a> Reader<'a> {
             .map_err(|_| SnapshotError::Invalid("node"))
     }
 
-    pub(super) fn incarnation(&mut self) -> Result<Incarnation, SnapshotError> {
+    pub(crate) fn incarnation(&mut self) -> Result<Incarnation, SnapshotError> {
         Ok(Incarnation {
             generation: self.number("incarnation")?,
             boot: self.number("incarnation")?,
@@ -357,7 +369,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn sender(&mut self) -> Result<Sender, SnapshotError> {
+    pub(crate) fn sender(&mut self) -> Result<Sender, SnapshotError> {
         Ok(match self.u8("sender")? {
             0 => Sender::Agent(self.agent()?, self.incarnation()?),
             1 => {
@@ -370,11 +382,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn lane(&mut self) -> Result<Lane, SnapshotError> {
+    pub(crate) fn lane(&mut self) -> Result<Lane, SnapshotError> {
         Self::lane_of(self.u8("lane")?)
     }
 
-    pub(super) fn lane_of(number: u8) -> Result<Lane, SnapshotError> {
+    pub(crate) fn lane_of(number: u8) -> Result<Lane, SnapshotError> {
         Ok(match number {
             0 => Lane::High,
             1 => Lane::Normal,
@@ -385,7 +397,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn payload(&mut self) -> Result<Payload, SnapshotError> {
+    pub(crate) fn payload(&mut self) -> Result<Payload, SnapshotError> {
         let content_type = match self.u8("content type")? {
             0 => ContentType::None,
             1 => ContentType::MessagePack,
@@ -399,7 +411,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn retry(&mut self) -> Result<RetryPolicy, SnapshotError> {
+    pub(crate) fn retry(&mut self) -> Result<RetryPolicy, SnapshotError> {
         let mut wait = || self.number("retry").map(Millis);
         let how = wait()?.0;
         let schedule = match how {
@@ -428,7 +440,7 @@ impl<'a> Reader<'a> {
         Ok(policy)
     }
 
-    pub(super) fn ask(&mut self) -> Result<Ask, SnapshotError> {
+    pub(crate) fn ask(&mut self) -> Result<Ask, SnapshotError> {
         Ok(Ask {
             id: self.number("ask")?,
             reply_to: match self.u8("ask")? {
@@ -440,7 +452,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn flag(&mut self, what: &'static str) -> Result<bool, SnapshotError> {
+    pub(crate) fn flag(&mut self, what: &'static str) -> Result<bool, SnapshotError> {
         match self.u8(what)? {
             0 => Ok(false),
             1 => Ok(true),
@@ -454,7 +466,7 @@ impl<'a> Reader<'a> {
             .transpose()
     }
 
-    pub(super) fn reply(&mut self) -> Result<Reply, SnapshotError> {
+    pub(crate) fn reply(&mut self) -> Result<Reply, SnapshotError> {
         Ok(match self.u8("reply")? {
             0 => Reply::Ok(self.payload()?),
             1 => Reply::Failed(Box::new(Failure {
@@ -470,7 +482,23 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn envelope(&mut self) -> Result<Envelope, SnapshotError> {
+    pub(crate) fn envelope(&mut self) -> Result<Envelope, SnapshotError> {
+        self.envelope_with(None)
+    }
+
+    /// Reads what [`Writer::framed_envelope`] wrote; method and payload of a message
+    /// are `framed`.
+    pub(crate) fn framed_envelope(
+        &mut self,
+        framed: (&str, Payload),
+    ) -> Result<Envelope, SnapshotError> {
+        self.envelope_with(Some(framed))
+    }
+
+    fn envelope_with(
+        &mut self,
+        framed: Option<(&str, Payload)>,
+    ) -> Result<Envelope, SnapshotError> {
         let stream = StreamKey {
             sender: self.sender()?,
             receiver: self.agent()?,
@@ -495,11 +523,17 @@ impl<'a> Reader<'a> {
             None
         };
         let body = match self.u8("body")? {
-            0 => Body::Message {
-                method: self.text("method")?.into(),
-                payload: self.payload()?,
-                ask: self.optional_ask()?,
-            },
+            0 => {
+                let (method, payload) = match framed {
+                    Some(framed) => framed,
+                    None => (self.text("method")?, self.payload()?),
+                };
+                Body::Message {
+                    method: method.into(),
+                    payload,
+                    ask: self.optional_ask()?,
+                }
+            }
             1 => Body::Reply {
                 ask: self.number("ask")?,
                 asker: self.incarnation()?,

@@ -10,7 +10,7 @@
 //!
 //! The memory image is the host's own format; here it is bytes.
 
-mod codec;
+pub(crate) mod codec;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,0 +1,143 @@
+//! What an agent runs under.
+
+use crate::journal::record::RecordError;
+use crate::snapshot::codec::{Reader, Writer};
+use crate::{Digest, KindPolicy, Millis, Overflow, SpawnPolicy};
+
+/// The version of its kind and the limits an agent runs under: part of what a replay
+/// needs to give the same answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The component, as it was deployed.
+    pub component: Digest,
+    /// The limits.
+    pub policy: KindPolicy,
+}
+
+impl Terms {
+    pub(super) fn encode(&self, w: &mut Writer<'_>) {
+        w.0.extend_from_slice(&self.component.0);
+        let policy = &self.policy;
+        w.u8(match policy.spawn {
+            SpawnPolicy::OnMessage => 0,
+            SpawnPolicy::Explicit => 1,
+        });
+        w.u8(u8::from(policy.movable));
+        w.text(&policy.overflow.to_string());
+        w.retry(&policy.retry_policy());
+        for number in numbers(policy) {
+            w.number(number);
+        }
+    }
+
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, RecordError> {
+        let component = Digest(r.array("component")?);
+        let spawn = match r.u8("spawn")? {
+            0 => SpawnPolicy::OnMessage,
+            1 => SpawnPolicy::Explicit,
+            _ => return Err(RecordError::Invalid("spawn")),
+        };
+        let movable = r.flag("movable")?;
+        let overflow = r.text("overflow")?;
+        let overflow: Overflow = overflow
+            .parse()
+            .map_err(|_| RecordError::Invalid("overflow"))?;
+        let retry = r.retry()?;
+        let mut long = || r.number("limit");
+        let mut policy = KindPolicy {
+            spawn,
+            movable,
+            overflow,
+            memory_bytes: long()?,
+            mailbox_bytes: long()?,
+            spill_bytes: long()?,
+            outbox_bytes: long()?,
+            turn_deadline: Millis(long()?),
+            turn_slice: Millis(long()?),
+            idle_after: Millis(long()?),
+            give_up_after: Millis(long()?),
+            retry: retry.schedule,
+            retry_jitter: retry.jitter,
+            retry_attempts: retry.attempts,
+            ..KindPolicy::default()
+        };
+        for field in shorts(&mut policy) {
+            let number = r.number("limit")?;
+            *field = u32::try_from(number).map_err(|_| RecordError::Invalid("limit"))?;
+        }
+        Ok(Self { component, policy })
+    }
+}
+
+/// The policy's numbers, those that may be long first.
+fn numbers(policy: &KindPolicy) -> impl Iterator<Item = u64> {
+    let long = [
+        policy.memory_bytes,
+        policy.mailbox_bytes,
+        policy.spill_bytes,
+        policy.outbox_bytes,
+        policy.turn_deadline.0,
+        policy.turn_slice.0,
+        policy.idle_after.0,
+        policy.give_up_after.0,
+    ];
+    let short = shorts(&mut policy.clone()).map(|field| u64::from(*field));
+    long.into_iter().chain(short)
+}
+
+/// The policy's short numbers. A field that is added has to find its place in here or
+/// in [`numbers`].
+fn shorts(policy: &mut KindPolicy) -> [&mut u32; 17] {
+    let KindPolicy {
+        spawn: _,
+        movable: _,
+        memory_bytes: _,
+        table_elements,
+        turn_deadline: _,
+        turn_slice: _,
+        max_message,
+        batch_messages,
+        batch_bytes,
+        turn_effects,
+        answer_bytes,
+        mailbox_messages,
+        mailbox_bytes: _,
+        mailbox_high,
+        mailbox_low,
+        overflow: _,
+        spill_bytes: _,
+        outbox_messages,
+        outbox_bytes: _,
+        open_asks,
+        open_requests,
+        timers,
+        streams,
+        turn_log_bytes,
+        rollback_bytes,
+        idle_after: _,
+        max_attempts,
+        give_up_after: _,
+        retry: _,
+        retry_jitter: _,
+        retry_attempts: _,
+    } = policy;
+    [
+        table_elements,
+        max_message,
+        batch_messages,
+        batch_bytes,
+        turn_effects,
+        answer_bytes,
+        mailbox_messages,
+        mailbox_high,
+        mailbox_low,
+        outbox_messages,
+        open_asks,
+        open_requests,
+        timers,
+        streams,
+        turn_log_bytes,
+        rollback_bytes,
+        max_attempts,
+    ]
+}
