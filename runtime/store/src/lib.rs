@@ -1,5 +1,5 @@
-//! What a node keeps: on disk the directory, the kinds, spilled messages and its
-//! boot counter; in memory sleeping agents, dead letters and logs.
+//! What a node keeps: on disk the directory, the kinds, spilled messages, its boot
+//! counter and the journal of durable agents; in memory sleeping agents, dead letters and logs.
 //!
 //! **Invariant**: nothing here knows what an agent's state means, what a
 //! component does, or what a network is. Files are written so that a crash at
@@ -8,7 +8,7 @@
 //!
 //! Start with [`DataDir`], then [`DirectoryStore`], which is a
 //! [`RecordLog`](log::RecordLog) behind a state machine, [`KindStore`],
-//! [`DiskSpill`](spill::DiskSpill) and [`SnapshotArena`].
+//! [`DiskSpill`](spill::DiskSpill), [`SnapshotArena`], and [`DiskJournal`].
 
 pub mod arena;
 mod boot;
@@ -17,6 +17,7 @@ mod dead_letters;
 mod directory;
 pub mod disk;
 mod files;
+pub mod journal;
 mod kinds;
 pub mod log;
 mod log_ring;
@@ -28,5 +29,6 @@ pub use boot::{BootCounter, BootError};
 pub use data_dir::{DataDir, DataDirError};
 pub use dead_letters::{DeadLetters, NoLetter, PushedOut};
 pub use directory::{DeclareError, DirectoryError, DirectoryStore, Tuning};
+pub use journal::{DiskJournal, MemoryJournal};
 pub use kinds::{KindError, KindStore};
 pub use log_ring::LogRing;

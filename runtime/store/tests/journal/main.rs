@@ -1,0 +1,16 @@
+//! The journal, on disk and in memory: one suite for both, over a volume that fails in
+//! every way a disk does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends where it is wrong"
+)]
+
+mod crash;
+mod damage;
+mod full;
+mod model;
+mod suite;
+mod volume;
