@@ -2,7 +2,8 @@
 
 use crate::journal::record::RecordError;
 use crate::snapshot::codec::{Reader, Writer};
-use crate::{Digest, KindPolicy, Millis, Overflow, SpawnPolicy};
+use crate::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
+use crate::{Digest, KindPolicy, Lane, Millis, Overflow, SpawnPolicy};
 
 /// The version of its kind and the limits an agent runs under: part of what a replay
 /// needs to give the same answers.
@@ -25,6 +26,20 @@ impl Terms {
         w.u8(u8::from(policy.movable));
         w.text(&policy.overflow.to_string());
         w.retry(&policy.retry_policy());
+        let Overrides {
+            priority,
+            consistency,
+            ordering,
+            delivery,
+        } = policy.treatment;
+        for word in [
+            priority.map(Lane::as_str),
+            consistency.map(Consistency::as_str),
+            ordering.map(Ordering::as_str),
+            delivery.map(Guarantee::as_str),
+        ] {
+            w.text(word.unwrap_or_default());
+        }
         for number in numbers(policy) {
             w.number(number);
         }
@@ -43,11 +58,18 @@ impl Terms {
             .parse()
             .map_err(|_| RecordError::Invalid("overflow"))?;
         let retry = r.retry()?;
+        let treatment = Overrides {
+            priority: word(r, Lane::of_word)?,
+            consistency: word(r, Consistency::of_word)?,
+            ordering: word(r, Ordering::of_word)?,
+            delivery: word(r, Guarantee::of_word)?,
+        };
         let mut long = || r.number("limit");
         let mut policy = KindPolicy {
             spawn,
             movable,
             overflow,
+            treatment,
             memory_bytes: long()?,
             mailbox_bytes: long()?,
             spill_bytes: long()?,
@@ -67,6 +89,16 @@ impl Terms {
         }
         Ok(Self { component, policy })
     }
+}
+
+/// A word of these, or none.
+fn word<T>(r: &mut Reader<'_>, of_word: fn(&str) -> Option<T>) -> Result<Option<T>, RecordError> {
+    let text = r.text("treatment")?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let found = of_word(text).ok_or(RecordError::Invalid("treatment"))?;
+    Ok(Some(found))
 }
 
 /// The policy's numbers, those that may be long first.
@@ -120,6 +152,7 @@ fn shorts(policy: &mut KindPolicy) -> [&mut u32; 17] {
         retry: _,
         retry_jitter: _,
         retry_attempts: _,
+        treatment: _,
     } = policy;
     [
         table_elements,

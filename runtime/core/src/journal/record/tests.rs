@@ -3,6 +3,7 @@ use std::num::NonZeroU64;
 use phoenix_wit::{ContentType, FrameWriter, Turn};
 
 use super::*;
+use crate::taxonomy::{Ordering, Overrides};
 use crate::{Ask, ClientId, KindPolicy, NodeId, Overflow, Reply, ReplyTo, Sequence, StreamKey};
 
 fn agent(id: &str) -> AgentId {
@@ -153,6 +154,11 @@ fn records() -> Vec<Record> {
         turn_effects: 77,
         give_up_after: Millis(1_234),
         movable: false,
+        treatment: Overrides {
+            priority: Some(Lane::Bulk),
+            ordering: Some(Ordering::ALL[0]),
+            ..Overrides::NONE
+        },
         ..KindPolicy::default()
     };
     let terms = Terms {
