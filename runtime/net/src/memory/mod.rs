@@ -31,10 +31,33 @@ pub struct Faults {
     pub drop_one_in: Option<u32>,
     /// One message in so many breaks the connection, and all that is under way is lost.
     pub break_one_in: Option<u32>,
+    /// One message in so many arrives a second time, `late_by` at most after the first.
+    /// The port allows neither this nor the next: it is for those who send again and
+    /// know again, and only messages to agents that belong to a stream, and verdicts,
+    /// are treated so.
+    pub repeat_one_in: Option<u32>,
+    /// One message in so many is late, by `late_by` at most, and overtaken by those
+    /// behind it.
+    pub late_one_in: Option<u32>,
+    /// How late a message that is repeated or overtaken may be.
+    pub late_by: Duration,
     /// How long a message takes at least.
     pub delay_least: Duration,
     /// How long a message takes at most.
     pub delay_most: Duration,
+}
+
+/// What a network has done to messages since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Harm {
+    /// Messages lost while the connection stayed, those that a filter took included.
+    pub lost: u64,
+    /// Messages that were to arrive twice.
+    pub repeated: u64,
+    /// Messages that arrive behind others that were sent after them.
+    pub overtaken: u64,
+    /// Connections that broke, however that came.
+    pub broken: u64,
 }
 
 /// Decides, message by message, what is lost: it is told from whom to whom a
@@ -148,6 +171,11 @@ impl MemoryNetwork {
     /// Lets `filter` decide which messages are lost, in place of the filter before.
     pub fn set_filter(&self, filter: Option<Filter>) {
         self.change(|network| network.set_filter(filter));
+    }
+
+    /// What it has done to messages so far.
+    pub fn harm(&self) -> Harm {
+        self.shared.network.lock().harm()
     }
 
     /// Delivers the next batch, the virtual clock going on to it if none is due.

@@ -8,10 +8,10 @@ use parking_lot::Condvar;
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{NodeId, PeerMessage, PeerPath, Protocol, SendRefused, TransportEvents};
 
-use super::pair::{Fate, Pair};
+use super::pair::{Fate, Pair, Strays};
 use super::path::{Arrived, Path};
 use super::random::Random;
-use super::{Faults, Filter, MemoryLimits};
+use super::{Faults, Filter, Harm, MemoryLimits};
 
 /// What a small message counts for, bytes.
 const SMALL: usize = 256;
@@ -61,6 +61,7 @@ pub(super) struct Network {
     endpoints: BTreeMap<NodeId, Endpoint>,
     pairs: BTreeMap<(NodeId, NodeId), Pair>,
     filter: Option<Filter>,
+    harm: Harm,
     started: Vec<PathKey>,
 }
 
@@ -78,6 +79,7 @@ impl Network {
             endpoints: BTreeMap::new(),
             pairs: BTreeMap::new(),
             filter: None,
+            harm: Harm::default(),
             started: Vec::new(),
         }
     }
@@ -224,18 +226,47 @@ impl Network {
         if let Some(filter) = &mut self.filter
             && !filter(from, to, &message)
         {
+            self.harm.lost += 1;
             return Ok(());
         }
         match self.pair(from, to).fate(now) {
-            Fate::Lost => {}
+            Fate::Lost => self.harm.lost += 1,
             Fate::Breaks => self.break_connection(from, to),
-            Fate::Arrives(due) => {
-                if let Some(path) = self.path(to, from) {
-                    path.message(due, message, bytes);
-                }
-            }
+            Fate::Arrives(due) => self.dispatch(from, to, due, message, bytes),
         }
         Ok(())
+    }
+
+    /// Puts a message on its path, and once more if it is to be repeated.
+    fn dispatch(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        due: Duration,
+        message: PeerMessage,
+        bytes: usize,
+    ) {
+        let strays = may_stray(&message).then(|| self.pair(from, to).strays());
+        let Strays { late, again } = strays.unwrap_or_default();
+        let Some(path) = self.path(to, from) else {
+            return;
+        };
+        if let Some(by) = again {
+            path.late_message(due + by, message.clone(), bytes);
+        }
+        match late {
+            Some(by) => path.late_message(due + by, message, bytes),
+            None => path.message(due, message, bytes),
+        }
+        self.harm.repeated += u64::from(again.is_some());
+    }
+
+    pub(super) fn harm(&self) -> Harm {
+        let paths = self.endpoints.values().flat_map(|it| it.inbound.values());
+        Harm {
+            overtaken: self.harm.overtaken + paths.map(|path| path.overtaken).sum::<u64>(),
+            ..self.harm
+        }
     }
 
     fn path(&mut self, to: NodeId, from: NodeId) -> Option<&mut Path> {
@@ -249,6 +280,7 @@ impl Network {
             return;
         }
         pair.broke(now);
+        self.harm.broken += 1;
         for (to, from) in [(one, other), (other, one)] {
             if let Some(path) = self.path(to, from) {
                 path.broken(now);
@@ -325,6 +357,7 @@ impl Network {
         }
         if let Some(endpoint) = self.endpoints.remove(&node) {
             for path in endpoint.inbound.values() {
+                self.harm.overtaken += path.overtaken;
                 path.wake.notify_all();
             }
         }
@@ -436,6 +469,18 @@ impl Network {
         let endpoint = self.endpoints.get_mut(&to)?;
         let arrived = endpoint.inbound.get_mut(&from)?.take(now)?;
         Some((from, Arc::clone(&endpoint.events), arrived))
+    }
+}
+
+/// Whether a message may be repeated and overtaken though the port forbids both: what
+/// it says is known again by its number in a stream.
+fn may_stray(message: &PeerMessage) -> bool {
+    match message {
+        PeerMessage::Deliver(envelopes) | PeerMessage::Forward { envelopes, .. } => {
+            envelopes.iter().all(|envelope| envelope.sequence.is_some())
+        }
+        PeerMessage::Acknowledge(_) | PeerMessage::ForwardVerdicts { .. } => true,
+        _ => false,
     }
 }
 

@@ -29,6 +29,15 @@ pub(super) enum Fate {
     Breaks,
 }
 
+/// How a message goes beside the order, by how much later each copy of it arrives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Strays {
+    /// It is overtaken by what is sent behind it.
+    pub(super) late: Option<Duration>,
+    /// It arrives once more.
+    pub(super) again: Option<Duration>,
+}
+
 impl Pair {
     pub(super) fn new(random: Random) -> Self {
         Self {
@@ -49,6 +58,16 @@ impl Pair {
         }
         let delay = self.between(self.faults.delay_least, self.faults.delay_most);
         Fate::Arrives(now + delay)
+    }
+
+    /// Whether a message that arrives does so late, or twice.
+    pub(super) fn strays(&mut self) -> Strays {
+        let (late, again) = (self.faults.late_one_in, self.faults.repeat_one_in);
+        let by = |pair: &mut Self| pair.between(Duration::ZERO, pair.faults.late_by);
+        Strays {
+            late: self.random.one_in(late).then(|| by(self)),
+            again: self.random.one_in(again).then(|| by(self)),
+        }
     }
 
     pub(super) fn broke(&mut self, now: Duration) {

@@ -42,8 +42,10 @@ pub(super) struct Path {
     pub(super) messages: usize,
     /// Bytes waiting.
     pub(super) bytes: usize,
-    /// A message never overtakes the one before it.
+    /// A message never overtakes the one before it, unless that is late.
     last_due: Duration,
+    /// Messages that others have overtaken.
+    pub(super) overtaken: u64,
     /// Notified when an item is added.
     pub(super) wake: Arc<Condvar>,
 }
@@ -51,7 +53,14 @@ pub(super) struct Path {
 impl Path {
     fn push(&mut self, due: Duration, item: Item) {
         self.last_due = self.last_due.max(due);
-        self.items.push_back((self.last_due, item));
+        self.insert(self.last_due, item);
+    }
+
+    /// Puts an item behind what is due no later.
+    fn insert(&mut self, due: Duration, item: Item) {
+        let at = self.items.partition_point(|(other, _)| *other <= due);
+        self.overtaken += (self.items.len() - at) as u64;
+        self.items.insert(at, (due, item));
         self.wake.notify_all();
     }
 
@@ -61,13 +70,21 @@ impl Path {
         self.push(due, Item::Message(message, bytes));
     }
 
+    /// A message that those behind it need not wait for.
+    pub(super) fn late_message(&mut self, due: Duration, message: PeerMessage, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes;
+        self.insert(due.max(self.last_due), Item::Message(message, bytes));
+    }
+
     pub(super) fn connected(&mut self, now: Duration, boot: u64) {
         self.push(now, Item::Connected(boot));
     }
 
     /// The connection ends behind everything that waits.
     pub(super) fn closed(&mut self, now: Duration) {
-        self.push(now, Item::Disconnected);
+        let last = self.items.back().map_or(now, |(due, _)| *due);
+        self.push(last.max(now), Item::Disconnected);
     }
 
     /// The connection ends here and now: what waits is lost. A connection that

@@ -142,6 +142,7 @@ fn stormy() -> Faults {
         break_one_in: Some(50),
         delay_least: Duration::from_millis(1),
         delay_most: Duration::from_millis(20),
+        ..Faults::default()
     }
 }
 
@@ -200,6 +201,41 @@ fn drops_lose_single_messages() {
     let received = stepped.received(1, ONE);
     assert!((600..900).contains(&received.len()), "{}", received.len());
     assert!(received.is_sorted());
+    assert_eq!(stepped.story(1, ONE), [Told::Connected(ONE, 1)]);
+}
+
+/// A `Deliver` of a stream is every third of them, and known again by its number.
+#[test]
+fn only_what_is_known_again_is_repeated_and_overtaken() {
+    let stepped = Stepped::new(3, 2);
+    let faults = Faults {
+        repeat_one_in: Some(4),
+        late_one_in: Some(4),
+        late_by: Duration::from_millis(50),
+        delay_most: Duration::from_millis(1),
+        ..Faults::default()
+    };
+    stepped.network.set_faults(ONE, TWO, faults);
+    stepped.send(0, TWO, 0..900);
+    stepped.network.run();
+    let mut received = stepped.received(1, ONE);
+    let in_order = received.iter().filter(|number| *number % 3 != 0);
+    let expected = (0..900).filter(|number| number % 3 != 0);
+    assert!(in_order.copied().eq(expected));
+    assert!(
+        !received
+            .iter()
+            .filter(|number| *number % 3 == 0)
+            .is_sorted()
+    );
+    let harm = stepped.network.harm();
+    assert!(harm.overtaken > 0, "{harm:?}");
+    assert!((40..110).contains(&harm.repeated), "{harm:?}");
+    assert_eq!(received.len() as u64, 900 + harm.repeated);
+    received.sort_unstable();
+    received.dedup();
+    assert_eq!(received.len(), 900, "nothing is lost: {harm:?}");
+    assert_eq!((harm.lost, harm.broken), (0, 0));
     assert_eq!(stepped.story(1, ONE), [Told::Connected(ONE, 1)]);
 }
 
