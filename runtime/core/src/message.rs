@@ -348,8 +348,10 @@ pub struct Acknowledgement {
 /// What became of messages of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// All up to this number have their verdict: applied, unless reported otherwise before.
+    /// All of these were applied that their sender still keeps.
     Applied {
+        /// They are those above this number: at it, and before, some were not.
+        after: u64,
         /// The last of them.
         through: u64,
     },

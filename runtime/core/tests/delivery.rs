@@ -9,8 +9,8 @@ use bytes::Bytes;
 use phoenix_core::agent::{Actions, Agent, BadAnswer, Batch, BatchRoom, Failed, Handlers, bury};
 use phoenix_core::{
     AgentId, Body, ClientId, ContentType, DeadReason, Digest, Envelope, Extras, Incarnation,
-    KindPolicy, Lane, Millis, Nanos, NodeId, Notice, Original, Payload, Refusal, ReplyTo, Sender,
-    Sequence, SkipReason, StreamKey, snapshot,
+    KindPolicy, Lane, Millis, Nanos, NodeId, Notice, Original, Overflow, Payload, Refusal, ReplyTo,
+    Sender, Sequence, SkipReason, StreamKey, snapshot,
 };
 use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome, Reply};
 use proptest::prelude::*;
@@ -517,7 +517,13 @@ fn a_client_that_changes_nodes_stays_on_its_stream() {
     let [verdict] = ran.acknowledge.as_slice() else {
         panic!("{:?}", ran.acknowledge)
     };
-    assert_eq!(verdict.notice, Notice::Applied { through: 2 });
+    assert_eq!(
+        verdict.notice,
+        Notice::Applied {
+            after: 0,
+            through: 2
+        }
+    );
     assert_eq!(
         verdict.stream.sender,
         *client_message(2, 1).sender(),
@@ -953,7 +959,15 @@ fn what_is_refused_goes_again_from_the_expected_number() {
         [],
         "six are held, and six is what it can hold"
     );
-    tell(&mut from, 501, &mut out, [Notice::Applied { through: 6 }]);
+    tell(
+        &mut from,
+        501,
+        &mut out,
+        [Notice::Applied {
+            after: 0,
+            through: 6,
+        }],
+    );
     assert_eq!(numbers(&mut out), [7, 8, 9, 10]);
 }
 
@@ -979,6 +993,50 @@ fn what_was_closed_is_neither_sent_again_nor_given_up() {
     assert_eq!(from.agent.unacknowledged(), 0);
     from.agent.tick(Millis(1_000_000), &mut out);
     assert!(out.dead.is_empty(), "{:?}", out.dead);
+}
+
+/// The word on a message that was dropped is lost, and the one on those behind it comes:
+/// the sender must not take it for all of them.
+#[test]
+fn a_message_whose_end_was_not_heard_is_not_taken_for_applied() {
+    let (mut from, under_way) = sent(5);
+    let small = KindPolicy {
+        mailbox_messages: 2,
+        overflow: Overflow::DropOldest,
+        ..KindPolicy::default()
+    };
+    let mut to = Runner::new("test/to", small);
+    let mut lost = Actions::default();
+    for envelope in under_way {
+        to.agent.offer(envelope, &to.policy, &mut lost);
+    }
+    assert_eq!(lost.dead.len(), 3, "the first three");
+    let ran = to.run(2, &mut |_, _, writer| ok(writer));
+    let told = ran.acknowledge.into_iter().map(|it| it.notice);
+    let mut out = Actions::default();
+    tell(&mut from, 2, &mut out, told);
+    from.through_snapshot();
+    to.through_snapshot();
+    from.agent.tick(Millis(3), &mut out);
+    let again: Vec<u64> = out
+        .send
+        .iter()
+        .map(|it| it.sequence.unwrap().number)
+        .collect();
+    assert_eq!(again, [1, 2, 3]);
+    let mut back = Actions::default();
+    for envelope in out.send.drain(..) {
+        to.agent.offer(envelope, &to.policy, &mut back);
+    }
+    assert!(back.dead.is_empty(), "it ended once: {:?}", back.dead);
+    tell(
+        &mut from,
+        4,
+        &mut out,
+        back.acknowledge.into_iter().map(|it| it.notice),
+    );
+    assert_eq!(from.agent.unacknowledged(), 0);
+    assert_eq!(from.agent.counters.bounced, 3);
 }
 
 /// An agent that speaks to many keeps what is under way, and not who it spoke to.
@@ -1069,9 +1127,10 @@ fn streams_that_are_over_make_room() {
     assert_eq!(out.acknowledge.remove(0).notice, forgotten);
 }
 
-/// A verdict that comes while the agent is on its way is sent after it.
+/// A verdict that comes while the agent is on its way counts for nothing: the copy that
+/// goes on sends again what has none in it.
 #[test]
-fn a_bounce_at_a_frozen_agent_goes_after_it() {
+fn a_verdict_at_a_frozen_agent_is_asked_for_again_where_it_goes() {
     let mut runner = waiting_with_timer(Beside(None));
     runner.offer(message("test/a", 2, b"before"));
     runner.agent.mark_shipped();
@@ -1089,9 +1148,13 @@ fn a_bounce_at_a_frozen_agent_goes_after_it() {
     };
     let to = AgentId::new("test/other").unwrap();
     source.acknowledged(&to, Lane::Normal, &bounced, Millis(2), &mut out);
-    let late = source.take_unshipped();
-    assert_eq!(late.len(), 1);
-    runner.offer(late[0].clone());
+    assert_eq!(source.take_unshipped(), [], "it does not end there too");
+    assert!(out.is_empty(), "{out:?}");
+    runner.agent.tick(Millis(2), &mut out);
+    assert_eq!(out.send.len(), 1, "the ask goes again");
+    runner
+        .agent
+        .acknowledged(&to, Lane::Normal, &bounced, Millis(2), &mut out);
     let mut replies = Vec::new();
     drop(runner.run(2, &mut |_, input, writer| {
         if let Input::Reply { ask, reply } = input {
@@ -1223,7 +1286,7 @@ fn a_message_that_is_too_large_is_a_dead_letter_after_those_before_it() {
     let notices: Vec<Notice> = out.acknowledge.drain(..).map(|a| a.notice).collect();
     let reason = SkipReason::Dead(DeadReason::TooLarge);
     let skipped = Notice::Skipped { number: 2, reason };
-    assert_eq!(notices, [skipped, Notice::Applied { through: 2 }]);
+    assert_eq!(notices, [skipped]);
     assert_eq!(out.dead.len(), 1);
     runner.offer(message("test/a", 3, b"more"));
     runner
@@ -1279,10 +1342,7 @@ fn a_new_life_applies_nothing_that_has_its_verdict() {
         number,
         reason: SkipReason::Dead(DeadReason::Reset),
     };
-    assert_eq!(
-        notices,
-        [&skip(2), &skip(3), &Notice::Applied { through: 3 }]
-    );
+    assert_eq!(notices, [&skip(2), &skip(3)]);
     // What was told of is known still; what comes next is applied.
     let policy = runner.policy.clone();
     for number in 1..=4 {

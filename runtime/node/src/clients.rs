@@ -209,9 +209,10 @@ impl Clients {
             return;
         };
         let ended = match &acknowledgement.notice {
-            Notice::Applied { through } => {
-                let later = waiting.split_off(&(through.saturating_add(1), 0, 0));
-                std::mem::replace(waiting, later)
+            Notice::Applied { after, through } => {
+                let mut applied = waiting.split_off(&(after.saturating_add(1), 0, 0));
+                waiting.append(&mut applied.split_off(&(through.saturating_add(1), 0, 0)));
+                applied
             }
             Notice::Skipped { number, .. } => {
                 let mut from = waiting.split_off(&(*number, 0, 0));
@@ -439,7 +440,10 @@ mod tests {
         say_of(&high, Notice::Applied { through: 20 });
         let say = |notice| say_of(&stream, notice);
         let expired = SkipReason::Expired;
-        say(Notice::Applied { through: 11 });
+        say(Notice::Applied {
+            after: 0,
+            through: 11,
+        });
         say(Notice::Skipped {
             number: 13,
             reason: expired.clone(),
@@ -448,9 +452,15 @@ mod tests {
             expected: 15,
             refusal: phoenix_core::Refusal::Busy,
         });
-        say(Notice::Applied { through: 13 });
+        say(Notice::Applied {
+            after: 0,
+            through: 13,
+        });
         assert!(sent.try_recv().is_err(), "14 has no verdict yet");
-        say(Notice::Applied { through: 14 });
+        say(Notice::Applied {
+            after: 0,
+            through: 14,
+        });
         let Ok(Response::Sent(verdicts)) = sent.try_recv().unwrap() else {
             panic!("a send ends with verdicts");
         };

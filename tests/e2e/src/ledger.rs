@@ -168,7 +168,7 @@ impl Books {
                 continue;
             };
             match &verdict.notice {
-                Notice::Applied { through } => {
+                Notice::Applied { through, .. } => {
                     let key = format!("{sender} {:?}", verdict.stream.lane);
                     let last = life.through.insert(key, *through);
                     if last.is_some_and(|last| last >= *through) {
@@ -225,7 +225,7 @@ impl Ledger {
             };
             let agent = &acknowledgement.stream.receiver;
             let through = match &acknowledgement.notice {
-                Notice::Applied { through } => through,
+                Notice::Applied { through, .. } => through,
                 Notice::Refused { .. } | Notice::Credit { .. } => continue,
                 Notice::Skipped { number, reason } => {
                     books.wrong(format!(

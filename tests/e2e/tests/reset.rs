@@ -69,9 +69,17 @@ fn a_quarantined_agent_begins_anew_and_its_streams_go_on() {
     assert_eq!((after.incarnation, after.traps), (life, 0));
     assert_eq!(after.info.status, AgentStatus::Resident);
     assert_eq!(client.call_json::<u64>(agent, "total", ""), 0);
-    // What had its verdict is not applied to the new life.
+    // What had its verdict is not applied to the new life, and has the same one again.
     let again = client.send(vec![add(agent, 1), add(agent, 2), add(agent, 3)]);
-    assert_eq!(again, vec![Verdict::Applied; 3]);
+    let [
+        Verdict::Applied,
+        Verdict::Dead { code, .. },
+        Verdict::Applied,
+    ] = &again[..]
+    else {
+        panic!("{again:?}");
+    };
+    assert_eq!(&**code, "quarantined");
     assert_eq!(client.call_json::<u64>(agent, "total", ""), 1);
     assert_eq!(client.counter("resets"), 1);
 }

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use crate::agent::inbound::{Arrival, StreamIndex};
+use crate::agent::inbound::{Arrival, Closed, StreamIndex};
 use crate::agent::{Actions, Agent, Input, Terms, acknowledge, answer, refuse};
 use crate::{
     Acknowledgement, AgentId, Body, DeadReason, Envelope, Extras, KindPolicy, MAX_REDIRECTS,
@@ -66,19 +66,14 @@ impl Agent {
                     self.overflow(envelope, Some(at), policy, out);
                 }
             }
-            Arrival::Committed(through) => {
+            Arrival::Committed { after, through } => {
                 self.counters.duplicates += 1;
-                acknowledge(&envelope, Notice::Applied { through }, out);
+                acknowledge(&envelope, Notice::Applied { after, through }, out);
             }
             Arrival::Waiting => self.counters.duplicates += 1,
-            Arrival::Skipped { redirected } => {
+            Arrival::Skipped(reason) => {
                 self.counters.duplicates += 1;
                 let number = sequence.number;
-                let reason = if redirected {
-                    SkipReason::Redirected
-                } else {
-                    SkipReason::Dead(DeadReason::Overflow)
-                };
                 acknowledge(&envelope, Notice::Skipped { number, reason }, out);
             }
             Arrival::Early(expected) => {
@@ -264,9 +259,11 @@ impl Agent {
             return;
         };
         self.inbound.take(at, &sequence);
-        self.inbound.skip(at, sequence.number, true);
+        let reason = SkipReason::Redirected;
+        self.inbound
+            .skip(at, sequence.number, Closed::bare(&reason));
         if let Some(stream) = self.inbound.key(at).cloned() {
-            let (number, reason) = (sequence.number, SkipReason::Redirected);
+            let number = sequence.number;
             let notice = Notice::Skipped { number, reason };
             out.acknowledge.push(Acknowledgement { stream, notice });
         }

@@ -11,7 +11,7 @@ use crate::agent::batch::{Batch, BatchRoom, Entry, Skip};
 use crate::agent::how::{How, lane_of, options_of};
 use crate::agent::numbers::Numbers;
 use crate::agent::outbox::UNANSWERED;
-use crate::agent::{Actions, Agent, Input, Terms, Timer, answer, is_reliable};
+use crate::agent::{Actions, Agent, Closed, Input, Terms, Timer, answer, is_reliable};
 use crate::message::Speaker;
 use crate::{
     Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, DeadReason, Envelope, Failure,
@@ -396,8 +396,10 @@ impl Agent {
         }
         if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
             // The guest may have deferred one before it.
-            self.inbound.skip(*at, sequence.number, false);
-            if let (Some(reason), Some(stream)) = (skip.reason(), self.inbound.key(*at)) {
+            let reason = skip.reason();
+            let how = reason.as_ref().map_or(Closed::Quietly, Closed::bare);
+            self.inbound.skip(*at, sequence.number, how);
+            if let (Some(reason), Some(stream)) = (reason, self.inbound.key(*at)) {
                 let number = sequence.number;
                 let notice = Notice::Skipped { number, reason };
                 let stream = stream.clone();

@@ -41,7 +41,7 @@ pub use commit::BadAnswer;
 pub use counters::Counters;
 pub(crate) use credit::{Amount, Holding};
 pub use inbound::StreamIndex;
-pub(crate) use inbound::{Inbound, Skips};
+pub(crate) use inbound::{Closed, Inbound, Skips};
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use outbox::{Kept, Outbox, Terms};
@@ -468,7 +468,9 @@ impl Agent {
     ) {
         self.counters.count_dead(reason);
         if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
-            self.inbound.skip(at, sequence.number, false);
+            let reason = SkipReason::Dead(reason.clone());
+            self.inbound
+                .skip(at, sequence.number, Closed::bare(&reason));
         }
         let from = out.acknowledge.len();
         bury(envelope, reason, attempts, out);
@@ -488,12 +490,10 @@ impl Agent {
     /// Tells senders what was committed of their streams, and those that hold that
     /// they may go on, if they may.
     fn report_watermarks(&mut self, out: &mut Actions) {
-        self.inbound.moved(|stream| {
+        self.inbound.moved(|stream, after, through| {
             out.acknowledge.push(Acknowledgement {
                 stream: stream.key.clone(),
-                notice: Notice::Applied {
-                    through: stream.watermark,
-                },
+                notice: Notice::Applied { after, through },
             });
         });
         self.grant_credit(out);

@@ -316,18 +316,28 @@ impl Outbox {
         may_leave.then_some(envelope)
     }
 
-    /// Everything up to `through` has its verdict. What may leave now goes into `send`.
+    /// Everything above `after` was applied, up to `through`. What may leave now goes
+    /// into `send`.
     pub(crate) fn applied(
         &mut self,
         to: &AgentId,
         lane: Lane,
-        through: u64,
+        (after, through): (u64, u64),
         now: Millis,
         send: &mut Vec<Arc<Envelope>>,
     ) {
-        if let Some(at) = self.at(to, lane) {
-            self.settle(at, now, send, |kept| kept.number() <= through);
+        let Some(at) = self.at(to, lane) else { return };
+        let is_applied = |kept: &Kept| kept.number() > after && kept.number() <= through;
+        if let Some(stream) = self.get_mut(at)
+            && stream.base().is_some_and(|base| base <= after)
+        {
+            // The word on one before them is lost, or late.
+            for kept in stream.kept.iter_mut().filter(|kept| is_applied(kept)) {
+                kept.closed = true;
+            }
+            return;
         }
+        self.settle(at, now, send, is_applied);
     }
 
     /// The message of that number was closed unapplied, which is final: it is not

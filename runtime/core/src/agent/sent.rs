@@ -6,7 +6,8 @@ use crate::{
 };
 
 impl Agent {
-    /// Tells it what became of messages it sent.
+    /// Tells it what became of messages it sent. While it is not decided which copy of
+    /// it goes on, nothing of that counts.
     pub fn acknowledged(
         &mut self,
         to: &AgentId,
@@ -16,9 +17,15 @@ impl Agent {
         out: &mut Actions,
     ) {
         self.clock = self.clock.max(now);
+        if self.mailbox.is_shipped() {
+            // Whichever copy of it goes on sends again what has no verdict in it, and is
+            // told again: here it would come back to an agent that takes it back there too.
+            return;
+        }
         match notice {
-            Notice::Applied { through } => {
-                self.outbox.applied(to, lane, *through, now, &mut out.send);
+            Notice::Applied { after, through } => {
+                let applied = (*after, *through);
+                self.outbox.applied(to, lane, applied, now, &mut out.send);
             }
             Notice::Skipped { number, reason } => {
                 let closed = self.outbox.closed(to, lane, *number, now, &mut out.send);

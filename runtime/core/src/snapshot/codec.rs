@@ -10,11 +10,12 @@ use bytes::Bytes;
 use phoenix_wit::ContentType;
 
 use super::SnapshotError;
+use crate::agent::Closed;
 use crate::attributes::Value;
 use crate::{
-    AgentId, Ask, Attributes, Body, Bounce, ClientId, Envelope, Expiry, Extras, Failure,
-    Incarnation, Lane, Millis, NodeId, Original, Payload, Reply, ReplyTo, RetryPolicy, Schedule,
-    Sender, Sequence, StreamKey,
+    AgentId, Ask, Attributes, Body, Bounce, ClientId, DeadReason, Envelope, Expiry, Extras,
+    Failure, Incarnation, Lane, Millis, NodeId, Original, Payload, Reply, ReplyTo, RetryPolicy,
+    Schedule, Sender, Sequence, SkipReason, StreamKey,
 };
 
 /// Of an envelope's optional parts: its sequence is there.
@@ -73,6 +74,32 @@ impl Writer<'_> {
     pub(crate) fn payload(&mut self, payload: &Payload) {
         self.u8(payload.content_type as u8);
         self.bytes(&payload.bytes);
+    }
+
+    /// How what was not applied was closed. What a person reads of it is not kept.
+    pub(super) fn closed(&mut self, how: &Closed) {
+        self.u8(match how {
+            Closed::Quietly => 0,
+            Closed::Unknown => 1,
+            Closed::For(SkipReason::Expired) => 2,
+            Closed::For(SkipReason::Cancelled) => 3,
+            Closed::For(SkipReason::Redirected) => 4,
+            Closed::For(SkipReason::Dead(reason)) => match reason {
+                DeadReason::Trapped(_) => 5,
+                DeadReason::NoSuchKind => 6,
+                DeadReason::NoSuchAgent => 7,
+                DeadReason::Stopped => 8,
+                DeadReason::TooLarge => 9,
+                DeadReason::Forgotten => 10,
+                DeadReason::InitFailed(_) => 11,
+                DeadReason::Quarantined(_) => 12,
+                DeadReason::GaveUp => 13,
+                DeadReason::Reset => 14,
+                DeadReason::Overflow => 15,
+                DeadReason::Expired => 16,
+                DeadReason::NoCredit => 17,
+            },
+        });
     }
 
     /// A retry policy, but for when it gives up: its message says that.
@@ -408,6 +435,31 @@ impl<'a> Reader<'a> {
         Ok(Payload {
             content_type,
             bytes: self.bytes("payload")?.into(),
+        })
+    }
+
+    pub(super) fn closed(&mut self) -> Result<Closed, SnapshotError> {
+        let dead = |reason| Closed::For(SkipReason::Dead(reason));
+        Ok(match self.u8("skips")? {
+            0 => Closed::Quietly,
+            1 => Closed::Unknown,
+            2 => Closed::For(SkipReason::Expired),
+            3 => Closed::For(SkipReason::Cancelled),
+            4 => Closed::For(SkipReason::Redirected),
+            5 => dead(DeadReason::Trapped("".into())),
+            6 => dead(DeadReason::NoSuchKind),
+            7 => dead(DeadReason::NoSuchAgent),
+            8 => dead(DeadReason::Stopped),
+            9 => dead(DeadReason::TooLarge),
+            10 => dead(DeadReason::Forgotten),
+            11 => dead(DeadReason::InitFailed("".into())),
+            12 => dead(DeadReason::Quarantined("".into())),
+            13 => dead(DeadReason::GaveUp),
+            14 => dead(DeadReason::Reset),
+            15 => dead(DeadReason::Overflow),
+            16 => dead(DeadReason::Expired),
+            17 => dead(DeadReason::NoCredit),
+            _ => return Err(SnapshotError::Invalid("skips")),
         })
     }
 

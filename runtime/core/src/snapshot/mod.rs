@@ -157,7 +157,7 @@ fn encode_inbound(agent: &Agent, w: &mut Writer<'_>) {
         for skip in skips {
             w.number(skip.from);
             w.number(skip.through);
-            w.u8(u8::from(skip.redirected));
+            w.closed(&skip.how);
         }
     }
 }
@@ -351,12 +351,12 @@ fn decode_inbound(agent: &mut Agent, r: &mut Reader<'_>) -> Result<Vec<(u32, u64
         };
         let mut skips: Vec<Skips> = Vec::new();
         if marked & HAS_SKIPS != 0 {
-            let mut last = watermark;
+            let mut last = 0;
             for _ in 0..r.count(3, "skips")? {
                 let skip = Skips {
                     from: r.number("skips")?,
                     through: r.number("skips")?,
-                    redirected: r.flag("skips")?,
+                    how: r.closed()?,
                 };
                 if skip.from <= last || skip.through < skip.from {
                     return Err(SnapshotError::Invalid("skips"));

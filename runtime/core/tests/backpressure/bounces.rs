@@ -135,7 +135,15 @@ fn an_ask_that_never_left_says_so() {
     hear(&mut from, 50);
     // The first, which has left, is in the way of giving up the ask; its own end is
     // what the ask gets then.
-    from.hear("to/1", Lane::Normal, &Notice::Applied { through: 1 }, 60);
+    from.hear(
+        "to/1",
+        Lane::Normal,
+        &Notice::Applied {
+            after: 0,
+            through: 1,
+        },
+        60,
+    );
     from.tick(110);
     let mut ends = Vec::new();
     drop(from.run(111, &mut |input, writer| {

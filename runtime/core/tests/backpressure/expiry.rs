@@ -52,7 +52,14 @@ fn what_is_of_no_use_any_more_is_not_put() {
     };
     assert_eq!(
         notices,
-        [&skipped(1), &skipped(2), &Notice::Applied { through: 3 }]
+        [
+            &skipped(1),
+            &skipped(2),
+            &Notice::Applied {
+                after: 2,
+                through: 3
+            }
+        ]
     );
     let counters = actor.agent.counters;
     assert_eq!(

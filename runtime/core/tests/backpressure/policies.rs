@@ -413,7 +413,7 @@ proptest! {
                 Op::PutBack => world.put_back(),
                 Op::Applied => {
                     for lane in Lane::MESSAGES {
-                        let all = Notice::Applied { through: u64::MAX };
+                        let all = Notice::Applied { after: 0, through: u64::MAX };
                         world.actor.hear("spare/1", lane, &all, 3);
                     }
                     world.oracle.outbox = 0;
@@ -431,7 +431,7 @@ proptest! {
         }
         world.commit();
         for lane in Lane::MESSAGES {
-            world.actor.hear("spare/1", lane, &Notice::Applied { through: u64::MAX }, 3);
+            world.actor.hear("spare/1", lane, &Notice::Applied { after: 0, through: u64::MAX }, 3);
         }
         world.oracle.outbox = 0;
         while world.actor.agent.waiting() > 0 || world.actor.agent.spilled() > 0 {

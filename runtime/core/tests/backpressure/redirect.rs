@@ -102,7 +102,13 @@ fn the_new_receiver_sees_who_sent_it_and_takes_it_once() {
     assert_eq!(full.agent.unacknowledged(), 0);
     // The first one has its turn, and the stream goes on behind both.
     let (_, out) = sources(&mut full, 6_002);
-    assert_eq!(out.acknowledge[0].notice, Notice::Applied { through: 2 });
+    assert_eq!(
+        out.acknowledge[0].notice,
+        Notice::Applied {
+            after: 0,
+            through: 1
+        }
+    );
     assert!(full.offer(reliable(3)).send.is_empty());
 }
 

@@ -59,7 +59,7 @@ fn a_lane_stays_in_order_across_its_area() {
     let (seen, out) = applied(&mut actor, 3);
     assert_eq!(seen, (3..=12).collect::<Vec<_>>());
     let last = out.acknowledge.iter().rev().find_map(|it| match it.notice {
-        Notice::Applied { through } => Some(through),
+        Notice::Applied { through, .. } => Some(through),
         _ => None,
     });
     assert_eq!(last, Some(11));
@@ -189,7 +189,13 @@ fn what_cannot_be_written_is_a_dead_letter() {
     assert_eq!(out.dead.len(), 1);
     let (seen, out) = applied(&mut actor, 2);
     assert_eq!(seen, [1, 2]);
-    assert_eq!(out.acknowledge[0].notice, Notice::Applied { through: 3 });
+    assert_eq!(
+        out.acknowledge[0].notice,
+        Notice::Applied {
+            after: 0,
+            through: 2
+        }
+    );
 }
 
 /// Their senders keep what has no verdict, so it is taken when it comes again.
@@ -316,7 +322,13 @@ fn a_sender_that_lives_supersedes_what_is_left() {
     }
     let (seen, out) = applied(&mut heir, 2);
     assert_eq!(seen, (1..=8).collect::<Vec<_>>());
-    assert_eq!(notices(&out).last(), Some(&Notice::Applied { through: 8 }));
+    assert_eq!(
+        notices(&out).last(),
+        Some(&Notice::Applied {
+            after: 0,
+            through: 8
+        })
+    );
     assert_eq!(heir.agent.counters.duplicates, 3);
 }
 
@@ -336,7 +348,10 @@ fn a_sender_that_comes_too_late_is_told_what_is_lost() {
         number,
         reason: SkipReason::Dead(DeadReason::Forgotten),
     };
-    let again = Notice::Applied { through: 5 };
+    let again = Notice::Applied {
+        after: 2,
+        through: 5,
+    };
     let expected = [
         forgotten(1),
         forgotten(2),
@@ -347,7 +362,13 @@ fn a_sender_that_comes_too_late_is_told_what_is_lost() {
     assert_eq!(told, expected);
     let (seen, out) = applied(&mut heir, 4);
     assert_eq!(seen, [6]);
-    assert_eq!(notices(&out), [Notice::Applied { through: 6 }]);
+    assert_eq!(
+        notices(&out),
+        [Notice::Applied {
+            after: 2,
+            through: 6
+        }]
+    );
 }
 
 /// Wherever it comes in between, order is kept and nothing is applied twice.

@@ -229,7 +229,10 @@ fn who_is_told_to_hold_keeps_what_it_has() {
     from.hear("to/1", Lane::Normal, &credit(2, 0), 20);
     assert_eq!(numbers_of(&from.send("to/1", &[4, 5, 6], 21)), []);
     // That those before have their verdicts does not mean that there is room.
-    let applied = Notice::Applied { through: 3 };
+    let applied = Notice::Applied {
+        after: 0,
+        through: 3,
+    };
     let heard = from.hear("to/1", Lane::Normal, &applied, 30);
     assert_eq!(numbers_of(&heard), []);
     assert_eq!(from.agent.unacknowledged(), 3);
@@ -239,7 +242,10 @@ fn who_is_told_to_hold_keeps_what_it_has() {
     // Repeated, it says the same.
     let heard = from.hear("to/1", Lane::Normal, &credit(3, 2), 41);
     assert_eq!(numbers_of(&heard), []);
-    let applied = Notice::Applied { through: 5 };
+    let applied = Notice::Applied {
+        after: 0,
+        through: 5,
+    };
     assert_eq!(
         numbers_of(&from.hear("to/1", Lane::Normal, &applied, 50)),
         [6]
@@ -261,7 +267,10 @@ fn a_word_that_is_lost_is_asked_for_with_one_message() {
     assert_eq!(numbers_of(&from.tick(wake.0 + 1_004)), []);
     assert_eq!(numbers_of(&from.tick(wake.0 + 1_005)), [5]);
     // It need not any more, and nobody says so: verdicts do.
-    let applied = Notice::Applied { through: 5 };
+    let applied = Notice::Applied {
+        after: 0,
+        through: 5,
+    };
     let heard = from.hear("to/1", Lane::Normal, &applied, wake.0 + 1_006);
     assert_eq!(numbers_of(&heard), [6]);
 }
@@ -271,7 +280,15 @@ fn a_late_word_to_hold_is_over_by_itself() {
     let (mut from, _) = sender(2);
     from.hear("to/1", Lane::Normal, &credit(2, 10), 20);
     from.hear("to/1", Lane::Normal, &credit(2, 0), 21);
-    from.hear("to/1", Lane::Normal, &Notice::Applied { through: 2 }, 22);
+    from.hear(
+        "to/1",
+        Lane::Normal,
+        &Notice::Applied {
+            after: 0,
+            through: 2,
+        },
+        22,
+    );
     // Long after, with nothing under way: it is not asked about any more.
     assert_eq!(numbers_of(&from.send("to/1", &[3], 5_000)), [3]);
 }

@@ -560,7 +560,7 @@ mod tests {
         let stream = StreamKey::shared(sender, receiver, Lane::Normal);
         let applied = |through| Acknowledgement {
             stream: stream.clone(),
-            notice: Notice::Applied { through },
+            notice: Notice::Applied { after: 0, through },
         };
         let queue = queue(&TransportLimits::default());
         for through in 1..=3 {

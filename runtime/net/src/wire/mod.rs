@@ -53,7 +53,7 @@ pub use pack::Packing;
 use pack::{Packer, Unpacker};
 
 /// The version of this format. Nodes of different versions do not connect.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// Most items one list in a frame may have.
 pub const MAX_ITEMS: usize = codec::MAX_LIST;

@@ -422,6 +422,7 @@ impl Generator {
             stream: self.stream(),
             notice: match self.below(4) {
                 0 => Notice::Applied {
+                    after: self.number(),
                     through: self.number(),
                 },
                 1 => Notice::Skipped {

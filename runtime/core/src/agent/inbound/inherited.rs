@@ -10,8 +10,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::{Arrival, Inbound, StreamIndex, remembered};
-use crate::{Sequence, StreamKey};
+use super::{Arrival, Closed, Inbound, StreamIndex, remembered};
+use crate::{DeadReason, Sequence, SkipReason, StreamKey};
 
 /// What becomes of a reliable message that an earlier run has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,11 @@ impl Inbound {
         self.adopted.remove(&at);
         if let Some(stream) = self.get_mut(at) {
             stream.is_adopted = false;
+        }
+        if first > 1 {
+            // Should the word on one of them be lost, it is said again.
+            let forgotten = SkipReason::Dead(DeadReason::Forgotten);
+            self.add_skips(at, 1, first - 1, Closed::For(forgotten));
         }
         self.follow(at, key, sequence)
     }

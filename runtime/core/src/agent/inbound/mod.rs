@@ -1,6 +1,7 @@
 //! The streams an agent hears from: what was taken, what was committed.
 
 mod inherited;
+mod skips;
 #[cfg(test)]
 mod tests;
 
@@ -12,8 +13,10 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::message::Speaker;
-use crate::{Lane, Millis, Sender, Sequence, StreamKey};
+use crate::{Lane, Millis, Sender, Sequence, SkipReason, StreamKey};
 pub(crate) use inherited::Inherited;
+use skips::Runs;
+pub(crate) use skips::{Closed, Skips};
 
 /// Where a stream stands in its agent's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,28 +49,17 @@ pub(crate) struct InStream {
     is_behind: bool,
 }
 
-/// Numbers of a stream, above its watermark, that were closed while others before
-/// them wait for their turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Skips {
-    pub(crate) from: u64,
-    pub(crate) through: u64,
-    /// Whether they were sent on to another agent; if not, they are dead letters, or
-    /// their sender closed them.
-    pub(crate) redirected: bool,
-}
-
 /// What to do with a reliable message that arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// The next of its stream.
     Next(StreamIndex),
-    /// Committed before: acknowledge again.
-    Committed(u64),
-    /// In the mailbox already.
+    /// Applied before, as everything above `after` was, up to `through`: acknowledge again.
+    Committed { after: u64, through: u64 },
+    /// In the mailbox already, or nothing is known of it any more.
     Waiting,
-    /// Closed already, ahead of its turn: sent on to another agent, or dropped.
-    Skipped { redirected: bool },
+    /// Closed already without being applied.
+    Skipped(SkipReason),
     /// Others must come first, beginning with this number.
     Early(u64),
     /// It may belong to a stream that was forgotten, and was given up long ago.
@@ -89,9 +81,10 @@ pub(crate) struct Inbound {
     /// The latest give-up of a stream that was forgotten.
     forgotten: Millis,
     last: u32,
-    touched: Vec<u32>,
-    /// What is closed above a stream's watermark, in order.
-    skips: BTreeMap<u32, Vec<Skips>>,
+    /// Streams whose watermark moved in the current commit, and where it was before.
+    touched: Vec<(u32, u64)>,
+    /// What was closed without being applied and still counts for something.
+    skips: BTreeMap<u32, Runs>,
     /// Streams whose senders were told to hold, and in which turn they were told last.
     held: BTreeMap<u32, u64>,
     /// Streams that began with what an earlier run of the node has left, and with
@@ -140,21 +133,21 @@ impl Inbound {
             self.held.insert(at, u64::MAX);
         }
         if !skips.is_empty() {
-            self.skips.insert(at, skips);
+            self.skips.insert(at, Runs::new(skips));
             self.take_skips(at);
         }
         self.expiry.push(Reverse((last_give_up, at)));
         at
     }
 
-    /// What is closed above a stream's watermark, in order.
+    /// What was closed of a stream and still counts for something, in order.
     pub(crate) fn skips(&self, stream: &InStream) -> &[Skips] {
         if !stream.has_skips {
             return &[];
         }
         let at = self.look_up(&stream.key);
         at.and_then(|at| self.skips.get(&at))
-            .map_or(&[], Vec::as_slice)
+            .map_or(&[], Runs::as_slice)
     }
 
     /// Decides about a message without taking it yet.
@@ -167,7 +160,10 @@ impl Inbound {
     ) -> Arrival {
         if !sequence.is_valid() {
             // No sender makes such a number, and nothing was ever before it.
-            return Arrival::Committed(0);
+            return Arrival::Committed {
+                after: 0,
+                through: 0,
+            };
         }
         let Some(at) = self.find(key) else {
             if sequence.give_up <= self.forgotten {
@@ -205,17 +201,14 @@ impl Inbound {
             // A client that comes through another node wants its verdicts there.
             stream.key = key.clone();
         }
-        if sequence.number <= stream.watermark {
-            return Arrival::Committed(stream.watermark);
+        if stream.has_skips {
+            self.heard(at, sequence.base.get());
         }
+        let Some(stream) = self.get(at) else {
+            return Arrival::NoRoom;
+        };
         if sequence.number <= stream.taken {
-            if !stream.has_skips {
-                return Arrival::Waiting;
-            }
-            return match self.skipped(at, sequence.number) {
-                Some(Skips { redirected, .. }) => Arrival::Skipped { redirected },
-                None => Arrival::Waiting,
-            };
+            return self.known(at, sequence.number);
         }
         let (next, base) = (stream.taken.saturating_add(1), sequence.base.get());
         // What lies below the sender's base has its verdict: a gap up to there is closed.
@@ -223,6 +216,41 @@ impl Inbound {
             Arrival::Next(StreamIndex(at))
         } else {
             Arrival::Early(next.max(base))
+        }
+    }
+
+    /// Decides about a number that was taken before.
+    #[cold]
+    fn known(&self, at: u32, number: u64) -> Arrival {
+        let Some(stream) = self.get(at) else {
+            return Arrival::NoRoom;
+        };
+        let watermark = stream.watermark;
+        let runs = self.skips.get(&at).filter(|_| stream.has_skips);
+        let run = runs.and_then(|runs| runs.find(number));
+        match run.map(|run| &run.how) {
+            Some(Closed::For(reason)) => Arrival::Skipped(reason.clone()),
+            Some(Closed::Quietly | Closed::Unknown) => Arrival::Waiting,
+            None if number > watermark => Arrival::Waiting,
+            None => {
+                let around = runs.map(|runs| runs.around(number, watermark));
+                let (after, through) = around.unwrap_or((0, watermark));
+                Arrival::Committed { after, through }
+            }
+        }
+    }
+
+    /// The sender of a stream has heard the end of everything below `base`.
+    #[cold]
+    fn heard(&mut self, at: u32, base: u64) {
+        let stream = self.streams.get_mut(at as usize).and_then(Option::as_mut);
+        let (Some(stream), Some(runs)) = (stream, self.skips.get_mut(&at)) else {
+            return;
+        };
+        runs.heard(base, stream.watermark);
+        if runs.is_empty() {
+            stream.has_skips = false;
+            self.skips.remove(&at);
         }
     }
 
@@ -246,7 +274,7 @@ impl Inbound {
             stream.watermark = sequence.number.saturating_sub(1);
         } else if next < sequence.number {
             // The sender closed what lies between.
-            self.add_skips(at.0, next, sequence.number - 1, false);
+            self.add_skips(at.0, next, sequence.number - 1, Closed::Quietly);
         }
         if has_skips {
             self.take_skips(at.0);
@@ -258,10 +286,10 @@ impl Inbound {
     pub(crate) fn commit(&mut self, at: StreamIndex, number: u64) {
         if let Some(stream) = self.streams.get_mut(at.0 as usize).and_then(Option::as_mut) {
             debug_assert!(number > stream.watermark, "streams are applied in order");
-            stream.watermark = number;
+            let before = std::mem::replace(&mut stream.watermark, number);
             if !stream.touched {
                 stream.touched = true;
-                self.touched.push(at.0);
+                self.touched.push((at.0, before));
             }
             if stream.has_skips {
                 self.commit_skips(at.0);
@@ -270,58 +298,42 @@ impl Inbound {
     }
 
     /// Notes that `number` has its verdict though it was not applied, and others
-    /// before it may wait for their turns. `redirected` says whether it was sent on.
-    pub(crate) fn skip(&mut self, at: StreamIndex, number: u64, redirected: bool) {
+    /// before it may wait for their turns.
+    pub(crate) fn skip(&mut self, at: StreamIndex, number: u64, how: Closed) {
         let Some(stream) = self.get(at.0) else { return };
-        if number == stream.watermark.saturating_add(1) {
+        let (watermark, is_quiet) = (stream.watermark, how == Closed::Quietly);
+        let is_next = number == watermark.saturating_add(1);
+        if number > watermark && !(is_next && is_quiet) {
+            self.add_skips(at.0, number, number, how);
+        }
+        if is_next {
             self.commit(at, number);
-        } else if number > stream.watermark {
-            self.add_skips(at.0, number, number, redirected);
         }
     }
 
-    fn add_skips(&mut self, at: u32, from: u64, through: u64, redirected: bool) {
-        if let Some(stream) = self.get_mut(at) {
-            stream.has_skips = true;
-        }
-        let skips = self.skips.entry(at).or_default();
-        let place = skips.partition_point(|other| other.from < from);
-        let before = place.checked_sub(1).and_then(|place| skips.get_mut(place));
-        let joins = |other: &Skips| other.redirected == redirected;
-        match before {
-            Some(before) if before.through + 1 == from && joins(before) => before.through = through,
-            _ => skips.insert(
-                place,
-                Skips {
-                    from,
-                    through,
-                    redirected,
-                },
-            ),
-        }
+    fn add_skips(&mut self, at: u32, from: u64, through: u64, how: Closed) {
+        let Some(stream) = self.get_mut(at) else {
+            return;
+        };
+        stream.has_skips = true;
+        let watermark = stream.watermark;
+        let added = Skips { from, through, how };
+        self.skips.entry(at).or_default().add(added, watermark);
     }
 
-    fn skipped(&self, at: u32, number: u64) -> Option<Skips> {
-        let skips = self.skips.get(&at)?;
-        let place = skips.partition_point(|other| other.through < number);
-        skips.get(place).copied().filter(|it| it.from <= number)
+    fn skipped(&self, at: u32, number: u64) -> Option<&Skips> {
+        self.skips.get(&at)?.find(number)
     }
 
     /// Moves the watermark over what was closed behind it.
     #[cold]
     fn commit_skips(&mut self, at: u32) {
         let stream = self.streams.get_mut(at as usize).and_then(Option::as_mut);
-        let (Some(stream), Some(skips)) = (stream, self.skips.get_mut(&at)) else {
+        let (Some(stream), Some(runs)) = (stream, self.skips.get_mut(&at)) else {
             return;
         };
-        skips.retain(|it| {
-            let follows = it.from <= stream.watermark.saturating_add(1);
-            if follows {
-                stream.watermark = stream.watermark.max(it.through);
-            }
-            !follows
-        });
-        if skips.is_empty() {
+        stream.watermark = runs.pass(stream.watermark);
+        if runs.is_empty() {
             stream.has_skips = false;
             self.skips.remove(&at);
         }
@@ -330,13 +342,8 @@ impl Inbound {
     /// What was closed behind the last that was taken counts as taken.
     fn take_skips(&mut self, at: u32) {
         let stream = self.streams.get_mut(at as usize).and_then(Option::as_mut);
-        let (Some(stream), Some(skips)) = (stream, self.skips.get(&at)) else {
-            return;
-        };
-        for it in skips {
-            if it.from <= stream.taken.saturating_add(1) {
-                stream.taken = stream.taken.max(it.through);
-            }
+        if let (Some(stream), Some(runs)) = (stream, self.skips.get(&at)) {
+            stream.taken = runs.taken(stream.taken);
         }
     }
 
@@ -399,15 +406,23 @@ impl Inbound {
         }
     }
 
-    /// Calls `each` with every stream whose watermark moved since the last call, but
-    /// for those whose senders may have messages that it would cover unseen.
-    pub(crate) fn moved(&mut self, mut each: impl FnMut(&InStream)) {
-        for at in self.touched.drain(..) {
-            if let Some(stream) = self.streams.get_mut(at as usize).and_then(Option::as_mut) {
-                stream.touched = false;
-                if !stream.is_adopted {
-                    each(stream);
-                }
+    /// Calls `each` with what was applied of streams since the last call: of such a
+    /// stream, everything above the first number up to the second. Streams whose senders
+    /// may have messages that it would cover unseen are left out.
+    pub(crate) fn moved(&mut self, mut each: impl FnMut(&InStream, u64, u64)) {
+        for (at, before) in self.touched.drain(..) {
+            let stream = self.streams.get_mut(at as usize).and_then(Option::as_mut);
+            let Some(stream) = stream else { continue };
+            stream.touched = false;
+            if stream.is_adopted {
+                continue;
+            }
+            let runs = self.skips.get(&at).filter(|_| stream.has_skips);
+            match runs {
+                None => each(stream, 0, stream.watermark),
+                Some(runs) => runs.applied(before, stream.watermark, |after, through| {
+                    each(stream, after, through);
+                }),
             }
         }
     }
@@ -450,6 +465,9 @@ impl Inbound {
         }
         if stream.is_adopted {
             self.adopted.remove(&index);
+        }
+        if stream.has_skips {
+            self.skips.remove(&index);
         }
         self.free.push(index);
         self.forgotten = self.forgotten.max(stream.last_give_up);

@@ -1,11 +1,12 @@
 //! One stream, and many, as what was taken and what has its verdict.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AgentId, Incarnation};
+use crate::{AgentId, DeadReason, Incarnation};
 
 fn of(sender: &str) -> Arc<StreamKey> {
     let sender = AgentId::new(sender).unwrap();
@@ -53,7 +54,10 @@ fn a_stream_is_taken_in_order_and_once() {
     inbound.commit(index, 2);
     assert_eq!(
         inbound.arrival(&key(), &at(1, 1), 10),
-        Arrival::Committed(2)
+        Arrival::Committed {
+            after: 0,
+            through: 2
+        }
     );
 }
 
@@ -64,8 +68,8 @@ fn a_gap_the_sender_closed_is_no_gap() {
     let last = take(&mut inbound, &at(5, 5));
     assert_eq!(
         inbound.arrival(&key(), &at(3, 3), 10),
-        Arrival::Skipped { redirected: false },
-        "a late one is told what its sender knows"
+        Arrival::Waiting,
+        "a late one is told nothing: its sender knows"
     );
     inbound.commit(last, 1);
     let watermark = inbound.iter().next().unwrap().watermark;
@@ -77,7 +81,11 @@ fn a_number_that_cannot_be_is_not_taken() {
     let mut inbound = Inbound::default();
     for (number, base) in [(0, 1), (3, 4)] {
         let arrival = inbound.arrival(&key(), &at(number, base), 10);
-        assert_eq!(arrival, Arrival::Committed(0));
+        let nothing = Arrival::Committed {
+            after: 0,
+            through: 0,
+        };
+        assert_eq!(arrival, nothing);
     }
     assert_eq!(inbound.len(), 0);
     take(&mut inbound, &at(u64::MAX, u64::MAX));
@@ -100,14 +108,14 @@ fn forgotten_only_after_the_last_give_up() {
     inbound.forget_before(Millis(1_000));
     assert_eq!(inbound.len(), 1, "one of its messages waits");
     inbound.commit(index, 1);
-    inbound.moved(|_| ());
+    inbound.moved(|_, _, _| ());
     let later = Sequence {
         give_up: Millis(2_000),
         ..at(2, 1)
     };
     let index = take(&mut inbound, &later);
     inbound.commit(index, 2);
-    inbound.moved(|_| ());
+    inbound.moved(|_, _, _| ());
     inbound.forget_before(Millis(2_000));
     assert_eq!(inbound.len(), 1);
     inbound.forget_before(Millis(2_001));
@@ -134,7 +142,7 @@ fn a_full_table_has_room_again_when_streams_are_over() {
         inbound.take(index, &at(1, 1));
         inbound.commit(index, 1);
     }
-    inbound.moved(|_| ());
+    inbound.moved(|_, _, _| ());
     let new = Sequence {
         give_up: Millis(900),
         ..at(1, 1)
@@ -146,17 +154,75 @@ fn a_full_table_has_room_again_when_streams_are_over() {
     assert!(matches!(arrival, Arrival::Next(_)), "{arrival:?}");
 }
 
+fn overflow() -> SkipReason {
+    SkipReason::Dead(DeadReason::Overflow)
+}
+
+#[test]
+fn whoever_asks_again_hears_the_same_end_until_it_has_heard() {
+    let mut inbound = Inbound::default();
+    let index = take(&mut inbound, &at(1, 1));
+    for number in 2..=5 {
+        take(&mut inbound, &at(number, 1));
+    }
+    inbound.skip(index, 3, Closed::For(overflow()));
+    let again = |inbound: &mut Inbound, number, base| {
+        let arrival = inbound.arrival(&key(), &at(number, base), 10);
+        (arrival, inbound.skips.len())
+    };
+    let skipped = Arrival::Skipped(overflow());
+    assert_eq!(again(&mut inbound, 3, 1), (skipped.clone(), 1));
+    for number in [1, 2, 4, 5] {
+        inbound.commit(index, number);
+    }
+    let committed = |after, through| Arrival::Committed { after, through };
+    assert_eq!(again(&mut inbound, 3, 3), (skipped, 1));
+    assert_eq!(again(&mut inbound, 2, 2), (committed(0, 2), 1));
+    assert_eq!(again(&mut inbound, 4, 3), (committed(3, 5), 1));
+    let mut told = Vec::new();
+    inbound.moved(|_, after, through| told.push((after, through)));
+    assert_eq!(told, [(0, 2), (3, 5)], "nothing covers the third");
+    // The sender has heard of it.
+    assert_eq!(again(&mut inbound, 4, 4), (committed(0, 5), 0));
+}
+
+#[test]
+fn what_too_many_were_closed_for_is_not_known_of_the_oldest() {
+    const MANY: u64 = 5_000;
+    let mut inbound = Inbound::default();
+    let index = take(&mut inbound, &at(1, 1));
+    inbound.commit(index, 1);
+    for pair in 1..=MANY {
+        let (one, other) = (2 * pair, 2 * pair + 1);
+        take(&mut inbound, &at(one, 1));
+        inbound.skip(index, one, Closed::For(overflow()));
+        take(&mut inbound, &at(other, 1));
+        inbound.commit(index, other);
+    }
+    let stream = inbound.iter().next().unwrap();
+    assert_eq!(stream.watermark, 2 * MANY + 1);
+    assert!(inbound.skips(stream).len() < 4_100);
+    let mut arrival = |number| inbound.arrival(&key(), &at(number, 1), 10);
+    assert_eq!(arrival(2), Arrival::Waiting);
+    assert_eq!(
+        arrival(3),
+        Arrival::Waiting,
+        "it must not be told of the others"
+    );
+    assert_eq!(arrival(2 * MANY), Arrival::Skipped(overflow()));
+}
+
 /// What happens to a stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Op {
     /// The next number comes and waits.
     Take,
     /// So many were closed by the sender before the next one.
     Gap(u64),
     /// The next number comes and is closed at once.
-    Skip(bool),
+    Skip(Closed),
     /// One that waits is closed, out of order.
-    Drop(usize, bool),
+    Drop(usize, Closed),
     /// The first that waits is applied.
     Commit,
     /// Any number comes again.
@@ -170,25 +236,69 @@ enum Op {
 struct Oracle {
     taken: u64,
     waiting: Vec<u64>,
-    /// Closed by whatever, with whether it was redirected.
-    closed: BTreeMap<u64, bool>,
+    /// Those that have their verdict.
+    closed: BTreeSet<u64>,
+    /// Of these: those whose sender is told that they were applied, if it asked for that.
+    applied: BTreeSet<u64>,
+    /// And those whose sender is told something else.
+    told: BTreeMap<u64, SkipReason>,
 }
 
 impl Oracle {
     fn watermark(&self) -> u64 {
         (1..)
-            .take_while(|number| self.closed.contains_key(number))
+            .take_while(|number| self.closed.contains(number))
             .last()
             .unwrap_or(0)
     }
+
+    fn close(&mut self, number: u64, how: Closed) {
+        self.closed.insert(number);
+        match how {
+            Closed::For(reason) => drop(self.told.insert(number, reason)),
+            _ => drop(self.applied.insert(number)),
+        }
+    }
+
+    /// The sender keeps nothing below `base`.
+    fn heard(&mut self, base: u64) {
+        let watermark = self.watermark();
+        self.told
+            .retain(|number, _| *number >= base || *number > watermark);
+    }
+
+    /// What a number that was taken is told when it comes again.
+    fn known(&self, number: u64) -> Arrival {
+        let watermark = self.watermark();
+        match self.told.get(&number) {
+            Some(reason) => Arrival::Skipped(reason.clone()),
+            None if number > watermark => Arrival::Waiting,
+            None => {
+                let before = self.told.range(..number).next_back();
+                let behind = self.told.range(number..).next();
+                Arrival::Committed {
+                    after: before.map_or(0, |(number, _)| *number),
+                    through: behind.map_or(watermark, |(number, _)| watermark.min(number - 1)),
+                }
+            }
+        }
+    }
+}
+
+fn how() -> impl Strategy<Value = Closed> {
+    prop_oneof![
+        Just(Closed::Quietly),
+        Just(Closed::For(SkipReason::Redirected)),
+        Just(Closed::For(overflow())),
+    ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         5 => Just(Op::Take),
         1 => (1..4u64).prop_map(Op::Gap),
-        3 => any::<bool>().prop_map(Op::Skip),
-        2 => (any::<usize>(), any::<bool>()).prop_map(|(at, redirected)| Op::Drop(at, redirected)),
+        3 => how().prop_map(Op::Skip),
+        2 => (any::<usize>(), how()).prop_map(|(at, how)| Op::Drop(at, how)),
         5 => Just(Op::Commit),
         3 => (1..40u64).prop_map(Op::Again),
         1 => Just(Op::Restore),
@@ -207,7 +317,9 @@ proptest! {
         let mut index = take(&mut inbound, &at(1, 1));
         inbound.commit(index, 1);
         let mut oracle = Oracle { taken: 1, ..Oracle::default() };
-        oracle.closed.insert(1, false);
+        oracle.closed.insert(1);
+        // What was reported before the last sleep.
+        let mut since = 0;
         for op in ops {
             let next = oracle.taken + 1;
             match op {
@@ -218,35 +330,31 @@ proptest! {
                 }
                 Op::Gap(count) => {
                     let next = next + count;
+                    oracle.heard(next);
                     take(&mut inbound, &at(next, next));
-                    oracle.closed.extend((oracle.taken + 1..next).map(|it| (it, false)));
+                    oracle.closed.extend(oracle.taken + 1..next);
                     oracle.taken = next;
                     oracle.waiting.push(next);
                 }
-                Op::Skip(redirected) => {
+                Op::Skip(how) => {
                     take(&mut inbound, &at(next, 1));
-                    inbound.skip(index, next, redirected);
+                    inbound.skip(index, next, how.clone());
                     oracle.taken = next;
-                    oracle.closed.insert(next, redirected);
+                    oracle.close(next, how);
                 }
-                Op::Drop(which, redirected) if !oracle.waiting.is_empty() => {
+                Op::Drop(which, how) if !oracle.waiting.is_empty() => {
                     let number = oracle.waiting.remove(which % oracle.waiting.len());
-                    inbound.skip(index, number, redirected);
-                    oracle.closed.insert(number, redirected);
+                    inbound.skip(index, number, how.clone());
+                    oracle.close(number, how);
                 }
                 Op::Commit if !oracle.waiting.is_empty() => {
                     let number = oracle.waiting.remove(0);
                     inbound.commit(index, number);
-                    oracle.closed.insert(number, false);
+                    oracle.close(number, Closed::Quietly);
                 }
                 Op::Again(number) => {
-                    let watermark = oracle.watermark();
-                    let expected = if number <= watermark {
-                        Arrival::Committed(watermark)
-                    } else if let Some(redirected) = oracle.closed.get(&number) {
-                        Arrival::Skipped { redirected: *redirected }
-                    } else if number <= oracle.taken {
-                        Arrival::Waiting
+                    let expected = if number <= oracle.taken {
+                        oracle.known(number)
                     } else if number == next {
                         Arrival::Next(index)
                     } else {
@@ -270,27 +378,37 @@ proptest! {
                         index = take(&mut again, &at(*number, 1));
                     }
                     inbound = again;
+                    since = oracle.watermark();
                 }
                 Op::Drop(..) | Op::Commit => {}
             }
             let stream = inbound.iter().next().unwrap();
-            prop_assert_eq!(stream.watermark, oracle.watermark());
+            let watermark = oracle.watermark();
+            prop_assert_eq!(stream.watermark, watermark);
             prop_assert_eq!(stream.taken, oracle.taken);
-            let skipped: Vec<u64> = inbound
+            let skipped: BTreeSet<u64> = inbound
                 .skips(stream)
                 .iter()
                 .flat_map(|skips| skips.from..=skips.through)
                 .collect();
-            let ahead = oracle.closed.range(oracle.watermark() + 1..);
-            prop_assert_eq!(skipped, ahead.map(|(number, _)| *number).collect::<Vec<_>>());
-            for number in oracle.closed.keys().chain(&oracle.waiting) {
+            let ahead = oracle.closed.range(watermark + 1..);
+            let kept: BTreeSet<u64> = ahead.chain(oracle.told.keys()).copied().collect();
+            prop_assert_eq!(skipped, kept);
+            for number in oracle.closed.iter().chain(&oracle.waiting) {
                 let is_open = oracle.waiting.contains(number);
                 let taken = inbound.taken(&key(), &at(*number, 1));
                 prop_assert_eq!(taken, is_open.then_some(index), "number {}", number);
             }
         }
-        let mut reported = Vec::new();
-        inbound.moved(|stream| reported.push(stream.watermark));
-        prop_assert!(reported.iter().all(|it| *it == oracle.watermark()), "once and right");
+        let mut reported = BTreeSet::new();
+        inbound.moved(|_, after, through| reported.extend(after + 1..=through));
+        let watermark = oracle.watermark();
+        for number in oracle.told.keys() {
+            prop_assert!(!reported.contains(number), "{} is none of them", number);
+        }
+        prop_assert!(reported.range(watermark + 1..).next().is_none());
+        for number in oracle.applied.range(since + 1..watermark.max(since) + 1) {
+            prop_assert!(reported.contains(number), "{} is not reported", number);
+        }
     }
 }
