@@ -133,6 +133,14 @@ impl DirectoryAccess {
         }
     }
 
+    /// Drops requests without an answer: the node has stopped.
+    pub(crate) fn close(&self) {
+        if let Self::At { open, .. } = self {
+            let left = std::mem::take(&mut *open.requests.lock());
+            drop(left);
+        }
+    }
+
     /// Which node has the agent, if the directory is here and knows it.
     pub(crate) fn found_here(&self, agent: &AgentId) -> Option<NodeId> {
         match self {

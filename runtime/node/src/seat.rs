@@ -143,6 +143,12 @@ impl Seat {
         drop(self.worker.take());
     }
 
+    /// Drops what was posted since the worker was closed.
+    pub(crate) fn clear(&self) {
+        let left = std::mem::take(&mut self.inbox.lock().events);
+        drop(left);
+    }
+
     /// Lets another thread drive if the current call has had its slice. Says
     /// whether it may.
     pub(crate) fn relieve(self: &Arc<Self>, now: Nanos) -> bool {

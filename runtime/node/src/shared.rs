@@ -92,6 +92,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The node has stopped: drops what came too late for that. Whoever is to be told
+    /// of its end holds this state, which would never go.
+    pub(crate) fn let_go(&self) {
+        for seat in &self.seats {
+            seat.clear();
+        }
+        self.directory.close();
+        self.controls.close();
+    }
+
     pub(crate) fn new(
         node: NodeId,
         boot: u64,

@@ -252,6 +252,7 @@ impl Node {
             // A ticker that panicked has nothing left to give back.
             let _ = ticker.join();
         }
+        self.shared.let_go();
     }
 }
 
