@@ -437,7 +437,13 @@ mod tests {
         };
         // Another lane is another stream.
         let high = StreamKey::shared(sender, agent, Lane::High);
-        say_of(&high, Notice::Applied { through: 20 });
+        say_of(
+            &high,
+            Notice::Applied {
+                after: 0,
+                through: 20,
+            },
+        );
         let say = |notice| say_of(&stream, notice);
         let expired = SkipReason::Expired;
         say(Notice::Applied {

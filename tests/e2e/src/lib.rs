@@ -14,6 +14,7 @@
 mod ledger;
 mod progress;
 mod restless;
+pub mod sim;
 pub mod steps;
 pub mod storm;
 
