@@ -8,8 +8,9 @@
 //!
 //! Start with [`Envelope`], then [`agent::Agent`], the state machine every
 //! agent is to its worker; whose turn it is there, [`schedule::Schedule`] says.
-//! [`flow`] decides what may pass to a target, and when. What a message says about
-//! itself is in [`attributes`], and how types of messages are treated in [`taxonomy`].
+//! [`flow`] decides what may pass to a target, and when; [`timers`] says what is due.
+//! What a message says about itself is in [`attributes`], and how types of messages are
+//! treated in [`taxonomy`].
 //! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),
 //! [`Control`] (operators to a node), [`Spill`] (messages beyond a mailbox's
 //! bounds to a disk) and [`Journal`] (durable agents' turns, before their effects).
@@ -35,6 +36,7 @@ pub mod snapshot;
 mod spill;
 pub mod taxonomy;
 mod time;
+pub mod timers;
 
 pub use ask_notice::{AskLink, AskNotice, MAX_PROBE_LINKS, PROBE_BUDGET, Probe};
 pub use attributes::{Attributes, CloudEvent};
