@@ -1,4 +1,4 @@
-//! `#[derive(AgentError)]`.
+//! `#[derive(AgentError)]` and `#[derive(RemoteError)]`.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
@@ -25,15 +25,43 @@ enum Message {
     Transparent,
 }
 
-/// Expands the derive.
-pub(crate) fn expand(item: TokenStream) -> syn::Result<TokenStream> {
+/// Expands `#[derive(RemoteError)]`.
+pub(crate) fn expand_remote(item: TokenStream) -> syn::Result<TokenStream> {
+    let item = parse(item)?;
+    let name = &item.ident;
+    let variants = variants(&item)?;
+    // Those that have codes of their own before those that pass on another's.
+    let (others, own): (Vec<_>, Vec<_>) = variants
+        .iter()
+        .partition(|variant| matches!(variant.message, Message::Transparent));
+    let readings = own.into_iter().chain(others).map(Variant::reading);
+    Ok(quote! {
+        #[automatically_derived]
+        impl ::phoenix_sdk::RemoteError for #name {
+            fn from_failure(
+                failure: &::phoenix_sdk::Failure,
+            ) -> ::std::option::Option<Self> {
+                #(#readings)*
+                ::std::option::Option::None
+            }
+        }
+    })
+}
+
+fn parse(item: TokenStream) -> syn::Result<DeriveInput> {
     let item: DeriveInput = syn::parse2(item)?;
-    if !item.generics.params.is_empty() {
-        return Err(syn::Error::new_spanned(
-            &item.generics,
-            "an agent's error cannot be generic: its caller reads it by one type",
-        ));
+    if item.generics.params.is_empty() {
+        return Ok(item);
     }
+    Err(syn::Error::new_spanned(
+        &item.generics,
+        "an agent's error cannot be generic: its caller reads it by one type",
+    ))
+}
+
+/// Expands `#[derive(AgentError)]`.
+pub(crate) fn expand(item: TokenStream) -> syn::Result<TokenStream> {
+    let item = parse(item)?;
     let variants = variants(&item)?;
     let name = &item.ident;
     let displays = variants.iter().map(Variant::display);
@@ -181,6 +209,58 @@ impl<'a> Variant<'a> {
             _ => return self.named_details(&plain),
         };
         quote!(#pattern => #plain.#details,)
+    }
+
+    /// Gives the variant back from the function if the failure is it.
+    fn reading(&self) -> TokenStream {
+        let (path, code) = (&self.path, &self.code);
+        let types: Vec<_> = self.fields.iter().map(|field| &field.ty).collect();
+        if let (Message::Transparent, [ty]) = (&self.message, types.as_slice()) {
+            return quote! {
+                if let ::std::option::Option::Some(inner) =
+                    <#ty as ::phoenix_sdk::RemoteError>::from_failure(failure)
+                {
+                    return ::std::option::Option::Some(#path(inner));
+                }
+            };
+        }
+        if self.from.is_some() {
+            // What it carries is not sent.
+            return TokenStream::new();
+        }
+        let (pattern, bindings) = (self.pattern(), self.bindings());
+        let (carried, taken, declared) = match (self.fields, bindings.as_slice()) {
+            (_, []) => {
+                return quote! {
+                    if failure.code() == #code {
+                        return ::std::option::Option::Some(#path {});
+                    }
+                };
+            }
+            (Fields::Unnamed(_), [one]) => (quote!(#(#types)*), quote!(#one), TokenStream::new()),
+            (Fields::Unnamed(_), several) => (
+                quote!((#(#types),*)),
+                quote!((#(#several),*)),
+                TokenStream::new(),
+            ),
+            (_, several) => (
+                quote!(Details),
+                quote!(Details { #(#several),* }),
+                quote! {
+                    #[derive(::phoenix_sdk::__private::serde::Deserialize)]
+                    #[serde(crate = "::phoenix_sdk::__private::serde")]
+                    struct Details { #(#several: #types),* }
+                },
+            ),
+        };
+        quote! {
+            if failure.code() == #code {
+                #declared
+                if let ::std::result::Result::Ok(#taken) = failure.details_as::<#carried>() {
+                    return ::std::option::Option::Some(#pattern);
+                }
+            }
+        }
     }
 
     /// Named fields are a map, so that a program reads them by their names.

@@ -29,6 +29,14 @@ pub fn requests(attributes: TokenStream, item: TokenStream) -> TokenStream {
         .into()
 }
 
+/// Makes the error of a handler one that whoever asks can read back.
+#[proc_macro_derive(RemoteError, attributes(error, code, from))]
+pub fn remote_error(item: TokenStream) -> TokenStream {
+    errors::expand_remote(item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
 /// Makes an enum or a struct the error of a handler.
 #[proc_macro_derive(AgentError, attributes(error, code, from))]
 pub fn agent_error(item: TokenStream) -> TokenStream {

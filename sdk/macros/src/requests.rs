@@ -5,7 +5,9 @@ use quote::{ToTokens, format_ident, quote};
 use syn::{FnArg, Ident, ItemTrait, Lifetime, Pat, TraitItem, Type};
 
 use crate::model::{Agent, By, Errors};
-use crate::types::{is_context_reference, output, plain, refuse_borrows, strip, without_self};
+use crate::types::{
+    failure, is_context_reference, output, plain, refuse_borrows, strip, without_self,
+};
 
 /// One function that makes a request.
 struct Constructor {
@@ -15,6 +17,7 @@ struct Constructor {
     /// Whether an argument borrows for `'a`.
     borrows: bool,
     answer: TokenStream,
+    failure: TokenStream,
 }
 
 /// The request functions beside an agent.
@@ -43,6 +46,7 @@ pub(crate) fn of_agent(agent: &Agent) -> syn::Result<TokenStream> {
             arguments: arguments.collect(),
             borrows: handler.arguments().any(|it| it.by != By::Value),
             answer: without_self(output(&handler.output)?, &ty),
+            failure: without_self(failure(&handler.output), &ty),
         };
         functions.push(constructor.write());
     }
@@ -71,6 +75,7 @@ impl Constructor {
             attributes,
             ident,
             answer,
+            failure,
             ..
         } = self;
         let method = plain(ident);
@@ -91,8 +96,8 @@ impl Constructor {
         quote! {
             #doc
             #(#attributes)*
-            pub fn #ident #generics(#(#names: #types),*) -> ::phoenix_sdk::Request<#carried, #answer> {
-                ::phoenix_sdk::Request::new(#method, #value).returns()
+            pub fn #ident #generics(#(#names: #types),*) -> ::phoenix_sdk::Request<#carried, #answer, #failure> {
+                ::phoenix_sdk::Request::new(#method, #value).returns().fails_with()
             }
         }
     }
@@ -181,6 +186,7 @@ fn constructor(item: &TraitItem) -> syn::Result<Constructor> {
         arguments,
         borrows,
         answer: output(&signature.output)?,
+        failure: failure(&signature.output),
     })
 }
 

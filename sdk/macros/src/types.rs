@@ -46,11 +46,30 @@ pub(crate) fn output(output: &ReturnType) -> syn::Result<TokenStream> {
     })
 }
 
-fn first_argument(segment: &PathSegment) -> Option<&Type> {
-    let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
-        return None;
+/// The error that the caller of a function may get: that of its `Result`, and any
+/// failure where none is named.
+pub(crate) fn failure(output: &ReturnType) -> TokenStream {
+    let named = match output {
+        ReturnType::Type(_, ty) => last_segment(ty)
+            .filter(|segment| segment.ident == "Result")
+            .and_then(|segment| arguments(segment).nth(1)),
+        ReturnType::Default => None,
     };
-    arguments.args.iter().find_map(|argument| match argument {
+    named.map_or_else(|| quote!(::phoenix_sdk::Failure), |ty| ty.to_token_stream())
+}
+
+fn first_argument(segment: &PathSegment) -> Option<&Type> {
+    arguments(segment).next()
+}
+
+/// The types among a path's generic arguments.
+fn arguments(segment: &PathSegment) -> impl Iterator<Item = &Type> {
+    let arguments = match &segment.arguments {
+        PathArguments::AngleBracketed(arguments) => Some(arguments.args.iter()),
+        _ => None,
+    };
+    let arguments = arguments.into_iter().flatten();
+    arguments.filter_map(|argument| match argument {
         GenericArgument::Type(ty) => Some(ty),
         _ => None,
     })

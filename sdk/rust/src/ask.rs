@@ -8,7 +8,7 @@ use std::task::{Context as Poller, Poll};
 
 use phoenix_wit::Reply;
 
-use crate::failure::{AgentError, Failure};
+use crate::failure::{AgentError, Failure, RemoteError};
 use crate::request::Answer;
 use crate::runtime::Shared;
 
@@ -54,14 +54,14 @@ pub enum AskError {
 ///
 /// Dropped before its answer comes, the answer is ignored.
 #[must_use = "await it for the answer, or use `Context::send` if none is wanted"]
-pub struct Ask<R> {
+pub struct Ask<R, E = Failure> {
     shared: Rc<Shared>,
     number: u64,
     done: bool,
-    answer: PhantomData<fn() -> R>,
+    answer: PhantomData<fn() -> Result<R, E>>,
 }
 
-impl<R> Ask<R> {
+impl<R, E> Ask<R, E> {
     pub(crate) fn new(shared: Rc<Shared>, number: u64) -> Self {
         Self {
             shared,
@@ -72,7 +72,48 @@ impl<R> Ask<R> {
     }
 }
 
-impl<R: Answer> Future for Ask<R> {
+impl<R: Answer, E: RemoteError> Ask<R, E> {
+    /// Waits for what the other agent's handler gave: its answer, or its error as the
+    /// type it is. The error around it is for everything else: there is no outcome, or
+    /// the failure is none of that type's.
+    ///
+    /// ```
+    /// use phoenix_sdk::prelude::*;
+    ///
+    /// #[derive(Debug, AgentError, RemoteError)]
+    /// enum BankError {
+    ///     #[error("{missing} are missing")]
+    ///     Overdrawn { missing: u64 },
+    /// }
+    ///
+    /// # #[derive(Default)] struct Bank;
+    /// #[agent]
+    /// impl Bank {
+    ///     fn withdraw(&mut self, sum: u64) -> Result<u64, BankError> {
+    ///         Err(BankError::Overdrawn { missing: sum })
+    ///     }
+    /// }
+    ///
+    /// # async fn example(ctx: &mut Context) -> Result<u64, AskError> {
+    /// match ctx.ask("bank/alice", BankRequests::withdraw(5)).outcome().await? {
+    ///     Ok(left) => Ok(left),
+    ///     Err(BankError::Overdrawn { missing }) => Ok(missing),
+    /// }
+    /// # }
+    /// ```
+    pub async fn outcome(self) -> Result<Result<R, E>, AskError> {
+        match self.await {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(AskError::Failed(failure)) => match E::from_failure(&failure) {
+                Some(error) => Ok(Err(error)),
+                None => Err(AskError::Failed(failure)),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<R: Answer, E> Future for Ask<R, E> {
     type Output = Result<R, AskError>;
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
@@ -89,7 +130,7 @@ impl<R: Answer> Future for Ask<R> {
     }
 }
 
-impl<R> Drop for Ask<R> {
+impl<R, E> Drop for Ask<R, E> {
     fn drop(&mut self) {
         if !self.done {
             self.shared.asks.borrow_mut().forget(self.number);
@@ -97,7 +138,7 @@ impl<R> Drop for Ask<R> {
     }
 }
 
-impl<R> fmt::Debug for Ask<R> {
+impl<R, E> fmt::Debug for Ask<R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Ask").field(&self.number).finish()
     }
@@ -108,18 +149,18 @@ impl<R> fmt::Debug for Ask<R> {
 /// [`Context::ask_all`](crate::Context::ask_all) makes one.
 #[must_use = "await it for the answers, or use `Context::broadcast` if none are wanted"]
 #[derive(Debug)]
-pub struct AskAll<R> {
-    asks: Vec<Waiting<R>>,
+pub struct AskAll<R, E = Failure> {
+    asks: Vec<Waiting<R, E>>,
 }
 
 #[derive(Debug)]
-enum Waiting<R> {
-    For(Ask<R>),
+enum Waiting<R, E> {
+    For(Ask<R, E>),
     Ended(Result<R, AskError>),
 }
 
-impl<R> AskAll<R> {
-    pub(crate) fn new(asks: impl Iterator<Item = Ask<R>>) -> Self {
+impl<R, E> AskAll<R, E> {
+    pub(crate) fn new(asks: impl Iterator<Item = Ask<R, E>>) -> Self {
         Self {
             asks: asks.map(Waiting::For).collect(),
         }
@@ -127,9 +168,9 @@ impl<R> AskAll<R> {
 }
 
 // An answer is not pinned: nothing points into it.
-impl<R> Unpin for AskAll<R> {}
+impl<R, E> Unpin for AskAll<R, E> {}
 
-impl<R: Answer> Future for AskAll<R> {
+impl<R: Answer, E> Future for AskAll<R, E> {
     type Output = Vec<Result<R, AskError>>;
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
@@ -208,5 +249,16 @@ impl From<Failure> for AskError {
 impl AgentError for AskError {
     fn into_failure(self) -> Failure {
         self.into()
+    }
+}
+
+/// What an agent passed on of an ask of its own.
+impl RemoteError for AskError {
+    fn from_failure(failure: &Failure) -> Option<Self> {
+        Some(match failure.code() {
+            "timeout" => Self::Timeout,
+            "deadlock" => Self::Deadlock,
+            _ => Self::Failed(failure.clone()),
+        })
     }
 }

@@ -130,7 +130,7 @@ impl Context {
     ///
     /// # Panics
     /// If an argument's `Serialize` fails; so do all methods that take values.
-    pub fn send<A: Serialize, R>(&self, to: impl AsRef<str>, request: Request<A, R>) {
+    pub fn send<A: Serialize, R, E>(&self, to: impl AsRef<str>, request: Request<A, R, E>) {
         self.deliver(to.as_ref(), &request, Delivery::ExactlyOnce);
     }
 
@@ -144,10 +144,10 @@ impl Context {
     /// ctx.send_with("site/main", Request::new("hit", 512_u64), &options);
     /// # }
     /// ```
-    pub fn send_with<A: Serialize, R>(
+    pub fn send_with<A: Serialize, R, E>(
         &self,
         to: impl AsRef<str>,
-        request: Request<A, R>,
+        request: Request<A, R, E>,
         options: &SendOptions,
     ) {
         self.send_in_way(to.as_ref(), &request, options);
@@ -162,9 +162,9 @@ impl Context {
     /// ctx.send_batch(hits, &SendOptions::default());
     /// # }
     /// ```
-    pub fn send_batch<T: AsRef<str>, A: Serialize, R>(
+    pub fn send_batch<T: AsRef<str>, A: Serialize, R, E>(
         &self,
-        messages: impl IntoIterator<Item = (T, Request<A, R>)>,
+        messages: impl IntoIterator<Item = (T, Request<A, R, E>)>,
         options: &SendOptions,
     ) {
         for (to, request) in messages {
@@ -181,10 +181,10 @@ impl Context {
     /// ctx.broadcast(["site/de", "site/fr"], Request::new("close", ()), &SendOptions::default());
     /// # }
     /// ```
-    pub fn broadcast<T: AsRef<str>, A: Serialize, R>(
+    pub fn broadcast<T: AsRef<str>, A: Serialize, R, E>(
         &self,
         to: impl IntoIterator<Item = T>,
-        request: Request<A, R>,
+        request: Request<A, R, E>,
         options: &SendOptions,
     ) {
         for to in to {
@@ -192,10 +192,10 @@ impl Context {
         }
     }
 
-    fn send_in_way<A: Serialize, R>(
+    fn send_in_way<A: Serialize, R, E>(
         &self,
         to: &str,
-        request: &Request<A, R>,
+        request: &Request<A, R, E>,
         options: &SendOptions,
     ) {
         let method = &*request.method;
@@ -209,12 +209,21 @@ impl Context {
     }
 
     /// Sends a message once, for what may be lost: it is never resent.
-    pub fn send_at_most_once<A: Serialize, R>(&self, to: impl AsRef<str>, request: Request<A, R>) {
+    pub fn send_at_most_once<A: Serialize, R, E>(
+        &self,
+        to: impl AsRef<str>,
+        request: Request<A, R, E>,
+    ) {
         self.deliver(to.as_ref(), &request, Delivery::AtMostOnce);
     }
 
     #[inline(always)]
-    fn deliver<A: Serialize, R>(&self, to: &str, request: &Request<A, R>, delivery: Delivery) {
+    fn deliver<A: Serialize, R, E>(
+        &self,
+        to: &str,
+        request: &Request<A, R, E>,
+        delivery: Delivery,
+    ) {
         let method = &*request.method;
         let effect = Effect::Send {
             to,
@@ -236,23 +245,23 @@ impl Context {
     ///     .await?;
     /// # Ok(()) }
     /// ```
-    pub fn ask<A: Serialize, R: Answer>(
+    pub fn ask<A: Serialize, R: Answer, E>(
         &self,
         to: impl AsRef<str>,
-        request: Request<A, R>,
-    ) -> Ask<R> {
+        request: Request<A, R, E>,
+    ) -> Ask<R, E> {
         self.ask_with_deadline(to, request, DEFAULT_DEADLINE)
     }
 
     /// Asks another agent; `deadline` is from 1 ms to [an hour](MAX_DEADLINE), and
     /// brought into that range if it is not. Asked for somebody who waits, it ends no
     /// later than [they stop waiting](Self::deadline).
-    pub fn ask_with_deadline<A: Serialize, R: Answer>(
+    pub fn ask_with_deadline<A: Serialize, R: Answer, E>(
         &self,
         to: impl AsRef<str>,
-        request: Request<A, R>,
+        request: Request<A, R, E>,
         deadline: Duration,
-    ) -> Ask<R> {
+    ) -> Ask<R, E> {
         self.begin_ask(to.as_ref(), &request, deadline)
     }
 
@@ -269,22 +278,22 @@ impl Context {
     /// answers.into_iter().flatten().sum()
     /// # }
     /// ```
-    pub fn ask_all<T: AsRef<str>, A: Serialize, R: Answer>(
+    pub fn ask_all<T: AsRef<str>, A: Serialize, R: Answer, E>(
         &self,
         to: impl IntoIterator<Item = T>,
-        request: Request<A, R>,
+        request: Request<A, R, E>,
         deadline: Duration,
-    ) -> AskAll<R> {
+    ) -> AskAll<R, E> {
         let to = to.into_iter();
         AskAll::new(to.map(|to| self.begin_ask(to.as_ref(), &request, deadline)))
     }
 
-    fn begin_ask<A: Serialize, R: Answer>(
+    fn begin_ask<A: Serialize, R: Answer, E>(
         &self,
         to: &str,
-        request: &Request<A, R>,
+        request: &Request<A, R, E>,
         deadline: Duration,
-    ) -> Ask<R> {
+    ) -> Ask<R, E> {
         let ask = self.shared.asks.borrow_mut().begin();
         let left = self.deadline().map(|deadline| deadline - self.now());
         let deadline = deadline.min(left.unwrap_or(MAX_DEADLINE)).min(MAX_DEADLINE);
@@ -335,33 +344,33 @@ impl Context {
     /// ctx.timer("flush", Duration::from_secs(30), Request::new("flush", ()));
     /// # }
     /// ```
-    pub fn timer<A: Serialize, R>(
+    pub fn timer<A: Serialize, R, E>(
         &self,
         id: impl Into<TimerId>,
         delay: Duration,
-        request: Request<A, R>,
+        request: Request<A, R, E>,
     ) {
         self.set_timer(id.into(), millis(delay), 0, &request);
     }
 
     /// Calls one of this agent's own handlers after `delay`, and then every `period`
     /// (1 ms at least) until the timer is cancelled.
-    pub fn timer_every<A: Serialize, R>(
+    pub fn timer_every<A: Serialize, R, E>(
         &self,
         id: impl Into<TimerId>,
         delay: Duration,
         period: Duration,
-        request: Request<A, R>,
+        request: Request<A, R, E>,
     ) {
         self.set_timer(id.into(), millis(delay), millis(period).max(1), &request);
     }
 
-    fn set_timer<A: Serialize, R>(
+    fn set_timer<A: Serialize, R, E>(
         &self,
         id: TimerId,
         delay_ms: u64,
         period_ms: u64,
-        request: &Request<A, R>,
+        request: &Request<A, R, E>,
     ) {
         let method = &*request.method;
         let effect = Effect::SetTimer {

@@ -41,6 +41,22 @@ pub trait AgentError {
     fn into_failure(self) -> Failure;
 }
 
+/// What a failure of another agent's can be read back as, by whoever asked it.
+///
+/// `#[derive(RemoteError)]` beside `#[derive(AgentError)]` writes it for an enum or a
+/// struct: whatever a variant carries then has to be read as well as written. A variant
+/// with `#[from]` is sent without what it carries, so it is read back only if it is
+/// `#[error(transparent)]`.
+#[diagnostic::on_unimplemented(
+    message = "a failure cannot be read back as `{Self}`",
+    label = "the other agent's error is not known by this type",
+    note = "write `#[derive(RemoteError)]` above `{Self}`, or await the ask without `outcome`"
+)]
+pub trait RemoteError: Sized {
+    /// The error, if the failure is one of this type's.
+    fn from_failure(failure: &Failure) -> Option<Self>;
+}
+
 impl Failure {
     /// A failure with a stable code, such as `not-found`, and a sentence.
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
@@ -138,6 +154,25 @@ impl From<String> for Failure {
 impl From<&'static str> for Failure {
     fn from(message: &'static str) -> Self {
         Self::new("failed", message)
+    }
+}
+
+impl RemoteError for Failure {
+    fn from_failure(failure: &Failure) -> Option<Self> {
+        Some(failure.clone())
+    }
+}
+
+/// A failure with the code `failed`.
+impl RemoteError for String {
+    fn from_failure(failure: &Failure) -> Option<Self> {
+        (failure.code() == "failed").then(|| failure.message().to_owned())
+    }
+}
+
+impl RemoteError for Infallible {
+    fn from_failure(_: &Failure) -> Option<Self> {
+        None
     }
 }
 

@@ -232,7 +232,8 @@
 //!
 //! The derive writes `Display`, `Error`, [`trait@AgentError`] and the conversion into
 //! [`Failure`]. On the asking side the failure is [`AskError::Failed`]; its
-//! [`code`](Failure::code) is what to match on.
+//! [`code`](Failure::code) is what to match on. With `#[derive(RemoteError)]` beside it
+//! [`Ask::outcome`] gives the error as the type it is.
 //!
 //! # Panics
 //!
@@ -277,7 +278,7 @@ pub use ask::{Ask, AskAll, AskError};
 pub use binary::Binary;
 pub use bounced::Bounced;
 pub use context::{Context, DEFAULT_DEADLINE, MAX_DEADLINE, TimerId};
-pub use failure::{AgentError, Failure};
+pub use failure::{AgentError, Failure, RemoteError};
 pub use options::{Retry, SendOptions};
 pub use payload::{Payload, PayloadError};
 /// Makes an enum or a struct the error of a handler.
@@ -303,6 +304,27 @@ pub use payload::{Payload, PayloadError};
 /// assert_eq!(failure.message(), "1 left, and 2 were wanted");
 /// ```
 pub use phoenix_macros::AgentError;
+/// Makes the error of a handler one that whoever asks can read back, by
+/// [`Ask::outcome`].
+///
+/// It reads the attributes of [`macro@AgentError`], which goes beside it. What the
+/// variants carry is to be `Deserialize` as well as `Serialize`, and what an
+/// `#[error(transparent)]` one passes on a `RemoteError` itself.
+///
+/// ```
+/// use phoenix_sdk::prelude::*;
+///
+/// #[derive(Debug, PartialEq, AgentError, RemoteError)]
+/// enum OrderError {
+///     #[error("{left} left, and {wanted} were wanted")]
+///     SoldOut { left: u32, wanted: u32 },
+/// }
+///
+/// let error = OrderError::SoldOut { left: 1, wanted: 2 };
+/// let failure = Failure::from(OrderError::SoldOut { left: 1, wanted: 2 });
+/// assert_eq!(OrderError::from_failure(&failure), Some(error));
+/// ```
+pub use phoenix_macros::RemoteError;
 /// Makes the methods of an `impl` block an agent's handlers, and the block's type
 /// the agent of this component. The [crate's page](crate) is the guide.
 ///
@@ -355,8 +377,8 @@ pub mod prelude {
     pub use std::time::Duration;
 
     pub use crate::{
-        AgentError, Ask, AskError, Bounced, Context, Delivery, Failure, Lane, Level, Request,
-        Retry, SendOptions, State, Timestamp, agent, requests,
+        AgentError, Ask, AskError, Bounced, Context, Delivery, Failure, Lane, Level, RemoteError,
+        Request, Retry, SendOptions, State, Timestamp, agent, requests,
     };
 }
 

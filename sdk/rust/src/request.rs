@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 
+use crate::failure::Failure;
 use crate::payload::{Payload, PayloadError, decode};
 
 /// A method and its arguments, ready to be sent or asked.
@@ -23,14 +24,15 @@ use crate::payload::{Payload, PayloadError, decode};
 /// let transfer = Request::new("transfer", ("bob", 7_u64));
 /// ```
 ///
-/// `A` is what it carries and `R` what the answer is read as. Nothing is encoded
-/// before it is sent, and then straight into the frame that leaves.
+/// `A` is what it carries, `R` what the answer is read as, and `E` the error of the
+/// handler, for [`Ask::outcome`](crate::Ask::outcome). Nothing is encoded before it is
+/// sent, and then straight into the frame that leaves.
 #[derive(Clone)]
 #[must_use = "a request does nothing until it is sent or asked"]
-pub struct Request<A, R = Payload> {
+pub struct Request<A, R = Payload, E = Failure> {
     pub(crate) method: Cow<'static, str>,
     pub(crate) arguments: A,
-    answer: PhantomData<fn() -> R>,
+    answer: PhantomData<fn() -> Result<R, E>>,
 }
 
 impl<A> Request<A> {
@@ -46,10 +48,20 @@ impl<A> Request<A> {
     }
 }
 
-impl<A, R> Request<A, R> {
+impl<A, R, E> Request<A, R, E> {
     /// Says what the answer is.
     #[inline]
-    pub fn returns<T>(self) -> Request<A, T> {
+    pub fn returns<T>(self) -> Request<A, T, E> {
+        Request {
+            method: self.method,
+            arguments: self.arguments,
+            answer: PhantomData,
+        }
+    }
+
+    /// Says what the handler's error is.
+    #[inline]
+    pub fn fails_with<T>(self) -> Request<A, R, T> {
         Request {
             method: self.method,
             arguments: self.arguments,
@@ -68,7 +80,7 @@ impl<A, R> Request<A, R> {
     }
 }
 
-impl<A: fmt::Debug, R> fmt::Debug for Request<A, R> {
+impl<A: fmt::Debug, R, E> fmt::Debug for Request<A, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({:?})", self.method, self.arguments)
     }

@@ -140,3 +140,99 @@ fn question_marks_work_in_handlers_that_wait() {
     );
     assert_eq!(test.call(BankRequests::audit()), Ok(9));
 }
+
+/// As an asker knows the bank's errors.
+#[derive(Debug, PartialEq, AgentError, RemoteError)]
+pub enum Known {
+    #[error("the account holds {balance}, and {wanted} was wanted")]
+    Overdrawn { balance: u64, wanted: u64 },
+    #[error("there is no account {0}")]
+    #[code("no-account")]
+    Missing(String),
+    #[error("{0} and {1:?} {{differ}}")]
+    TwoThings(u8, String),
+    #[error("closed")]
+    ClosedForToday,
+    #[error("the ledger: {0}")]
+    Ledger(#[from] AskError),
+    #[error(transparent)]
+    Taken(Taken),
+}
+
+#[derive(Debug, PartialEq, AgentError, RemoteError)]
+#[error("{name} is taken")]
+pub struct Taken {
+    name: String,
+}
+
+#[test]
+fn what_an_error_carries_is_read_back() {
+    let name = "bob".to_owned();
+    for error in [
+        Known::Overdrawn {
+            balance: 3,
+            wanted: 5,
+        },
+        Known::Missing(name.clone()),
+        Known::TwoThings(1, "b".to_owned()),
+        Known::ClosedForToday,
+        Known::Taken(Taken { name: name.clone() }),
+    ] {
+        let text = error.to_string();
+        let failure = error.into_failure();
+        let back = Known::from_failure(&failure).unwrap_or_else(|| panic!("{failure:?}"));
+        assert_eq!(back.to_string(), text);
+        assert_eq!(back.into_failure(), failure);
+    }
+    // What it carries is not sent, is of another shape, or is nobody's.
+    let overdrawn = Failure::new("overdrawn", "m");
+    for failure in [
+        Known::Ledger(AskError::Timeout).into_failure(),
+        overdrawn.clone(),
+        overdrawn.with_details(&"text"),
+        Failure::new("elsewhere", "m"),
+    ] {
+        assert_eq!(Known::from_failure(&failure), None, "{failure:?}");
+    }
+}
+
+#[derive(Default)]
+pub struct Shop;
+
+#[requests]
+trait Till {
+    fn withdraw(&mut self, amount: u64) -> Result<u64, Known>;
+}
+
+#[agent]
+impl Shop {
+    async fn buy(&mut self, ctx: &mut Context, sum: u64) -> Result<String, AskError> {
+        Ok(
+            match ctx.ask("bank/a", Till::withdraw(sum)).outcome().await? {
+                Ok(left) => format!("{left} are left"),
+                Err(Known::Overdrawn { balance, .. }) => format!("only {balance} are there"),
+                Err(other) => other.to_string(),
+            },
+        )
+    }
+}
+
+#[test]
+fn whoever_asks_has_the_other_agent_s_error_by_its_type() {
+    let mut test = TestContext::<Shop>::new("shop/a");
+    let mut bought = |answer: Result<u64, Failure>| {
+        let call = test.begin(ShopRequests::buy(5));
+        test.reply(test.asks()[0].ask, answer.map_err(AskError::Failed));
+        test.finished(&call).unwrap()
+    };
+    assert_eq!(bought(Ok(7)), Ok("7 are left".to_owned()));
+    let overdrawn = Known::Overdrawn {
+        balance: 3,
+        wanted: 5,
+    };
+    let said = bought(Err(overdrawn.into_failure()));
+    assert_eq!(said, Ok("only 3 are there".to_owned()));
+    // An error that the asker does not know stays a failure.
+    let strange = Failure::new("robbed", "all is gone");
+    assert_eq!(bought(Err(strange.clone())), Err(strange));
+}

@@ -100,7 +100,10 @@ impl<A: Agent> TestContext<A> {
     /// [`on_ask`](Self::on_ask) or [`answer_next`](Self::answer_next), or use
     /// [`begin`](Self::begin).
     #[track_caller]
-    pub fn call<T: Serialize, R: Answer>(&mut self, request: Request<T, R>) -> Result<R, Failure> {
+    pub fn call<T: Serialize, R: Answer, E>(
+        &mut self,
+        request: Request<T, R, E>,
+    ) -> Result<R, Failure> {
         let begun = self.begin(request);
         self.settled(begun)
     }
@@ -136,7 +139,7 @@ impl<A: Agent> TestContext<A> {
     ///
     /// # Errors
     /// The handler's failure, which a node would log and nobody else would hear of.
-    pub fn send<T: Serialize, R>(&mut self, request: Request<T, R>) -> Result<(), Failure> {
+    pub fn send<T: Serialize, R, E>(&mut self, request: Request<T, R, E>) -> Result<(), Failure> {
         self.world
             .message(request.method(), &encoded(request.arguments()))
     }
@@ -157,7 +160,7 @@ impl<A: Agent> TestContext<A> {
     }
 
     /// Begins a call and leaves it waiting if its handler waits.
-    pub fn begin<T: Serialize, R>(&mut self, request: Request<T, R>) -> Begun<R> {
+    pub fn begin<T: Serialize, R, E>(&mut self, request: Request<T, R, E>) -> Begun<R> {
         let payload = encoded(request.arguments());
         Begun {
             turn: self.world.request(request.method(), &payload),

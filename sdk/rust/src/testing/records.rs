@@ -98,7 +98,7 @@ impl Sent {
     }
 
     /// Whether it is `request`, sent to `to`.
-    pub fn is<A: Serialize, R>(&self, to: &str, request: &Request<A, R>) -> bool {
+    pub fn is<A: Serialize, R, E>(&self, to: &str, request: &Request<A, R, E>) -> bool {
         self.to == to && carries(&self.method, &self.payload, request)
     }
 
@@ -114,7 +114,7 @@ impl Sent {
 
 impl Asked {
     /// Whether it asks `to` for `request`.
-    pub fn is<A: Serialize, R>(&self, to: &str, request: &Request<A, R>) -> bool {
+    pub fn is<A: Serialize, R, E>(&self, to: &str, request: &Request<A, R, E>) -> bool {
         self.to == to && carries(&self.method, &self.payload, request)
     }
 
@@ -150,7 +150,11 @@ impl Spawned {
     }
 }
 
-fn carries<A: Serialize, R>(method: &str, payload: &Payload, request: &Request<A, R>) -> bool {
+fn carries<A: Serialize, R, E>(
+    method: &str,
+    payload: &Payload,
+    request: &Request<A, R, E>,
+) -> bool {
     let carried = Payload::message_pack(request.arguments());
     method == request.method() && carried.is_ok_and(|carried| carried == *payload)
 }
