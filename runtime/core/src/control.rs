@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     AgentId, ClientId, ClientOptions, Digest, Incarnation, KindName, KindPolicy, Lane, Level,
-    MigrationId, Millis, NodeId, Payload, PeerPath, Reply,
+    MigrationId, Millis, NodeId, Payload, PeerPath, Reply, ReplyTo,
 };
 
 pub use crate::dead_letter::{DeadLetter, LetterFilter, LetterId, Letters, Replayed};
@@ -374,6 +374,35 @@ pub struct LaneInfo {
     pub spilled_bytes: u64,
 }
 
+/// An agent's ask without an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskInfo {
+    /// The agent's number for it.
+    pub ask: u64,
+    /// Whom it asks.
+    pub to: AgentId,
+    /// When it asked, since 1970-01-01 UTC.
+    pub made: Millis,
+    /// When it stops waiting.
+    pub deadline: Millis,
+    /// The turn that began the handler which only the answer lets go on, where the
+    /// agent has said so.
+    pub handler: Option<u64>,
+}
+
+/// A request that an agent has begun and not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// The turn that began its handler.
+    pub handler: u64,
+    /// Who waits for the answer.
+    pub from: ReplyTo,
+    /// The asker's number for it.
+    pub ask: u64,
+    /// When it stops waiting, since 1970-01-01 UTC.
+    pub deadline: Millis,
+}
+
 /// All about an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentDetail {
@@ -389,6 +418,11 @@ pub struct AgentDetail {
     pub pending: u64,
     /// Asks without an answer.
     pub open_asks: u64,
+    /// Whom it waits for: the first of those asks, at most
+    /// [`MAX_WAITS`](crate::agent::MAX_WAITS), in the order of their numbers.
+    pub asks: Vec<AskInfo>,
+    /// Who waits for it: as many requests that it has begun, the oldest first.
+    pub requests: Vec<RequestInfo>,
     /// Its mailbox, and what its senders are told.
     pub mailbox: MailboxInfo,
     /// Effects without a verdict.

@@ -366,6 +366,9 @@ pub enum Notice {
     Refused {
         /// The next number the receiver will take.
         expected: u64,
+        /// The one that came and was not taken: each time it is sent is refused
+        /// once at most.
+        number: u64,
         /// Why.
         refusal: Refusal,
     },

@@ -944,6 +944,7 @@ fn what_is_refused_goes_again_from_the_expected_number() {
     let mut out = Actions::default();
     let refused = Notice::Refused {
         expected: 7,
+        number: 7,
         refusal: Refusal::MailboxFull,
     };
     tell(&mut from, 10, &mut out, [refused.clone(), refused]);

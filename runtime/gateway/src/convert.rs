@@ -60,6 +60,8 @@ pub(crate) fn agent_detail(detail: control::AgentDetail) -> api::AgentDetail {
         generation: detail.generation,
         pending: detail.pending,
         open_asks: detail.open_asks,
+        asks: detail.asks.into_iter().map(open_ask).collect(),
+        requests: detail.requests.into_iter().map(open_request).collect(),
         lanes: detail.mailbox.lanes.into_iter().map(mailbox_lane).collect(),
         ends: detail.mailbox.ends,
         holding: detail.mailbox.holding,
@@ -74,6 +76,33 @@ pub(crate) fn agent_detail(detail: control::AgentDetail) -> api::AgentDetail {
         last_trap: detail.last_trap.map(|text| text.to_string()),
         unmovable: detail.unmovable.map(|text| text.to_string()),
         counters: detail.counters.into_iter().collect(),
+    }
+}
+
+fn open_ask(info: control::AskInfo) -> api::OpenAsk {
+    api::OpenAsk {
+        ask: info.ask,
+        to: info.to.to_string(),
+        made_ms: info.made.0,
+        deadline_ms: info.deadline.0,
+        handler: info.handler,
+    }
+}
+
+fn open_request(info: control::RequestInfo) -> api::OpenRequest {
+    api::OpenRequest {
+        handler: info.handler,
+        from: asker(&info.from),
+        ask: info.ask,
+        deadline_ms: info.deadline.0,
+    }
+}
+
+/// Where an answer goes, in words.
+fn asker(reply_to: &ReplyTo) -> String {
+    match reply_to {
+        ReplyTo::Agent(agent, _) => agent.to_string(),
+        ReplyTo::Client(node) => format!("a client at {node}"),
     }
 }
 
@@ -226,10 +255,7 @@ pub(crate) fn dead_letter(
         }),
         ask: ask.map(|ask| api::Asked {
             id: ask.id,
-            reply_to: match &ask.reply_to {
-                ReplyTo::Agent(agent, _) => agent.to_string(),
-                ReplyTo::Client(node) => format!("a client at {node}"),
-            },
+            reply_to: asker(&ask.reply_to),
             deadline_ms: ask.deadline.0,
         }),
         event: None,

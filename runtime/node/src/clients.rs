@@ -381,7 +381,9 @@ fn verdict_of(notice: &Notice) -> Verdict {
                 detail: reason.detail().into(),
             },
         },
-        Notice::Refused { expected, refusal } => Verdict::Refused {
+        Notice::Refused {
+            expected, refusal, ..
+        } => Verdict::Refused {
             expected: Some(*expected),
             reason: agent::refusal_text(*refusal).into(),
         },
@@ -456,6 +458,7 @@ mod tests {
         });
         say(Notice::Refused {
             expected: 15,
+            number: 15,
             refusal: phoenix_core::Refusal::Busy,
         });
         say(Notice::Applied {

@@ -1,7 +1,7 @@
 //! `phoenix inspect`
 
 use phoenix_core::AgentId;
-use phoenix_gateway::api::{AgentDetail, MailboxLane};
+use phoenix_gateway::api::{AgentDetail, MailboxLane, OpenAsk, OpenRequest};
 use phoenix_gateway::units::show_size;
 
 use super::advice;
@@ -105,6 +105,21 @@ fn table(detail: &AgentDetail) -> Table {
     let mut table = Table::plain();
     for (name, value) in rows {
         table.row([name, &value]);
+        if name == "pending handlers" {
+            for OpenRequest { handler, from, .. } in &detail.requests {
+                let who = format!("{from} waits for turn {handler}");
+                table.row(["  asked by", who.as_str()]);
+            }
+        }
+        if name == "open asks" {
+            for OpenAsk { to, handler, .. } in &detail.asks {
+                let who = match handler {
+                    Some(handler) => format!("{to}, which turn {handler} waits for"),
+                    None => to.clone(),
+                };
+                table.row(["  asks", who.as_str()]);
+            }
+        }
         if name == "mailbox" {
             for lane in &detail.lanes {
                 table.row([&format!("  {}", lane.lane.as_str()), &waiting(lane)]);

@@ -16,8 +16,10 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use crate::agent::sent::unavailable;
 use crate::agent::{Actions, Agent, Handlers, Input};
 use crate::ask_notice::{AskLink, AskNotice, MAX_PROBE_LINKS, PROBE_BUDGET, Probe};
+use crate::control::{AskInfo, RequestInfo};
 use crate::{
     AgentId, Ask, Body, Envelope, Incarnation, Lane, Millis, Reply, ReplyTo, Sender, Sequence,
     StreamKey,
@@ -34,6 +36,8 @@ const PROBES_AT_ONCE: usize = 64;
 const LOOKED_THROUGH: usize = 1_024;
 /// Cancelled messages in a mailbox that are remembered.
 const MAX_CANCELLED: usize = 1_024;
+/// Most asks, and most requests, that are told of one agent.
+pub const MAX_WAITS: usize = 100;
 /// Longest time an agent may give an ask.
 const MAX_DEADLINE: Millis = Millis(3_600_000);
 
@@ -151,6 +155,35 @@ impl Agent {
         }
     }
 
+    /// Whom it waits for, in the order of the asks' numbers.
+    pub fn ask_infos(&self) -> Vec<AskInfo> {
+        let mut asks: Vec<(&u64, &OpenAsk)> = self.asks.iter().collect();
+        asks.sort_unstable_by_key(|(ask, _)| **ask);
+        let open = asks.into_iter().filter(|(_, open)| !open.ended);
+        open.take(MAX_WAITS)
+            .map(|(ask, open)| AskInfo {
+                ask: *ask,
+                to: open.stream.receiver.clone(),
+                made: open.made,
+                deadline: open.deadline,
+                handler: open.waiter,
+            })
+            .collect()
+    }
+
+    /// Who waits for it to answer what it has begun, the oldest first.
+    pub fn request_infos(&self) -> Vec<RequestInfo> {
+        let mut requests: Vec<(&u64, &Ask)> = self.requests.iter().collect();
+        requests.sort_unstable_by_key(|(turn, _)| **turn);
+        let infos = requests.into_iter().map(|(turn, ask)| RequestInfo {
+            handler: *turn,
+            from: ask.reply_to.clone(),
+            ask: ask.id,
+            deadline: ask.deadline,
+        });
+        infos.take(MAX_WAITS).collect()
+    }
+
     fn cancel(&self, ask: u64, out: &mut Actions) {
         if let Some(link) = self.link(ask)
             && let Some(open) = self.asks.get(&ask)
@@ -178,8 +211,18 @@ impl Agent {
         late.sort_unstable();
         for ask in late {
             self.counters.timeouts += 1;
-            self.give_up_ask(ask, Reply::Timeout, out);
+            let reply = self.withdraw_ask(ask).unwrap_or(Reply::Timeout);
+            self.give_up_ask(ask, reply, out);
         }
+    }
+
+    /// Takes back the message of an ask that was refused each time it was sent, and
+    /// says how the ask ends then.
+    fn withdraw_ask(&mut self, ask: u64) -> Option<Reply> {
+        let open = self.asks.get(&ask)?;
+        let StreamKey { receiver, lane, .. } = &*open.stream;
+        let refusal = self.outbox.withdraw_refused(receiver, *lane, open.number)?;
+        Some(unavailable(refusal))
     }
 
     /// When the next ask runs out.

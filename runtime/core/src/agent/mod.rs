@@ -34,6 +34,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use asks::Cancelled;
+pub use asks::MAX_WAITS;
 pub(crate) use asks::OpenAsk;
 use batch::Entry;
 pub use batch::{Batch, BatchRoom, Handlers, Skip};
@@ -531,7 +532,12 @@ pub fn refuse(
     match envelope.sequence {
         Some(sequence) => {
             let expected = expected.unwrap_or(sequence.number);
-            acknowledge(envelope, Notice::Refused { expected, refusal }, out);
+            let notice = Notice::Refused {
+                expected,
+                number: sequence.number,
+                refusal,
+            };
+            acknowledge(envelope, notice, out);
         }
         None => {
             if let Some(ask) = envelope.body.ask() {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::{
-    AgentId, Body, Envelope, Extras, Lane, Millis, RetryPolicy, Sender, Sequence, StreamKey,
+    AgentId, Body, Envelope, Extras, Lane, Millis, Refusal, RetryPolicy, Sender, Sequence,
+    StreamKey,
 };
 
 /// How long a sent message may go without a verdict before it is sent again.
@@ -30,6 +31,9 @@ pub(crate) struct Kept {
     pub(crate) closed: bool,
     /// How often it has left. If it has, whoever it is for may have it.
     pub(crate) tries: u32,
+    /// How often it came back refused since it was put here, and why the last time.
+    pub(crate) refused: u32,
+    pub(crate) refusal: Option<Refusal>,
     /// How it is sent again, if not as its agent's kind says.
     pub(crate) retry: Option<Box<RetryPolicy>>,
 }
@@ -310,6 +314,8 @@ impl Outbox {
             envelope: envelope.clone(),
             closed: false,
             tries: u32::from(may_leave),
+            refused: 0,
+            refusal: None,
             retry,
         });
         stream.unsent += u64::from(may_leave);
@@ -386,6 +392,34 @@ impl Outbox {
                 self.ran_dry(at);
             }
         }
+    }
+
+    /// The receiver has not taken this message, one time that it was sent.
+    pub(crate) fn note_refusal(&mut self, to: &AgentId, lane: Lane, number: u64, why: Refusal) {
+        if let Some(kept) = self.kept_mut(to, lane, number) {
+            kept.refused = kept.refused.saturating_add(1);
+            kept.refusal = Some(why);
+        }
+    }
+
+    /// Takes back a message that was refused each time it was sent: it is not sent
+    /// again. Says why it was refused; nothing, if its receiver may have it.
+    pub(crate) fn withdraw_refused(
+        &mut self,
+        to: &AgentId,
+        lane: Lane,
+        number: u64,
+    ) -> Option<Refusal> {
+        let kept = self.kept_mut(to, lane, number)?;
+        let refusal = kept.only_refused().filter(|_| !kept.closed)?;
+        kept.closed = true;
+        Some(refusal)
+    }
+
+    fn kept_mut(&mut self, to: &AgentId, lane: Lane, number: u64) -> Option<&mut Kept> {
+        let stream = self.get_mut(self.at(to, lane)?)?;
+        let at = usize::try_from(number.checked_sub(stream.base()?)?).ok()?;
+        stream.kept.get_mut(at)
     }
 
     /// The receiver has everything below `expected`, and refused the rest: wait,
@@ -662,6 +696,12 @@ impl Kept {
     /// How it is sent again: as it says itself, or as its agent's kind does.
     fn policy<'a>(&'a self, of_kind: &'a RetryPolicy) -> &'a RetryPolicy {
         self.retry.as_deref().unwrap_or(of_kind)
+    }
+
+    /// Why its receiver has not taken it, if that is sure: it was refused each time it
+    /// was sent.
+    pub(crate) fn only_refused(&self) -> Option<Refusal> {
+        self.refusal.filter(|_| self.refused == self.tries)
     }
 
     /// Whether it was tried as often as it may be.

@@ -1,8 +1,9 @@
 //! What becomes of messages the agent sent.
 
-use crate::agent::{Actions, Agent, Input, Kept, answer, of_the_host, skip_text};
+use crate::agent::{Actions, Agent, Input, Kept, answer, of_the_host, refusal_text, skip_text};
 use crate::{
-    AgentId, Body, Bounce, DeadReason, Envelope, Lane, Level, Millis, Notice, Reply, SkipReason,
+    AgentId, Body, Bounce, DeadReason, Envelope, Lane, Level, Millis, Notice, Refusal, Reply,
+    SkipReason,
 };
 
 impl Agent {
@@ -33,7 +34,12 @@ impl Agent {
                     self.skipped(&envelope, reason, out);
                 }
             }
-            Notice::Refused { expected, .. } => {
+            Notice::Refused {
+                expected,
+                number,
+                refusal,
+            } => {
+                self.outbox.note_refusal(to, lane, *number, *refusal);
                 if let Some(at) = self.outbox.refused(to, lane, *expected, now) {
                     self.wake_by(at);
                 }
@@ -72,15 +78,17 @@ impl Agent {
         }
     }
 
-    /// Ends asks that are given up and never left: they were not asked, which says
-    /// more than that they ran out.
+    /// Ends asks that are given up and never left, or never were taken: they were not
+    /// asked, which says more than that they ran out.
     pub(super) fn end_unsent_asks(&mut self, given_up: &[Kept]) {
-        for Kept {
-            envelope, tries, ..
-        } in given_up
-        {
-            if let Some(ask) = own_ask(envelope).filter(|_| *tries == 0) {
+        for kept in given_up {
+            let Some(ask) = own_ask(&kept.envelope) else {
+                continue;
+            };
+            if kept.tries == 0 {
                 self.end_ask(ask, Reply::Bounced(DeadReason::NoCredit.code().into()));
+            } else if let Some(refusal) = kept.only_refused() {
+                self.end_ask(ask, unavailable(refusal));
             }
         }
     }
@@ -136,6 +144,11 @@ impl Agent {
         let bounce = of_the_host(self.id.clone(), bounce);
         self.mailbox.push_urgent(Input::Envelope(bounce, None));
     }
+}
+
+/// Never taken, so safe to ask again.
+pub(super) fn unavailable(refusal: Refusal) -> Reply {
+    Reply::Unavailable(refusal_text(refusal).into())
 }
 
 /// The ask an own message stands for, by the agent's number.

@@ -416,6 +416,9 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
                 envelope: Arc::new(envelope),
                 closed: marks & CLOSED != 0,
                 tries,
+                // What came back of these tries is not known any more.
+                refused: 0,
+                refusal: None,
                 retry,
             });
         }

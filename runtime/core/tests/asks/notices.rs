@@ -507,3 +507,96 @@ fn what_is_skipped_behind_a_deferred_message_of_its_stream_keeps_the_order() {
             .all(|it| !matches!(it, Notice::Applied { .. }))
     );
 }
+
+/// How an ask of 100 ms ends whose message is refused as often as `refusals` says of
+/// each time it is sent, until its deadline.
+fn ends(mut is_refused: impl FnMut(usize) -> bool, sleeps: bool) -> phoenix_core::Reply {
+    let mut asker = Actor::new("from/1");
+    asker.offer(asks("other/1", "from/1", 1, 9_000));
+    let mut out = asker.ask(10, 7, "to/1", 100);
+    let (mut tries, mut now) = (0, 10);
+    let mut seen = None;
+    while seen.is_none() && now < 1_000 {
+        let sent = std::mem::take(&mut out.send);
+        for envelope in sent.iter().filter(|it| it.body.ask().is_some()) {
+            let sequence = envelope.sequence.unwrap();
+            tries += 1;
+            if is_refused(tries) {
+                let refused = Notice::Refused {
+                    expected: sequence.number,
+                    number: sequence.number,
+                    refusal: phoenix_core::Refusal::MailboxFull,
+                };
+                asker.hears(&refused, now);
+            }
+        }
+        if sleeps && now == 50 {
+            asker.sleeps();
+        }
+        now += 1;
+        out = asker.tick(now);
+        asker.run(now, |input, writer| {
+            if let Input::Reply { reply, .. } = input {
+                seen = Some(match reply {
+                    phoenix_wit::Reply::Timeout => Reply::Timeout,
+                    phoenix_wit::Reply::Unavailable(why) => Reply::Unavailable(why.into()),
+                    other => panic!("{other:?}"),
+                });
+            }
+            done(writer, 0);
+        });
+    }
+    assert!(tries > 1, "it is tried again");
+    seen.unwrap()
+}
+
+impl Actor {
+    fn hears(&mut self, notice: &Notice, now: u64) {
+        let mut out = Actions::default();
+        self.0
+            .acknowledged(&id("to/1"), Lane::Normal, notice, Millis(now), &mut out);
+        assert!(out.send.is_empty(), "{out:?}");
+    }
+
+    fn sleeps(&mut self) {
+        let mut bytes = Vec::new();
+        snapshot::encode(&self.0, &Digest::of(b"c"), b"", &mut bytes);
+        self.0 = snapshot::decode(&Bytes::from(bytes)).unwrap().agent;
+    }
+}
+
+#[test]
+fn an_ask_that_was_only_refused_is_safe_to_repeat() {
+    let Reply::Unavailable(why) = ends(|_| true, false) else {
+        panic!("it was never taken");
+    };
+    assert_eq!(&*why, "mailbox-full");
+}
+
+#[test]
+fn an_ask_of_which_nothing_was_heard_once_may_have_been_taken() {
+    assert_eq!(ends(|tries| tries != 3, false), Reply::Timeout);
+    // What was heard before a sleep is not known after it.
+    assert_eq!(ends(|_| true, true), Reply::Timeout);
+}
+
+#[test]
+fn whom_an_agent_waits_for_and_who_waits_for_it_can_be_told() {
+    let mut agent = Actor::new("from/1");
+    agent.offer(asks("other/1", "from/1", 1, 9_000));
+    drop(agent.ask(10, 7, "to/1", 100));
+    let asks = agent.0.ask_infos();
+    assert_eq!(asks.len(), 1);
+    assert_eq!((asks[0].ask, asks[0].to.as_str()), (7, "to/1"));
+    assert_eq!((asks[0].made, asks[0].deadline), (Millis(10), Millis(110)));
+    assert_eq!(asks[0].handler, Some(1));
+    let requests = agent.0.request_infos();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(
+        (requests[0].handler, requests[0].deadline),
+        (1, Millis(9_000))
+    );
+    assert!(matches!(&requests[0].from, ReplyTo::Agent(from, _) if from.as_str() == "other/1"));
+    drop(agent.tick(200));
+    assert_eq!(agent.0.ask_infos(), [], "it has ended");
+}

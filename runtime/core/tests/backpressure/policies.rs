@@ -243,7 +243,12 @@ impl World {
             };
             let key = (sender.key().parse().unwrap(), stream.lane);
             match &acknowledgement.notice {
-                Notice::Refused { refusal, expected } => {
+                Notice::Refused {
+                    refusal,
+                    expected,
+                    number,
+                } => {
+                    assert_eq!(number, expected);
                     assert_eq!(*refusal, Refusal::MailboxFull);
                     assert_eq!(
                         *expected as usize,

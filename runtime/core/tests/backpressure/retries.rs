@@ -33,6 +33,7 @@ fn life(from: &mut Actor, mut now: u64, refuses: bool) -> Vec<(u64, u64)> {
         if refuses {
             let notice = Notice::Refused {
                 expected: 1,
+                number: 1,
                 refusal: Refusal::Busy,
             };
             from.hear("to/1", Lane::Normal, &notice, now);
@@ -76,6 +77,7 @@ fn every_message_has_its_own_tries() {
     from.send("to/1", &[1], 1_000);
     let notice = Notice::Refused {
         expected: 1,
+        number: 1,
         refusal: Refusal::Busy,
     };
     from.hear("to/1", Lane::Normal, &notice, 1_000);
@@ -125,6 +127,7 @@ fn waits_differ_by_chance_within_the_jitter() {
         from.send("to/1", &[1], 1_000);
         let notice = Notice::Refused {
             expected: 1,
+            number: 1,
             refusal: Refusal::Busy,
         };
         from.hear("to/1", Lane::Normal, &notice, 1_000);

@@ -78,6 +78,12 @@ pub struct AgentDetail {
     pub pending: u64,
     /// Asks without an answer.
     pub open_asks: u64,
+    /// Whom it waits for: the first 100 of those asks, in the order of their numbers.
+    #[serde(default)]
+    pub asks: Vec<OpenAsk>,
+    /// Who waits for it: the first 100 requests that it has begun and not answered.
+    #[serde(default)]
+    pub requests: Vec<OpenRequest>,
     /// Each lane of messages, the most urgent first.
     pub lanes: Vec<MailboxLane>,
     /// Replies, timers and the like that wait before all messages.
@@ -109,6 +115,36 @@ pub struct AgentDetail {
     pub unmovable: Option<String>,
     /// Outcomes that were not delivery, by reason.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// An ask without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenAsk {
+    /// The agent's number for it.
+    pub ask: u64,
+    /// Whom it asks.
+    pub to: String,
+    /// When it asked, milliseconds since 1970-01-01 UTC.
+    pub made_ms: u64,
+    /// When it stops waiting, likewise.
+    pub deadline_ms: u64,
+    /// The turn that began the handler which only the answer lets go on, where that
+    /// is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<u64>,
+}
+
+/// A request that the agent has begun and not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRequest {
+    /// The turn that began its handler.
+    pub handler: u64,
+    /// Who waits: an agent, or a client at that node.
+    pub from: String,
+    /// The asker's number for it.
+    pub ask: u64,
+    /// When it stops waiting, milliseconds since 1970-01-01 UTC.
+    pub deadline_ms: u64,
 }
 
 /// One lane of an agent's mailbox.

@@ -15,7 +15,7 @@ mod problem;
 
 pub use agents::{
     Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, MailboxLane, Migrated,
-    Reset, Spawned,
+    OpenAsk, OpenRequest, Reset, Spawned,
 };
 pub use broadcast::{AgentAnswer, Answers, Broadcast, JsonBroadcast, Outcome};
 pub use cluster::{

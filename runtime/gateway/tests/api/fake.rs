@@ -230,6 +230,8 @@ pub(crate) fn detail(id: &str) -> AgentDetail {
         generation: 4,
         pending: 5,
         open_asks: 6,
+        asks: Vec::new(),
+        requests: Vec::new(),
         mailbox: MailboxInfo {
             lanes: Lane::MESSAGES
                 .map(|lane| LaneInfo {

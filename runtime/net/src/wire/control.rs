@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use phoenix_core::control::{
-    AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
-    KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo, NodeInfo, Replayed,
-    Request, Response, Verdict,
+    AgentDetail, AgentInfo, AgentStatus, AskInfo, ClientMessage, ControlError, DeadLetter,
+    HandlerInfo, KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo,
+    NodeInfo, Replayed, Request, RequestInfo, Response, Verdict,
 };
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
 use phoenix_core::{
@@ -218,6 +218,21 @@ record!(LaneInfo {
     spilled_bytes,
 });
 
+record!(AskInfo {
+    ask,
+    to,
+    made,
+    deadline,
+    handler,
+});
+
+record!(RequestInfo {
+    handler,
+    from,
+    ask,
+    deadline,
+});
+
 record!(AgentDetail {
     info,
     component,
@@ -225,6 +240,8 @@ record!(AgentDetail {
     generation,
     pending,
     open_asks,
+    asks,
+    requests,
     mailbox,
     outbox,
     outbox_bytes,

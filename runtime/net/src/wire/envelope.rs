@@ -72,7 +72,7 @@ choice!(Reply as "a reply" {
 choice!(Notice as "a notice" {
     0 => Applied { after, through },
     1 => Skipped { number, reason },
-    2 => Refused { expected, refusal },
+    2 => Refused { expected, number, refusal },
     3 => Credit { taken, window },
 });
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use phoenix_core::attributes::Value;
 use phoenix_core::control::{
-    AgentDetail, AgentInfo, AgentStatus, ClientMessage, ControlError, DeadLetter, HandlerInfo,
-    KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo, NodeInfo, Replayed,
-    Request, Response, Verdict,
+    AgentDetail, AgentInfo, AgentStatus, AskInfo, ClientMessage, ControlError, DeadLetter,
+    HandlerInfo, KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo,
+    NodeInfo, Replayed, Request, RequestInfo, Response, Verdict,
 };
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::migration::MigrationMessage;
@@ -165,14 +165,18 @@ impl Generator {
         }
     }
 
+    fn reply_to(&mut self) -> ReplyTo {
+        if self.flag() {
+            ReplyTo::Agent(self.agent(), self.incarnation())
+        } else {
+            ReplyTo::Client(self.node())
+        }
+    }
+
     fn ask(&mut self) -> Ask {
         Ask {
             id: self.number(),
-            reply_to: if self.flag() {
-                ReplyTo::Agent(self.agent(), self.incarnation())
-            } else {
-                ReplyTo::Client(self.node())
-            },
+            reply_to: self.reply_to(),
             deadline: self.millis(),
         }
     }
@@ -440,6 +444,7 @@ impl Generator {
                 },
                 _ => Notice::Refused {
                     expected: self.number(),
+                    number: self.number(),
                     refusal: self.pick(&[Refusal::MailboxFull, Refusal::OutOfOrder, Refusal::Busy]),
                 },
             },
@@ -713,6 +718,19 @@ impl Generator {
             generation: self.number(),
             pending: self.number(),
             open_asks: self.number(),
+            asks: self.list(3, |g| AskInfo {
+                ask: g.number(),
+                to: g.agent(),
+                made: g.millis(),
+                deadline: g.millis(),
+                handler: g.option(Self::number),
+            }),
+            requests: self.list(3, |g| RequestInfo {
+                handler: g.number(),
+                from: g.reply_to(),
+                ask: g.number(),
+                deadline: g.millis(),
+            }),
             mailbox: MailboxInfo {
                 lanes: self.list(4, |g| LaneInfo {
                     lane: g.lane(),

@@ -236,6 +236,8 @@ fn detail(
         generation,
         pending: agent.pending().into(),
         open_asks: agent.open_asks() as u64,
+        asks: agent.ask_infos(),
+        requests: agent.request_infos(),
         mailbox: agent.mailbox_info(),
         outbox: agent.unacknowledged(),
         outbox_bytes: agent.unacknowledged_bytes(),
