@@ -53,6 +53,8 @@ pub enum Effect<'a> {
         to: &'a str,
         /// Its handler.
         method: &'a str,
+        /// Its type; empty if it says none.
+        message_type: &'a str,
         /// What it carries.
         payload: Payload<'a>,
         /// In which; encoded, because few messages have them. A reader has checked
@@ -271,9 +273,10 @@ impl AnswerWriter {
             Effect::SendWith {
                 to,
                 method,
+                message_type,
                 payload,
                 options,
-            } => self.record(SEND_WITH, *options, [to, method], payload),
+            } => self.record(SEND_WITH, *options, [to, method, message_type], payload),
             Effect::Ask {
                 ask,
                 to,
@@ -574,10 +577,11 @@ fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
         SEND_WITH => {
             let options = r.chunk("options")?;
             SendOptions::read(options)?;
-            let ([to, method], payload) = texts(&mut r)?;
+            let ([to, method, message_type], payload) = texts(&mut r)?;
             Effect::SendWith {
                 to,
                 method,
+                message_type,
                 payload,
                 options,
             }

@@ -18,6 +18,10 @@ pub enum Lane {
     Bulk = 3,
 }
 
+/// In place of a delivery, and of a lane: the message's type and the kind say which.
+const DELIVERY_BY_TYPE: u8 = 3;
+const LANE_BY_TYPE: u8 = 4;
+
 /// How the waits between tries grow, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backoff {
@@ -54,12 +58,12 @@ pub struct Retry {
 }
 
 /// How a message is sent, where the kind's way is not it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SendOptions {
-    /// How hard to try.
-    pub delivery: Delivery,
-    /// Which stream it takes.
-    pub lane: Lane,
+    /// How hard to try; as the message's type and the kind have it if `None`.
+    pub delivery: Option<Delivery>,
+    /// Which stream it takes; likewise.
+    pub lane: Option<Lane>,
     /// Milliseconds after which it is of no use and is not put to its receiver any
     /// more; 0 for never.
     pub ttl_ms: u32,
@@ -69,20 +73,6 @@ pub struct SendOptions {
     pub give_up_ms: u32,
     /// When it is sent again; in the kind's way if `None`.
     pub retry: Option<Retry>,
-}
-
-/// What a plain send has.
-impl Default for SendOptions {
-    fn default() -> Self {
-        Self {
-            delivery: Delivery::ExactlyOnce,
-            lane: Lane::Normal,
-            ttl_ms: 0,
-            report_expired: false,
-            give_up_ms: 0,
-            retry: None,
-        }
-    }
 }
 
 impl SendOptions {
@@ -99,8 +89,8 @@ impl SendOptions {
             Some(Backoff::Exponential { first, most }) => (3, [first, 0, most]),
         };
         let mut bytes = [0; Self::BYTES];
-        bytes[0] = self.delivery as u8;
-        bytes[1] = self.lane as u8;
+        bytes[0] = self.delivery.map_or(DELIVERY_BY_TYPE, |it| it as u8);
+        bytes[1] = self.lane.map_or(LANE_BY_TYPE, |it| it as u8);
         bytes[2] = u8::from(self.report_expired);
         bytes[3] = how;
         let words = [self.ttl_ms, self.give_up_ms, attempts, first, step, most];
@@ -114,12 +104,16 @@ impl SendOptions {
     /// than its first.
     pub fn read(bytes: &[u8; Self::BYTES]) -> Result<Self, FrameError> {
         let mut r = Bytes::new(bytes);
-        let delivery = wire::delivery(r.u8("delivery")?)?;
+        let delivery = match r.u8("delivery")? {
+            DELIVERY_BY_TYPE => None,
+            found => Some(wire::delivery(found)?),
+        };
         let lane = match r.u8("lane")? {
-            0 => Lane::High,
-            1 => Lane::Normal,
-            2 => Lane::Low,
-            3 => Lane::Bulk,
+            0 => Some(Lane::High),
+            1 => Some(Lane::Normal),
+            2 => Some(Lane::Low),
+            3 => Some(Lane::Bulk),
+            LANE_BY_TYPE => None,
             found => {
                 return Err(FrameError::Unknown {
                     what: "lane",

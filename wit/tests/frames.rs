@@ -96,8 +96,8 @@ const OPTIONS: [u8; SendOptions::BYTES] = [
 #[test]
 fn options_are_read_as_they_are_written_down() {
     let options = SendOptions {
-        delivery: Delivery::AtMostOnce,
-        lane: Lane::Bulk,
+        delivery: Some(Delivery::AtMostOnce),
+        lane: Some(Lane::Bulk),
         ttl_ms: 300,
         report_expired: true,
         give_up_ms: 70_000,
@@ -113,10 +113,11 @@ fn options_are_read_as_they_are_written_down() {
     assert_eq!(SendOptions::read(&OPTIONS), Ok(options));
     assert_eq!(options.to_bytes(), OPTIONS);
     let plain = SendOptions::default();
+    assert_eq!(plain.to_bytes()[..2], [3, 4], "by type");
     assert_eq!(SendOptions::read(&plain.to_bytes()), Ok(plain));
     for (at, byte, error) in [
-        (0, 3, "3 is no delivery"),
-        (1, 4, "4 is no lane"),
+        (0, 4, "4 is no delivery"),
+        (1, 5, "5 is no lane"),
         (2, 2, "2 is no report"),
         (3, 4, "4 is no backoff"),
         (16, 0, "a retry of first wait 0 ms"),
@@ -146,6 +147,7 @@ fn effects() -> Vec<Effect<'static>> {
         Effect::SendWith {
             to: "a/b",
             method: "m",
+            message_type: "phoenix.data.order.placed",
             payload: payload(b"p"),
             options: &OPTIONS,
         },

@@ -283,7 +283,7 @@ pub struct MessageType {
 }
 
 /// What every type of ours begins with.
-const ROOT: &str = "phoenix";
+pub(crate) const ROOT: &str = "phoenix";
 
 /// Longest segment of a type, bytes: a kind fits, and so does a handler's name.
 pub const MAX_SEGMENT: usize = 64;

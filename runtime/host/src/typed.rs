@@ -294,13 +294,13 @@ fn of_delivery(delivery: wit::Delivery) -> Delivery {
 
 fn of_options(options: &wit::SendOptions) -> SendOptions {
     SendOptions {
-        delivery: of_delivery(options.delivery),
-        lane: match options.lane {
+        delivery: options.delivery.map(of_delivery),
+        lane: options.lane.map(|lane| match lane {
             wit::Lane::High => Lane::High,
             wit::Lane::Normal => Lane::Normal,
             wit::Lane::Low => Lane::Low,
             wit::Lane::Bulk => Lane::Bulk,
-        },
+        }),
         ttl_ms: options.ttl_ms,
         report_expired: options.report_expired,
         give_up_ms: options.give_up_ms,
@@ -351,17 +351,20 @@ impl messaging::Host for State {
         payload: wit::Payload,
         options: wit::SendOptions,
     ) -> Result<()> {
-        let options = of_options(&options).to_bytes();
+        let message_type = options.message_type.as_deref().unwrap_or_default();
+        let said = of_options(&options).to_bytes();
         // What is wrong with them is said where they are wrong.
-        SendOptions::read(&options)?;
-        let size = to.len() + method.len() + payload.bytes.len() + options.len();
+        SendOptions::read(&said)?;
+        let texts = to.len() + method.len() + message_type.len();
+        let size = texts + payload.bytes.len() + said.len();
         self.typed.record(
             size,
             &Effect::SendWith {
                 to: &to,
                 method: &method,
+                message_type,
                 payload: lent(&payload),
-                options: &options,
+                options: &said,
             },
         )
     }

@@ -202,8 +202,9 @@ impl Context {
         let effect = Effect::SendWith {
             to,
             method,
+            message_type: options.message_type,
             payload: Payload::NONE,
-            options: &options.0.to_bytes(),
+            options: &options.options.to_bytes(),
         };
         self.record(method, &request.arguments, &effect);
     }

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use phoenix_wit::{Backoff, Delivery, Lane};
 
-/// How one message is sent. Without more it is what [`send`](crate::Context::send)
-/// does: exactly once, on the lane `normal`, for as long as its kind gives it.
+/// How one message is sent. What it does not say, its type says: without one that is
+/// what [`send`](crate::Context::send) does, exactly once and on the lane `normal`,
+/// unless the policy of its agent's kind has it otherwise.
 ///
 /// Spans are taken in whole milliseconds, and up to 49 days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendOptions(pub(crate) phoenix_wit::SendOptions);
+pub struct SendOptions {
+    pub(crate) options: phoenix_wit::SendOptions,
+    /// Empty if it says none.
+    pub(crate) message_type: &'static str,
+}
 
 /// When a message that is kept until it has its verdict is sent again.
 ///
@@ -24,24 +29,33 @@ impl SendOptions {
         Self::default()
     }
 
+    /// The message's type, which says how it is treated where nothing else does:
+    /// `phoenix.{domain}.{entity}.{action}`, as in `phoenix.metric.cpu.load`, or
+    /// somebody else's. The turn is undone if it is none.
+    #[must_use]
+    pub fn message_type(mut self, message_type: &'static str) -> Self {
+        self.message_type = message_type;
+        self
+    }
+
     /// How hard the node tries.
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
-        self.0.delivery = delivery;
+        self.options.delivery = Some(delivery);
         self
     }
 
     /// The lane it takes. Order is promised within a lane, and nothing across lanes.
     #[must_use]
     pub fn lane(mut self, lane: Lane) -> Self {
-        self.0.lane = lane;
+        self.options.lane = Some(lane);
         self
     }
 
     /// It is of no use after so long (1 ms at least), and is not put to its receiver then.
     #[must_use]
     pub fn ttl(mut self, span: Duration) -> Self {
-        self.0.ttl_ms = millis(span);
+        self.options.ttl_ms = millis(span);
         self
     }
 
@@ -49,21 +63,21 @@ impl SendOptions {
     /// `#[bounced]`.
     #[must_use]
     pub fn report_expired(mut self) -> Self {
-        self.0.report_expired = true;
+        self.options.report_expired = true;
         self
     }
 
     /// The node gives it up after so long (1 ms at least) without a verdict.
     #[must_use]
     pub fn give_up_after(mut self, span: Duration) -> Self {
-        self.0.give_up_ms = millis(span);
+        self.options.give_up_ms = millis(span);
         self
     }
 
     /// When it is sent again.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.0.retry = Some(retry.0);
+        self.options.retry = Some(retry.0);
         self
     }
 }

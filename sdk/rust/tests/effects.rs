@@ -39,6 +39,8 @@ impl Busy {
         ctx.send_batch(hits, &SendOptions::default());
         let bulk = SendOptions::new().lane(Lane::Bulk);
         ctx.broadcast(["a/1", "a/2"], Request::new("close", 7), &bulk);
+        let load = SendOptions::new().message_type("phoenix.metric.cpu.load");
+        ctx.send_with("a/1", Request::new("load", 8), &load);
     }
 
     async fn totals(&mut self, ctx: &mut Context, of: Vec<String>) -> Vec<Option<u64>> {
@@ -143,7 +145,7 @@ fn ways_to_send_are_seen_by_a_test() {
     test.call(BusyRequests::in_many_ways()).unwrap();
     let sent = test.take_sent();
     let to: Vec<&str> = sent.iter().map(|sent| &*sent.to).collect();
-    assert_eq!(to, ["a/1", "a/2", "a/3", "a/1", "a/2"]);
+    assert_eq!(to, ["a/1", "a/2", "a/3", "a/1", "a/2", "a/1"]);
     let second = Duration::from_secs(1);
     let retry = Retry::linear(second, second / 2, second * 4).attempts(3);
     let options = SendOptions::new()
@@ -158,6 +160,8 @@ fn ways_to_send_are_seen_by_a_test() {
     assert_eq!(sent[1].options, SendOptions::default());
     assert_eq!(sent[4].options, SendOptions::new().lane(Lane::Bulk));
     assert!(sent[4].is("a/2", &Request::new("close", 7)));
+    let load = SendOptions::new().message_type("phoenix.metric.cpu.load");
+    assert_eq!(sent[5].options, load);
 }
 
 #[test]

@@ -140,6 +140,7 @@ fn effects() -> Vec<(&'static str, Effect<'static>)> {
             Effect::SendWith {
                 to: "site/main",
                 method: "visit",
+                message_type: "phoenix.data.site.visited",
                 payload: PACKED,
                 options: &OPTIONS,
             },

@@ -264,3 +264,43 @@ fn type_kind_and_message_choose_the_lane_in_that_order() {
         [Lane::Normal, Lane::Bulk]
     );
 }
+
+/// What an agent sends because of an event is part of the same undertaking, on whatever
+/// node it ends.
+#[test]
+fn causes_go_on_from_an_event_to_what_comes_of_it() {
+    let cluster = Cluster::new(2, 88);
+    let relay = phoenix_support::guest("relay");
+    cluster.deploy("relay", relay, KindPolicy::default());
+    cluster.client(1).spawn("relay/a", 2);
+    let mut attributes = Attributes::new();
+    for (name, value) in [
+        (names::ID, "A234"),
+        (names::SOURCE, "/shop"),
+        (names::CORRELATION_ID, "cart 12"),
+    ] {
+        attributes.set(name, &Value::text(value)).unwrap();
+    }
+    let options = ClientOptions {
+        attributes: Some(Arc::new(attributes)),
+        ..ClientOptions::default()
+    };
+    let client = cluster.client(1);
+    let event = ClientMessage {
+        payload: pack(("nobody/here", "do", 1_u64)),
+        sequence: None,
+        options: options.boxed(),
+        ..message("relay/a", "ask", (), 1)
+    };
+    assert_eq!(client.send(vec![event]), [Verdict::Applied]);
+    let mut letters = Vec::new();
+    e2e::eventually("what it asked of nobody is a dead letter", || {
+        letters = client.dead_letters(LetterFilter::default());
+        !letters.is_empty()
+    });
+    let envelope = &letters[0].envelope;
+    assert_eq!(envelope.sender().to_string(), "relay/a");
+    let said = envelope.attributes().unwrap();
+    assert_eq!(said.correlation().map(|it| &**it), Some("cart 12"));
+    assert_eq!(said.causation().map(|it| &**it), Some("A234"));
+}

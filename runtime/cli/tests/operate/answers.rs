@@ -283,6 +283,93 @@ fn send_ends_as_the_message_did() {
 }
 
 #[test]
+fn send_says_how_the_message_is_sent() {
+    let node = Node::start();
+    let send = ["send", "counter/alice", "add", "5"];
+    let sent = |more: &[&str]| {
+        let ended = node.run(&[&send[..], more].concat());
+        assert_eq!(ended.status, 0, "{ended:?}");
+        match node.control.last() {
+            Request::Send {
+                client, messages, ..
+            } => (client.as_str().to_owned(), messages[0].clone(), ended.out),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (client, message, _) = sent(&[
+        "--key",
+        "order 7",
+        "--lane",
+        "high",
+        "--delivery",
+        "exactly-once",
+        "--ttl",
+        "2s",
+        "--report-expired",
+        "--give-up",
+        "1m",
+        "--type",
+        "phoenix.data.order.placed",
+    ]);
+    assert_eq!(client, "anonymous");
+    let options = message.options.unwrap();
+    assert_eq!(options.key.as_deref(), Some("order 7"));
+    assert_eq!(options.overrides.priority, Some(phoenix_core::Lane::High));
+    assert_eq!(
+        (options.ttl, options.give_up, options.report_expired),
+        (Some(Millis(2_000)), Some(Millis(60_000)), true)
+    );
+    let (_, message, out) = sent(&["--async"]);
+    assert_eq!((message.options, out.as_str()), (None, "sent\n"));
+    for wrong in [
+        &["--lane", "urgent"][..],
+        &["--delivery", "twice"],
+        &["--ttl", "2"],
+        &["--report-expired"],
+        &["--key", "k", "--client", "me", "--sequence", "1"],
+    ] {
+        let ended = node.run(&[&send[..], wrong].concat());
+        assert_eq!(ended.status, 2, "{ended:?}");
+    }
+    // What the node alone knows is its to say.
+    let ended = node.run(&[&send[..], &["--delivery", "exactly-once"]].concat());
+    assert_eq!(ended.status, 1, "{ended:?}");
+    assert!(ended.err.contains("must be at-most-once"), "{ended:?}");
+}
+
+#[test]
+fn a_broadcast_shows_what_each_answered() {
+    let node = Node::start();
+    node.control.script(|request| match request {
+        Request::Call { agent, .. } => Some(Ok(Response::Called(match agent.key() {
+            "a" => Reply::Ok(crate::fake::json("7")),
+            "b" => Reply::Bounced("no-such-agent".into()),
+            _ => Reply::Timeout,
+        }))),
+        _ => None,
+    });
+    let ask = |agents: &[&str]| {
+        let to = agents.iter().flat_map(|agent| ["--to", *agent]);
+        node.run(&[&["broadcast", "total"][..], &to.collect::<Vec<_>>()].concat())
+    };
+    let all = ask(&["counter/a"]);
+    assert_eq!(all.status, 0, "{all:?}");
+    assert!(
+        all.out.contains("counter/a") && all.out.contains('7'),
+        "{all:?}"
+    );
+    let some = ask(&["counter/a", "counter/b"]);
+    assert_eq!(some.status, 1);
+    assert!(some.out.contains("bounced: no-such-agent"), "{some:?}");
+    assert_eq!(ask(&["counter/a", "counter/b", "counter/c"]).status, 4);
+    let told = node.run(&["broadcast", "add", "5", "--to", "counter/a", "--async"]);
+    assert_eq!((told.status, told.out.as_str()), (0, "sent to 1\n"));
+    let json = node.run(&["broadcast", "total", "--to", "counter/a", "--json"]);
+    assert_eq!(json.json()["complete"], true);
+    assert_eq!(node.run(&["broadcast", "total"]).status, 2, "to nobody");
+}
+
+#[test]
 fn bytes_go_into_a_pipe_as_they_are() {
     let node = Node::start();
     let bytes = b"\x1b]0;title\x07\xff";

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use phoenix_wit::{FrameWriter, Input as Put, Turn};
 
-use crate::agent::{Agent, Input, MAX_CLOCK_SKEW};
-use crate::{Body, Envelope, KindPolicy, Millis, Nanos, Reply, Sender, SkipReason};
+use crate::agent::{Actions, Agent, Closed, Input, MAX_CLOCK_SKEW, answer};
+use crate::{
+    Acknowledgement, Body, DeadReason, Envelope, KindPolicy, Millis, Nanos, Notice, Payload, Reply,
+    Sender, SkipReason,
+};
 
 /// What the kind says of its handlers: which of them may run while another is pending.
 pub trait Handlers {
@@ -305,6 +308,49 @@ impl Agent {
             input,
         });
         None
+    }
+
+    /// Ends what was not put to the guest.
+    pub(super) fn settle_skip(&mut self, input: &Input, skip: Skip, out: &mut Actions) {
+        match skip {
+            Skip::Expired => self.counters.expired += 1,
+            Skip::Cancelled => self.counters.cancelled += 1,
+            Skip::LateReply => self.counters.late_replies += 1,
+            Skip::Nothing => {}
+        }
+        let Input::Envelope(envelope, at) = input else {
+            return;
+        };
+        if skip == Skip::Cancelled {
+            self.forget_cancelled(envelope);
+        }
+        if let Body::Spawn { ask: Some(ask), .. } = &envelope.body {
+            let now = self.now.millis();
+            self.send_reply(ask, Reply::Ok(Payload::default()), None, now, out);
+        }
+        if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
+            // The guest may have deferred one before it.
+            let reason = skip.reason();
+            let how = reason.as_ref().map_or(Closed::Quietly, Closed::bare);
+            self.inbound.skip(*at, sequence.number, how);
+            if let (Some(reason), Some(stream)) = (reason, self.inbound.key(*at)) {
+                let number = sequence.number;
+                let notice = Notice::Skipped { number, reason };
+                let stream = stream.clone();
+                out.acknowledge.push(Acknowledgement { stream, notice });
+            }
+        }
+        if matches!(skip, Skip::Expired | Skip::Cancelled)
+            && envelope.sequence.is_none()
+            && let Some(ask) = envelope.body.ask()
+        {
+            // Whoever waits for the verdict of what was sent once hears it so.
+            answer(ask, Reply::Bounced("expired".into()), out);
+        }
+        if skip == Skip::Expired && envelope.expiry().is_some_and(|it| it.report) {
+            self.counters.count_dead(&DeadReason::Expired);
+            out.dead.push((envelope.clone(), DeadReason::Expired, 0));
+        }
     }
 }
 

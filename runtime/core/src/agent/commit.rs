@@ -7,15 +7,16 @@ use hashbrown::HashSet;
 use phoenix_wit::{AnswerReader, Effect, FrameError, Outcome};
 use smallvec::SmallVec;
 
-use crate::agent::batch::{Batch, BatchRoom, Entry, Skip};
-use crate::agent::how::{How, lane_of, options_of};
+use crate::agent::batch::{Batch, BatchRoom, Entry};
+use crate::agent::how::{self, How};
 use crate::agent::numbers::Numbers;
 use crate::agent::outbox::UNANSWERED;
-use crate::agent::{Actions, Agent, Closed, Input, Terms, Timer, answer, is_reliable};
+use crate::agent::{Actions, Agent, Input, Terms, Timer, answer, cause, is_reliable};
+use crate::attributes::{Attributes, BadAttribute};
 use crate::message::Speaker;
 use crate::{
-    Acknowledgement, AgentId, Ask, BadAgentId, Body, Data, DeadReason, Envelope, Failure,
-    KindPolicy, Lane, Level, Millis, Notice, Payload, Reply, ReplyTo, Sender, SmolStr, StreamKey,
+    AgentId, Ask, BadAgentId, Body, Data, Envelope, Failure, KindPolicy, Lane, Level, Millis,
+    Payload, Reply, ReplyTo, Sender, SmolStr, StreamKey,
 };
 
 /// Longest reason or message that is kept of a guest's words, bytes.
@@ -45,6 +46,9 @@ pub enum BadAnswer {
         /// What is allowed.
         bound: u64,
     },
+    /// It gives a message a type that is none.
+    #[error("an effect's {0}")]
+    Type(#[from] BadAttribute),
     /// It answers a request that is not open.
     #[error("request {0} is not open: it was answered before, or never taken")]
     NoSuchRequest(u64),
@@ -70,6 +74,10 @@ struct Commit<'a> {
     /// text again where the next message has it too.
     to: (&'a str, Option<u32>),
     method: (&'a str, SmolStr),
+    /// The lane of messages that say nothing of it.
+    lane: Lane,
+    /// What is sent in this turn says of its causes; few messages have any.
+    cause: Option<Arc<Attributes>>,
 }
 
 /// Numbers that effects of one batch have used already.
@@ -118,6 +126,8 @@ impl Agent {
             log_left: 0,
             to: ("", None),
             method: ("", SmolStr::default()),
+            lane: how::usual_lane(&policy.treatment),
+            cause: None,
         };
         let now = batch.now;
         self.isolate = self.isolate.saturating_sub(batch.turns());
@@ -146,6 +156,7 @@ impl Agent {
             after |= !deferred.is_empty();
             commit.log_left = policy.turn_log_bytes as usize;
             let (from, to) = turn.effects;
+            commit.cause = cause::of(&input, self.seed, number);
             self.consume(&input, number, turn.outcome, &mut commit, out);
             for effect in effects.get(from..to).unwrap_or_default() {
                 self.apply(effect, &mut commit, out);
@@ -262,6 +273,9 @@ impl Agent {
         match *effect {
             Effect::Send { to, payload, .. } | Effect::SendWith { to, payload, .. } => {
                 self.check_receiver(to, seen)?;
+                if let Effect::SendWith { message_type, .. } = *effect {
+                    how::attributes(message_type)?;
+                }
                 bound(
                     "bytes",
                     "message",
@@ -357,15 +371,7 @@ impl Agent {
         if self.outbox.busy() + effects.len() > policy.streams as usize {
             let mut new: Vec<(&str, Lane)> = effects
                 .iter()
-                .filter_map(|e| match e {
-                    Effect::Send { to, .. }
-                    | Effect::Ask { to, .. }
-                    | Effect::Spawn { agent: to, .. } => Some((*to, Lane::Normal)),
-                    Effect::SendWith { to, options, .. } => {
-                        Some((*to, lane_of(&options_of(options))))
-                    }
-                    _ => None,
-                })
+                .filter_map(|effect| how::stream_of(effect, &policy.treatment))
                 .filter(|(to, lane)| !self.outbox.is_busy(to, *lane))
                 .collect();
             new.sort_unstable();
@@ -374,49 +380,6 @@ impl Agent {
             bound("receivers", "agent", streams, policy.streams.into())?;
         }
         Ok(())
-    }
-
-    /// Ends what was not put to the guest.
-    pub(super) fn settle_skip(&mut self, input: &Input, skip: Skip, out: &mut Actions) {
-        match skip {
-            Skip::Expired => self.counters.expired += 1,
-            Skip::Cancelled => self.counters.cancelled += 1,
-            Skip::LateReply => self.counters.late_replies += 1,
-            Skip::Nothing => {}
-        }
-        let Input::Envelope(envelope, at) = input else {
-            return;
-        };
-        if skip == Skip::Cancelled {
-            self.forget_cancelled(envelope);
-        }
-        if let Body::Spawn { ask: Some(ask), .. } = &envelope.body {
-            let now = self.now.millis();
-            self.send_reply(ask, Reply::Ok(Payload::default()), now, out);
-        }
-        if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
-            // The guest may have deferred one before it.
-            let reason = skip.reason();
-            let how = reason.as_ref().map_or(Closed::Quietly, Closed::bare);
-            self.inbound.skip(*at, sequence.number, how);
-            if let (Some(reason), Some(stream)) = (reason, self.inbound.key(*at)) {
-                let number = sequence.number;
-                let notice = Notice::Skipped { number, reason };
-                let stream = stream.clone();
-                out.acknowledge.push(Acknowledgement { stream, notice });
-            }
-        }
-        if skip == Skip::Expired
-            && envelope.sequence.is_none()
-            && let Some(ask) = envelope.body.ask()
-        {
-            // Whoever waits for the verdict of what was sent once hears it so.
-            answer(ask, Reply::Bounced("expired".into()), out);
-        }
-        if skip == Skip::Expired && envelope.expiry().is_some_and(|it| it.report) {
-            self.counters.count_dead(&DeadReason::Expired);
-            out.dead.push((envelope.clone(), DeadReason::Expired, 0));
-        }
     }
 
     /// Takes an input that was applied out of the tables it stood in, and answers
@@ -491,11 +454,18 @@ impl Agent {
             }
             Outcome::Deferred => return,
         };
-        self.send_reply(ask, reply, commit.now, out);
+        self.send_reply(ask, reply, commit.cause.as_ref(), commit.now, out);
     }
 
     /// Answers a request: a client's at once, an agent's through the outbox.
-    fn send_reply(&mut self, ask: &Ask, reply: Reply, now: Millis, out: &mut Actions) {
+    pub(super) fn send_reply(
+        &mut self,
+        ask: &Ask,
+        reply: Reply,
+        cause: Option<&Arc<Attributes>>,
+        now: Millis,
+        out: &mut Actions,
+    ) {
         match &ask.reply_to {
             ReplyTo::Client(_) => answer(ask, reply, out),
             ReplyTo::Agent(to, asker) => {
@@ -507,7 +477,11 @@ impl Agent {
                 // Nobody waits longer than the deadline, give or take a clock.
                 let give_up = ask.deadline + super::MAX_CLOCK_SKEW;
                 let at = self.stream(to, Lane::Reply);
-                self.push(at, body, Terms::until(give_up), now, out);
+                let terms = Terms {
+                    extras: cause.map(|cause| cause::put(None, cause)),
+                    ..Terms::until(give_up)
+                };
+                self.push(at, body, terms, now, out);
             }
         }
     }
@@ -528,13 +502,14 @@ impl Agent {
                 };
                 let how = How {
                     is_reliable: is_reliable(delivery),
-                    ..How::RELIABLE
+                    ..How::reliable(commit.lane)
                 };
                 self.send(to, body, how, commit, out);
             }
             Effect::SendWith {
                 to,
                 method,
+                message_type,
                 payload,
                 options,
             } => {
@@ -543,7 +518,9 @@ impl Agent {
                     payload: commit.payload(payload),
                     ask: None,
                 };
-                self.send(to, body, How::of(options, commit.now), commit, out);
+                let kind = &commit.policy.treatment;
+                let how = How::of(options, message_type, kind, commit.now);
+                self.send(to, body, how, commit, out);
             }
             Effect::Ask {
                 ask,
@@ -561,7 +538,7 @@ impl Agent {
                 };
                 let how = How {
                     give_up: Some(deadline),
-                    ..How::RELIABLE
+                    ..How::reliable(commit.lane)
                 };
                 self.send(to, body, how, commit, out);
                 if let (said, Some(at)) = commit.to
@@ -577,7 +554,7 @@ impl Agent {
                     config: commit.payload(config),
                     ask: None,
                 };
-                self.send(agent, body, How::RELIABLE, commit, out);
+                self.send(agent, body, How::reliable(commit.lane), commit, out);
             }
             Effect::SetTimer {
                 id,
@@ -620,7 +597,7 @@ impl Agent {
             Ok(payload) => Reply::Ok(commit.payload(payload)),
             Err(failure) => Reply::Failed(Box::new(commit.failure(&failure))),
         };
-        self.send_reply(&ask, reply, commit.now, out);
+        self.send_reply(&ask, reply, commit.cause.as_ref(), commit.now, out);
     }
 
     /// Writes a line to the agent's log, cut to what its turn may write.
@@ -644,12 +621,15 @@ impl Agent {
         &mut self,
         to: &'a str,
         body: impl FnOnce(&mut Commit<'a>) -> Body,
-        how: How,
+        mut how: How,
         commit: &mut Commit<'a>,
         out: &mut Actions,
     ) {
+        if let Some(cause) = &commit.cause {
+            how.extras = Some(cause::put(how.extras, cause));
+        }
         let lane = how.lane;
-        let is_usual = lane == Lane::Normal;
+        let is_usual = lane == commit.lane;
         let known = if is_usual && std::ptr::eq(commit.to.0, to) && commit.to.1.is_some() {
             commit.to.1
         } else {

@@ -1,9 +1,11 @@
 //! In which way messages are sent: the kind's, or one of their own.
 
-use phoenix_wit::{Backoff, Retry, SendOptions};
+use phoenix_wit::{Backoff, Effect, Retry, SendOptions};
 
 use crate::agent::is_reliable;
-use crate::{Expiry, Extras, Lane, Millis, RetryPolicy, Schedule};
+use crate::attributes::{Attributes, BadAttribute};
+use crate::taxonomy::{AGENT_MESSAGES, Characteristics, Guarantee, Overrides};
+use crate::{Delivery, Expiry, Extras, Lane, Millis, RetryPolicy, Schedule};
 
 /// In which way a message is sent.
 pub(super) struct How {
@@ -18,49 +20,109 @@ pub(super) struct How {
 }
 
 impl How {
-    /// What messages are sent in that say nothing of it.
-    pub(super) const RELIABLE: Self = Self {
-        lane: Lane::Normal,
-        is_reliable: true,
-        give_up: None,
-        extras: None,
-        retry: None,
-    };
+    /// What messages are sent in that say nothing of it, on the lane that is usual
+    /// with their kind.
+    #[inline(always)]
+    pub(super) const fn reliable(lane: Lane) -> Self {
+        Self {
+            lane,
+            is_reliable: true,
+            give_up: None,
+            extras: None,
+            retry: None,
+        }
+    }
 
-    pub(super) fn of(options: &[u8; SendOptions::BYTES], now: Millis) -> Self {
+    /// As its options say, under those its kind, and under that its type.
+    pub(super) fn of(
+        options: &[u8; SendOptions::BYTES],
+        message_type: &str,
+        kind: &Overrides,
+        now: Millis,
+    ) -> Self {
+        let treated = treated(options, message_type, kind);
         let options = &options_of(options);
         let after = |span: u32| (span > 0).then(|| now + Millis(span.into()));
         let expiry = after(options.ttl_ms).map(|at| Expiry {
             at,
             report: options.report_expired,
         });
+        let extras = Extras {
+            expiry,
+            original: None,
+            attributes: attributes(message_type).ok().and_then(Attributes::shared),
+        };
         Self {
-            lane: lane_of(options),
-            is_reliable: is_reliable(options.delivery),
+            lane: treated.priority,
+            is_reliable: is_reliable(treated.delivery.delivery()),
             give_up: after(options.give_up_ms),
             retry: options.retry.map(|retry| Box::new(retry_of(&retry))),
-            extras: expiry.map(|expiry| {
-                Box::new(Extras {
-                    expiry: Some(expiry),
-                    ..Extras::default()
-                })
-            }),
+            extras: (extras != Extras::default()).then(|| Box::new(extras)),
         }
     }
 }
 
 /// Options that their reader has been over.
-pub(super) fn options_of(bytes: &[u8; SendOptions::BYTES]) -> SendOptions {
+fn options_of(bytes: &[u8; SendOptions::BYTES]) -> SendOptions {
     SendOptions::read(bytes).unwrap_or_default()
 }
 
-pub(super) fn lane_of(options: &SendOptions) -> Lane {
-    match options.lane {
-        phoenix_wit::Lane::High => Lane::High,
-        phoenix_wit::Lane::Normal => Lane::Normal,
-        phoenix_wit::Lane::Low => Lane::Low,
-        phoenix_wit::Lane::Bulk => Lane::Bulk,
+/// What a message says of itself by its type; nothing if it has none.
+pub(super) fn attributes(message_type: &str) -> Result<Attributes, BadAttribute> {
+    if message_type.is_empty() {
+        return Ok(Attributes::new());
     }
+    Attributes::of_type(message_type)
+}
+
+/// How a message is treated that an agent of a kind sends so.
+pub(super) fn treated(
+    options: &[u8; SendOptions::BYTES],
+    message_type: &str,
+    kind: &Overrides,
+) -> Characteristics {
+    let options = options_of(options);
+    let own = Overrides {
+        priority: options.lane.map(|lane| match lane {
+            phoenix_wit::Lane::High => Lane::High,
+            phoenix_wit::Lane::Normal => Lane::Normal,
+            phoenix_wit::Lane::Low => Lane::Low,
+            phoenix_wit::Lane::Bulk => Lane::Bulk,
+        }),
+        delivery: options.delivery.map(|delivery| match delivery {
+            Delivery::AtMostOnce => Guarantee::AtMostOnce,
+            Delivery::AtLeastOnce => Guarantee::AtLeastOnce,
+            Delivery::ExactlyOnce => Guarantee::ExactlyOnce,
+        }),
+        ..Overrides::NONE
+    };
+    let message_type = if message_type.is_empty() {
+        AGENT_MESSAGES
+    } else {
+        message_type
+    };
+    Characteristics::resolve(message_type, kind, &own)
+}
+
+/// To whom and on which lane an effect sends, if it sends.
+pub(super) fn stream_of<'a>(effect: &Effect<'a>, kind: &Overrides) -> Option<(&'a str, Lane)> {
+    match *effect {
+        Effect::Send { to, .. } | Effect::Ask { to, .. } | Effect::Spawn { agent: to, .. } => {
+            Some((to, usual_lane(kind)))
+        }
+        Effect::SendWith {
+            to,
+            message_type,
+            options,
+            ..
+        } => Some((to, treated(options, message_type, kind).priority)),
+        _ => None,
+    }
+}
+
+/// The lane of messages that an agent of a kind sends without a word about it.
+pub(super) fn usual_lane(kind: &Overrides) -> Lane {
+    Characteristics::resolve(AGENT_MESSAGES, kind, &Overrides::NONE).priority
 }
 
 /// When it is given up the message says beside it.

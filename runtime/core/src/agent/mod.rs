@@ -16,6 +16,7 @@
 mod admit;
 mod asks;
 mod batch;
+mod cause;
 mod commit;
 mod counters;
 mod credit;

@@ -41,7 +41,7 @@ pub use trace::{MAX_TRACE_STATE, TraceParent};
 pub use value::{BadAttribute, Extensions, Value};
 pub use view::Nonce;
 
-use crate::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
+use crate::taxonomy::{Consistency, Guarantee, MessageType, Ordering, Overrides, ROOT};
 use crate::{Envelope, Lane, Millis};
 
 /// Longest text of one attribute that comes from outside, bytes.
@@ -81,6 +81,26 @@ impl Attributes {
     /// Nothing said.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Those of a message that says its type, and no more. A type may be anybody's; one
+    /// that begins with `phoenix` has the form of ours.
+    ///
+    /// # Errors
+    ///
+    /// It is not of that form, or no text.
+    pub fn of_type(message_type: &str) -> Result<Self, BadAttribute> {
+        let root = message_type.split('.').next();
+        if root == Some(ROOT) && MessageType::check(message_type).is_err() {
+            return Err(BadAttribute::wrong(
+                names::TYPE,
+                &message_type,
+                "phoenix.{domain}.{entity}.{action}, as in phoenix.data.order.placed, perhaps with a qualifier more, each of 1 to 64 of a-z, 0-9, - and _, or a type that does not begin with phoenix",
+            ));
+        }
+        let mut attributes = Self::new();
+        attributes.set(names::TYPE, &Value::text(message_type))?;
+        Ok(attributes)
     }
 
     /// Whether nothing is said.
@@ -373,6 +393,19 @@ impl Attributes {
             // A message without an id of its own cannot be named as a cause.
             causation: follows.then(|| cause.event_id()).flatten(),
             ..Self::default()
+        }
+    }
+
+    /// The same, and of its causes what `cause` says, as [`Attributes::caused_by`] made
+    /// it.
+    #[must_use]
+    pub fn following(&self, cause: &Self) -> Self {
+        Self {
+            trace_parent: cause.trace_parent,
+            trace_state: cause.trace_state.clone(),
+            correlation: cause.correlation.clone(),
+            causation: cause.causation.clone(),
+            ..self.clone()
         }
     }
 }

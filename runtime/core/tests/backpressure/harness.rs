@@ -112,6 +112,15 @@ impl Actor {
         out
     }
 
+    /// Commits an answer that cannot be, and says why.
+    pub(crate) fn refuse(&mut self, batch: Batch, answer: Vec<u8>) -> String {
+        let (answer, mut out) = (Bytes::from(answer), Actions::default());
+        let (policy, room) = (&self.policy, &mut self.room);
+        let ended = self.agent.commit(batch, &answer, policy, room, &mut out);
+        let (_, why) = *ended.unwrap_err();
+        why.to_string()
+    }
+
     /// Runs one batch, if there is one.
     pub(crate) fn step(&mut self, now: u64, guest: &mut Guest<'_>) -> Option<Actions> {
         self.refill();
@@ -183,6 +192,7 @@ impl Actor {
                         Some(options) => Effect::SendWith {
                             to,
                             method: "do",
+                            message_type: "",
                             payload,
                             options,
                         },

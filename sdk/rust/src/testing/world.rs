@@ -396,6 +396,7 @@ impl<A: Agent> World<A> {
             Effect::SendWith {
                 to,
                 method,
+                message_type,
                 payload,
                 options,
             } => {
@@ -404,8 +405,14 @@ impl<A: Agent> World<A> {
                     to: to.to_owned(),
                     method: method.to_owned(),
                     payload: payload.into(),
-                    delivery: options.delivery,
-                    options: SendOptions(options),
+                    delivery: options
+                        .delivery
+                        .unwrap_or(phoenix_wit::Delivery::ExactlyOnce),
+                    options: SendOptions {
+                        options,
+                        // A test is short, and its types are few.
+                        message_type: String::leak(message_type.to_owned()),
+                    },
                 });
             }
             Effect::Ask {

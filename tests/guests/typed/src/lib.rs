@@ -108,14 +108,15 @@ impl State {
             "send-low" => match address(&given) {
                 Some((to, method, rest)) => {
                     let options = SendOptions {
-                        delivery: Delivery::ExactlyOnce,
-                        lane: Lane::Low,
+                        delivery: None,
+                        lane: Some(Lane::Low),
+                        message_type: None,
                         ttl_ms: 30_000,
                         report_expired: false,
                         give_up_ms: 0,
                         retry: None,
                     };
-                    messaging::send_with(to, method, &json(rest), options);
+                    messaging::send_with(to, method, &json(rest), &options);
                     done()
                 }
                 None => failed("bad-payload", "write `to method [payload]`"),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use phoenix_core::attributes::{Attributes, Value, names};
-use phoenix_core::taxonomy::{Guarantee, MessageType, Overrides};
+use phoenix_core::attributes::Attributes;
+use phoenix_core::taxonomy::{Guarantee, Overrides};
 use phoenix_core::{
     ClientOptions, Lane, MAX_CLIENT_GIVE_UP, MAX_CLIENT_KEY, MAX_CLIENT_TTL, Millis,
 };
@@ -102,15 +102,7 @@ fn key(text: &str) -> Result<Arc<str>, Fault> {
     )))
 }
 
-/// The attributes of a message of that type, which may be anybody's; one of ours has
-/// the form of ours.
 fn of_type(text: &str) -> Result<Arc<Attributes>, Fault> {
-    if text == "phoenix" || text.starts_with("phoenix.") {
-        MessageType::check(text).map_err(|bad| Fault::invalid(format!("`type`: {bad}")))?;
-    }
-    let mut attributes = Attributes::new();
-    attributes
-        .set(names::TYPE, &Value::text(text))
-        .map_err(|bad| Fault::invalid(bad.to_string()))?;
+    let attributes = Attributes::of_type(text).map_err(|bad| Fault::invalid(bad.to_string()))?;
     Ok(Arc::new(attributes))
 }
