@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::attributes::Attributes;
 use crate::control::ClientMessage;
-use crate::taxonomy::{AGENT_MESSAGES, Characteristics, Guarantee, Overrides};
+use crate::taxonomy::{Characteristics, Guarantee, Overrides};
 use crate::{
     ClientId, Digest, Envelope, Expiry, Extras, Millis, NodeId, Original, Sender, Sequence,
     StreamKey,
@@ -206,8 +206,8 @@ impl ClientMessage {
         let stated = said
             .and_then(|said| said.attributes.as_ref())
             .and_then(|it| it.message_type());
-        let message_type = stated.map_or(AGENT_MESSAGES, |stated| stated);
-        Characteristics::resolve(message_type, kind, &own)
+        let of_type = stated.map_or(Characteristics::AGENT, |stated| Characteristics::of(stated));
+        of_type.with(kind).with(&own)
     }
 }
 

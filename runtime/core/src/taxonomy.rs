@@ -182,7 +182,7 @@ pub const TAXONOMY: [Row; 16] = [
     row("phoenix.policy",        Lane::High,   Consistency::Strong,   Ordering::Total,     Guarantee::ExactlyOnce),
     // Data plane: what agents and clients say. An answer goes before new questions.
     row("phoenix.data",          Lane::Normal, Consistency::Causal,   Ordering::Causal,    Guarantee::AtLeastOnce),
-    row("phoenix.agent",         Lane::Normal, Consistency::Causal,   Ordering::Causal,    Guarantee::AtLeastOnce),
+    row(AGENT_MESSAGES,          Lane::Normal, Consistency::Causal,   Ordering::Causal,    Guarantee::AtLeastOnce),
     row("phoenix.topic",         Lane::Normal, Consistency::Causal,   Ordering::Causal,    Guarantee::AtLeastOnce),
     row("phoenix.ask.reply",     Lane::High,   Consistency::Causal,   Ordering::Causal,    Guarantee::AtLeastOnce),
     // Observability: what only tells how things stand.
@@ -195,7 +195,7 @@ pub const TAXONOMY: [Row; 16] = [
 
 /// What the types of messages between agents begin with that say nothing of their
 /// types.
-pub const AGENT_MESSAGES: &str = "phoenix.agent";
+const AGENT_MESSAGES: &str = "phoenix.agent";
 
 impl Characteristics {
     /// The table's for a type, which may be anybody's.
@@ -209,6 +209,10 @@ impl Characteristics {
 
     /// What the table's first row has.
     const DATA: Self = TAXONOMY[0].characteristics;
+
+    /// Those of messages between agents that say nothing of their types: of
+    /// [`AGENT_MESSAGES`], without a search.
+    pub const AGENT: Self = TAXONOMY[8].characteristics;
 
     /// The same, but for what `overrides` sets.
     #[must_use]
@@ -536,6 +540,13 @@ mod tests {
         let base = Characteristics::of("");
         assert_eq!(base.with(&Overrides::NONE), base);
         assert_eq!(base.with(&all).with(&all), base.with(&all));
+    }
+
+    #[test]
+    fn what_agents_say_has_a_row_of_its_own() {
+        assert_eq!(TAXONOMY[8].prefix, AGENT_MESSAGES);
+        let derived = Characteristics::of("phoenix.agent.counter.add");
+        assert_eq!(Characteristics::AGENT, derived);
     }
 
     #[test]

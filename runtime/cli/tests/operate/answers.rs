@@ -337,6 +337,62 @@ fn send_says_how_the_message_is_sent() {
     assert!(ended.err.contains("must be at-most-once"), "{ended:?}");
 }
 
+/// Sends a body to the node's API, and gives back status and body.
+fn post(node: &Node, path: &str, content_type: &str, body: &str) -> (u16, String) {
+    use std::io::{Read as _, Write as _};
+
+    let read = |name| std::fs::read_to_string(node.dir.path().join(name)).unwrap();
+    let (address, token) = (read("api.address"), read("api.token"));
+    let mut stream = std::net::TcpStream::connect(address.trim()).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\nconnection: close\r\n\
+         content-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
+        address.trim(),
+        token.trim(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+#[test]
+fn the_node_s_own_formats_read_events() {
+    let node = Node::start();
+    let event = |id: &str, priority: &str| {
+        json!({
+            "specversion": "1.0", "id": id, "source": "/shop", "type": "phoenix.data.order.add",
+            "subject": "counter/alice", "priority": priority, "data": 5,
+        })
+    };
+    let batch = json!([event("1", "low"), event("2", "high")]).to_string();
+    let media_type = "application/cloudevents-batch+json";
+    let (status, body) = post(&node, "/v1/messages", media_type, &batch);
+    assert_eq!(status, 200, "{body}");
+    let Request::Send { messages, .. } = node.control.last() else {
+        panic!("{:?}", node.control.last());
+    };
+    let said = messages.iter().map(|message| {
+        let options = message.options.as_ref().unwrap();
+        let id = options.attributes.as_ref().unwrap().id().unwrap();
+        (id.to_string(), options.overrides.priority)
+    });
+    use phoenix_core::Lane::{High, Low};
+    let expected = [("1".to_owned(), Some(Low)), ("2".to_owned(), Some(High))];
+    assert_eq!(said.collect::<Vec<_>>(), expected);
+    let bad = json!([event("1", "low"), event("2", "urgent")]).to_string();
+    let (status, body) = post(&node, "/v1/messages", media_type, &bad);
+    assert_eq!(status, 400);
+    assert!(
+        body.contains("event 1: attribute `priority` is `urgent`"),
+        "{body}"
+    );
+}
+
 #[test]
 fn a_broadcast_shows_what_each_answered() {
     let node = Node::start();

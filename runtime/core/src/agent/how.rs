@@ -4,7 +4,7 @@ use phoenix_wit::{Backoff, Effect, Retry, SendOptions};
 
 use crate::agent::is_reliable;
 use crate::attributes::{Attributes, BadAttribute};
-use crate::taxonomy::{AGENT_MESSAGES, Characteristics, Guarantee, Overrides};
+use crate::taxonomy::{Characteristics, Guarantee, Overrides};
 use crate::{Delivery, Expiry, Extras, Lane, Millis, RetryPolicy, Schedule};
 
 /// In which way a message is sent.
@@ -96,12 +96,12 @@ pub(super) fn treated(
         }),
         ..Overrides::NONE
     };
-    let message_type = if message_type.is_empty() {
-        AGENT_MESSAGES
+    let of_type = if message_type.is_empty() {
+        Characteristics::AGENT
     } else {
-        message_type
+        Characteristics::of(message_type)
     };
-    Characteristics::resolve(message_type, kind, &own)
+    of_type.with(kind).with(&own)
 }
 
 /// To whom and on which lane an effect sends, if it sends.
@@ -122,7 +122,7 @@ pub(super) fn stream_of<'a>(effect: &Effect<'a>, kind: &Overrides) -> Option<(&'
 
 /// The lane of messages that an agent of a kind sends without a word about it.
 pub(super) fn usual_lane(kind: &Overrides) -> Lane {
-    Characteristics::resolve(AGENT_MESSAGES, kind, &Overrides::NONE).priority
+    Characteristics::AGENT.with(kind).priority
 }
 
 /// When it is given up the message says beside it.
