@@ -19,6 +19,7 @@ use std::hint::black_box;
 
 use bytes::{Buf, Bytes};
 use phoenix_core::attributes::{ClientEvent, CloudEvent, Format, Nonce, Target};
+use phoenix_core::journal::record;
 use phoenix_core::{Digest, Envelope, NodeId, snapshot as sealed};
 use phoenix_host::image::{self, ImageLimits};
 use phoenix_net::formats::{self, Compression, EventLimits, Form};
@@ -30,13 +31,14 @@ pub type Decoder = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is that of its file in `tests/fuzz/fuzz_targets`
 /// and of its directory in `tests/fuzz/corpus`.
-pub const TARGETS: [(&str, Decoder); 10] = [
+pub const TARGETS: [(&str, Decoder); 11] = [
     ("answer_frame", answer_frame),
     ("event_headers", event_headers),
     ("event_json", event_json),
     ("event_message_pack", event_message_pack),
     ("event_protobuf", event_protobuf),
     ("input_frame", input_frame),
+    ("journal_record", journal_record),
     ("packed_frame", packed_frame),
     ("peer_message", peer_message),
     ("snapshot", snapshot),
@@ -221,6 +223,18 @@ pub fn snapshot(bytes: &[u8]) -> bool {
     let mut again = Vec::new();
     sealed::encode(&read.agent, &read.component, &read.image, &mut again);
     sealed::decode(&Bytes::from(again)).expect("it was written here");
+    true
+}
+
+/// An entry of an agent's log: what can be read can be written and read again.
+pub fn journal_record(bytes: &[u8]) -> bool {
+    let Ok(read) = record::decode(&Bytes::copy_from_slice(bytes)) else {
+        return false;
+    };
+    let mut again = Vec::new();
+    record::encode(&read, &mut again);
+    let again = record::decode(&Bytes::from(again)).expect("it was written here");
+    assert_eq!(again, read);
     true
 }
 

@@ -1,7 +1,8 @@
 //! Writes the fuzz targets' seeds from real encodings, the same each time:
 //! `cargo test -p decoders --test seeds -- --ignored`. Those of `peer_message`,
 //! `packed_frame` and of events are written by
-//! `cargo test -p phoenix-net --test wire -- --ignored write`.
+//! `cargo test -p phoenix-net --test wire -- --ignored write`, those of `journal_record` by
+//! `cargo test -p phoenix-core --lib -- --ignored write`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

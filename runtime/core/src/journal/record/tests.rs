@@ -267,3 +267,24 @@ fn a_frame_of_other_inputs_is_refused() {
         assert_eq!(decode(&bytes), Err(RecordError::Invalid("frame")));
     }
 }
+
+/// `cargo test -p phoenix-core --lib -- --ignored write`
+#[test]
+#[ignore = "writes files"]
+fn write_seeds() {
+    let names = ["turns", "skipped", "given-up", "closed", "heard", "terms"];
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let corpus = here.join("../../tests/fuzz/corpus/journal_record");
+    write_all(&corpus, names.into_iter().zip(records()));
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test writes files, for tests to read"
+)]
+fn write_all<'a>(to: &std::path::Path, seeds: impl Iterator<Item = (&'a str, Record)>) {
+    std::fs::create_dir_all(to).unwrap();
+    for (name, record) in seeds {
+        std::fs::write(to.join(name), written(&record)).unwrap();
+    }
+}
