@@ -11,7 +11,7 @@ use super::entry::AgentEntry;
 use super::files::{CreateError, Files, LogFile, index_name, log_name, next_header};
 use super::format::{self, Entry, FIRST_BLOCK, Head, Kind, Link, MOVED, Place, entry_size, extent};
 use super::index::{Index, Staged};
-use super::scan::{Scan, scan};
+use super::scan::{Block, Scan, scan};
 use super::volume::{no_room, read_all, write_all};
 use super::{JournalError, Opened, Options, TornTail};
 
@@ -244,6 +244,7 @@ impl Engine {
             files,
             index: Index::default(),
             opened: Opened::default(),
+            last: None,
         };
         if opening.files.all.is_empty() {
             opening.begin(indexes, &options)?;
@@ -253,6 +254,7 @@ impl Engine {
             files,
             mut index,
             opened,
+            ..
         } = opening;
         index.drop_partial();
         let (number, at, link) = end;
@@ -277,6 +279,8 @@ struct Opening {
     files: Files,
     index: Index,
     opened: Opened,
+    /// What the last file holds.
+    last: Option<Scan>,
 }
 
 /// The last file, and where and how it goes on.
@@ -359,22 +363,16 @@ impl Opening {
 
     /// The first file that is needed. The word for it is in the last file, or in the
     /// header of a later one than it is in.
-    fn find_floor(&self, last: Option<u32>) -> Result<u32, JournalError> {
+    fn find_floor(&mut self, last: Option<u32>) -> Result<u32, JournalError> {
         let headers = self.files.all.values().map(|file| file.header.floor);
-        let mut floor = headers.max().unwrap_or(1);
+        let floor = headers.max().unwrap_or(1);
         let Some(file) = last.and_then(|last| self.files.all.get(&last)) else {
             return Ok(floor);
         };
-        for block in &self.scan(file)?.blocks {
-            let taken = block.each(0, |entry, _| {
-                if entry.head.kind == Kind::Floor {
-                    floor = floor.max(u32::try_from(entry.head.index).unwrap_or(floor));
-                }
-                Ok(())
-            });
-            taken.map_err(|it| self.damaged(file, &it))?;
-        }
-        Ok(floor)
+        let scan = self.scan(file)?;
+        let said = scan.blocks.iter().filter_map(Block::floor).max();
+        self.last = Some(scan);
+        Ok(floor.max(said.unwrap_or(floor)))
     }
 
     fn scan(&self, file: &LogFile) -> Result<Scan, JournalError> {
@@ -406,7 +404,11 @@ impl Opening {
             self.opened.damaged_indexes.push(index_name(number));
         }
         let name = log_name(number);
-        let scan = self.scan(file)?;
+        let is_last = self.files.all.keys().next_back() == Some(&number);
+        let scan = match self.last.take_if(|_| is_last) {
+            Some(scan) => scan,
+            None => self.scan(file)?,
+        };
         self.opened.scanned += 1;
         for block in &scan.blocks {
             let mut staged = self.index.stage();

@@ -45,6 +45,8 @@ pub(super) struct Index {
     agents: HashMap<AgentId, AgentEntry>,
     /// Agents by the first file that holds something needed of them.
     pins: BTreeMap<u32, u64>,
+    /// Agents by the file in which a life of theirs ended.
+    ended: BTreeMap<u32, Vec<AgentId>>,
     live: u64,
     /// Agents of which something is in the file that is written to.
     touched: HashSet<AgentId>,
@@ -115,8 +117,15 @@ impl Index {
     /// Puts an agent's entry in place of what was known.
     fn set(&mut self, agent: AgentId, entry: AgentEntry) {
         self.count(&entry, true);
-        if let Some(before) = self.agents.insert(agent, entry) {
-            self.count(&before, false);
+        let ended_in = entry.ended_in;
+        let before = self.agents.insert(agent.clone(), entry);
+        if let Some(before) = &before {
+            self.count(before, false);
+        }
+        if let Some(file) = ended_in
+            && before.is_none_or(|before| before.ended_in != ended_in)
+        {
+            self.ended.entry(file).or_default().push(agent);
         }
     }
 
@@ -161,16 +170,15 @@ impl Index {
     /// Forgets what the files before `floor` alone knew: that agents have ended.
     pub(super) fn raise_floor(&mut self, floor: u32) {
         self.floor = self.floor.max(floor);
-        let gone: Vec<AgentId> = self
-            .agents
-            .iter()
-            .filter(|(_, entry)| entry.ended_in.is_some_and(|file| file < floor))
-            .map(|(agent, _)| agent.clone())
-            .collect();
-        for agent in gone {
+        let kept = self.ended.split_off(&floor);
+        let gone = std::mem::replace(&mut self.ended, kept);
+        for agent in gone.into_values().flatten() {
             let Some(mut entry) = self.agents.get(&agent).cloned() else {
                 continue;
             };
+            if entry.ended_in.is_none_or(|file| file >= floor) {
+                continue;
+            }
             if entry.has_ended() {
                 self.remove(&agent);
             } else {

@@ -58,7 +58,7 @@ pub(super) fn scan(file: &[u8], header: &FileHeader) -> Result<Scan, Damage> {
                     offset: scan.end,
                     payload,
                 };
-                scan.is_closed = block.is_close()?;
+                scan.is_closed = block.is_close();
                 scan.blocks.push(block);
                 scan.end += extent;
                 scan.link = next;
@@ -138,13 +138,22 @@ impl Block {
         Ok(())
     }
 
-    fn is_close(&self) -> Result<bool, Damage> {
-        let mut is_close = false;
-        self.each(0, |entry, _| {
-            is_close |= entry.head.kind == Kind::Close;
-            Ok(())
-        })?;
-        Ok(is_close)
+    /// Whether it is the last of its file. That has no other entry.
+    fn is_close(&self) -> bool {
+        next_entry(&self.payload).is_ok_and(|(entry, _)| entry.head.kind == Kind::Close)
+    }
+
+    /// The highest floor it names.
+    pub(super) fn floor(&self) -> Option<u32> {
+        let mut rest = self.payload.as_slice();
+        let mut floor = None;
+        while let Ok((entry, after)) = next_entry(rest) {
+            if entry.head.kind == Kind::Floor {
+                floor = floor.max(u32::try_from(entry.head.index).ok());
+            }
+            rest = after;
+        }
+        floor
     }
 }
 

@@ -5,12 +5,15 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test ends where it is wrong"
 )]
 
 mod crash;
 mod damage;
+mod figures;
 mod full;
 mod model;
+mod real;
 mod suite;
 mod volume;
