@@ -95,14 +95,16 @@ impl Runs {
         }
     }
 
+    /// Makes one run of the oldest that are too many, but of none above the watermark.
     #[cold]
     fn forget_oldest(&mut self, watermark: u64) {
-        if let [first, second, ..] = &mut *self.0
-            && second.through <= watermark
-        {
-            second.from = first.from;
-            second.how = Closed::Unknown;
-            self.0.remove(0);
+        let behind = self.0.partition_point(|it| it.through <= watermark);
+        let more = (self.0.len() - MAX_RUNS).min(behind.saturating_sub(1));
+        let from = self.0.first().map_or(0, |first| first.from);
+        self.0.drain(..more);
+        if let Some(first) = self.0.first_mut().filter(|_| more > 0) {
+            first.from = from;
+            first.how = Closed::Unknown;
         }
     }
 
