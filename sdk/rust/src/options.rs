@@ -59,8 +59,8 @@ impl SendOptions {
         self
     }
 
-    /// What outlives its [`ttl`](Self::ttl) becomes a dead letter, and comes back to
-    /// `#[bounced]`.
+    /// What outlives its [`ttl`](Self::ttl) is kept as a dead letter. It comes back to
+    /// `#[bounced]` without that, too.
     #[must_use]
     pub fn report_expired(mut self) -> Self {
         self.options.report_expired = true;

@@ -72,7 +72,8 @@ impl Network for Between {
         match trouble {
             None => network.heal(ONE, TWO),
             Some(Trouble::Loss) => faults.drop_one_in = Some(20),
-            // It neither reorders nor doubles: what it can do beside is to break.
+            // It hides neither from nodes, as the port wants it: what it can do here is
+            // to break.
             Some(Trouble::Reordering | Trouble::Duplication) => faults.break_one_in = Some(200),
             Some(Trouble::Delay) => {
                 faults.delay_least = Duration::from_millis(1);
