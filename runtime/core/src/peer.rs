@@ -236,6 +236,15 @@ pub trait TransportEvents: Send + Sync {
     /// These came from `from`, in this order. Blocking here holds up that peer, and only it.
     fn received(&self, from: NodeId, messages: Vec<PeerMessage>);
 
+    /// The same on a thread that others need too. Does not block, but may use the
+    /// thread for a short turn of the receiver's, for a few milliseconds at most, so
+    /// that no other has to wake for it. Gives the messages back if taking them may
+    /// block, and they must be [`received`](Self::received).
+    fn take_in(&self, from: NodeId, messages: Vec<PeerMessage>) -> Result<(), Vec<PeerMessage>> {
+        let _ = from;
+        Err(messages)
+    }
+
     /// A connection to `peer` stands; `boot` counts how often it had started.
     fn connected(&self, peer: NodeId, boot: u64);
 

@@ -29,7 +29,11 @@ impl Arrived {
     pub(super) fn tell(self, from: NodeId, events: &dyn TransportEvents) {
         match self {
             Self::Connected(boot) => events.connected(from, boot),
-            Self::Messages(messages) => events.received(from, messages),
+            Self::Messages(messages) => {
+                if let Err(messages) = events.take_in(from, messages) {
+                    events.received(from, messages);
+                }
+            }
             Self::Disconnected => events.disconnected(from),
         }
     }

@@ -143,6 +143,9 @@ pub struct TransportLimits {
     pub backoff_first: Duration,
     /// The longest such wait. Default 5 s.
     pub backoff_most: Duration,
+    /// How long a reader looks out for the next message before its thread sleeps, while
+    /// messages follow each other closely; zero is not at all. Default 50 us.
+    pub lookout: Duration,
     /// How long closing may take to send what waits. Default 2 s.
     pub close_timeout: Duration,
 }
@@ -170,6 +173,7 @@ impl Default for TransportLimits {
             bulk_idle: Duration::from_secs(30),
             backoff_first: Duration::from_millis(50),
             backoff_most: Duration::from_secs(5),
+            lookout: Duration::from_micros(50),
             close_timeout: Duration::from_secs(2),
         }
     }

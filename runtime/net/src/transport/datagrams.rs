@@ -132,7 +132,7 @@ pub(super) async fn read(shared: Arc<Shared>, peer: Arc<Peer>, connection: Conne
         }
         peer.counters.received_messages.add(messages.len());
         if !messages.is_empty() {
-            shared.tell(|events| events.received(peer.node, messages));
+            shared.received(peer.node, messages);
         }
         if let Some(error) = malformed {
             return TaskEnd::Close(Close::Malformed(error));

@@ -31,6 +31,7 @@ mod judge;
 mod keep;
 mod link;
 mod listen;
+mod lookout;
 mod outbound;
 mod path;
 mod peer;
@@ -72,8 +73,12 @@ use peer::Peer;
 use stats::Counter;
 pub use stats::{DatagramStats, PeerStats, TransportStats};
 
-/// Threads of a transport's own runtime, beside those whose handlers block.
-const THREADS: usize = 2;
+/// Cores for each thread of a transport's own runtime, and most of those threads, beside
+/// those whose handlers block. Threads of a runtime wake each other for every message,
+/// which costs more than one of them has to do for it: there are several only where
+/// cores are idle.
+const CORES_PER_THREAD: usize = 4;
+const MAX_THREADS: usize = 4;
 
 /// Tasks that read what comes from one peer: one for each class, one for datagrams.
 const READERS: usize = Class::ALL.len() + 1;
@@ -478,6 +483,13 @@ impl Shared {
         }
     }
 
+    /// Hands over what came from a peer.
+    fn received(&self, from: NodeId, messages: Vec<PeerMessage>) {
+        if let Err(messages) = self.events.take_in(from, messages) {
+            self.tell(|events| events.received(from, messages));
+        }
+    }
+
     /// Calls the owner's handler, which may block: the runtime gives this thread's
     /// work to another one meanwhile. That costs a thread's wake each time and
     /// cannot be spared for handlers that were quick so far. The one thread that
@@ -600,9 +612,15 @@ impl Shared {
     }
 }
 
+/// Threads of a transport's own runtime on this machine.
+fn threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / CORES_PER_THREAD).clamp(1, MAX_THREADS)
+}
+
 fn own_runtime(limits: &TransportLimits) -> Result<Runtime, BindError> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
+        .worker_threads(threads())
         // Each of a peer's readers may have a handler that blocks.
         .max_blocking_threads(limits.peers * READERS + SPARE_THREADS)
         .thread_name("phoenix-net")

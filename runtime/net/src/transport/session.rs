@@ -24,7 +24,8 @@ use super::hello::{Close, Verdict, Wish};
 use super::inbound::Frames;
 use super::judge::{Judgement, Standing, judge};
 use super::keep::{self, View};
-use super::link::{Link, Receiving};
+use super::link::{Link, Lost, Receiving};
+use super::lookout::Lookout;
 use super::outbound::{Class, FrameWriter};
 use super::peer::{Established, Peer};
 use super::supervise::until_closing;
@@ -594,8 +595,17 @@ async fn read_segment(
     frames: &mut Frames,
 ) -> Result<(), TaskEnd> {
     let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
+    let mut lookout = Lookout::new(shared.limits.lookout);
     loop {
-        let count = match stream.read(&mut chunks).await {
+        // What was read before was moved out of the chunks.
+        let read = async {
+            let count = stream.read(&mut chunks).await?;
+            let read = chunks.iter().take(count.unwrap_or(0));
+            Ok::<_, Lost>((count, read.map(Bytes::len).sum::<usize>()))
+        };
+        let size = |read: &Result<(_, usize), Lost>| read.as_ref().map_or(0, |(_, bytes)| *bytes);
+        let read = lookout.wait(read, size).await;
+        let count = match read.map(|(count, _)| count) {
             Ok(Some(count)) => count,
             Ok(None) => return Ok(()),
             Err(_) => return Err(TaskEnd::Lost),
@@ -616,7 +626,7 @@ async fn read_segment(
             tokio::task::yield_now().await;
         }
         if !messages.is_empty() {
-            shared.tell(|events| events.received(peer.node, messages));
+            shared.received(peer.node, messages);
         }
         if let Some(error) = malformed {
             return Err(TaskEnd::Close(Close::Malformed(error)));
