@@ -218,7 +218,8 @@ impl Agent {
         }
         let mut reader = AnswerReader::new(answer, batch.turns())?;
         let mut seen = Seen::default();
-        let mut deferred_senders: HashSet<Speaker<&Sender>> = HashSet::new();
+        // Made for the first of them: most batches have none.
+        let mut deferred_senders: Option<HashSet<Speaker<&Sender>>> = None;
         let put = batch.entries.iter().filter(|entry| entry.skip.is_none());
         for (number, entry) in (batch.first_turn..).zip(put) {
             let Some(mut turn) = reader.next_answer()? else {
@@ -238,9 +239,11 @@ impl Agent {
             let is_deferred = matches!(turn.outcome, Outcome::Deferred);
             if let Input::Envelope(envelope, _) = &entry.input {
                 if is_deferred {
-                    deferred_senders.insert(Speaker(envelope.sender()));
+                    let senders = deferred_senders.get_or_insert_default();
+                    senders.insert(Speaker(envelope.sender()));
                 } else if envelope.sequence.is_some()
-                    && deferred_senders.contains(&Speaker(envelope.sender()))
+                    && let Some(senders) = &deferred_senders
+                    && senders.contains(&Speaker(envelope.sender()))
                 {
                     return Err(BadAnswer::BadDeferral(number));
                 }
