@@ -59,6 +59,14 @@ pub struct Share {
 }
 
 impl Share {
+    /// What a turn of it costs as far as is known, nanoseconds.
+    pub fn usual_turn(&self) -> u32 {
+        match self.turn {
+            0 => UNKNOWN_TURN,
+            known => known,
+        }
+    }
+
     /// Notes that it was asked from outside at that instant.
     fn came(&mut self, at: Nanos) {
         if self.turn == 0 {
@@ -274,11 +282,7 @@ impl Schedule {
         if self.sharers() == 0 {
             return u32::MAX;
         }
-        let turn = match share.turn {
-            0 => UNKNOWN_TURN,
-            known => known,
-        };
-        narrow(BATCH / u64::from(turn)).max(1)
+        narrow(BATCH / u64::from(share.usual_turn())).max(1)
     }
 
     /// An agent has had `cost` nanoseconds of the worker, for a batch of so many

@@ -46,6 +46,8 @@ counters! {
     dropped = "dropped",
     /// Times a worker's queue was handed to a spare thread.
     handovers = "handovers",
+    brief_batches = "brief_batches",
+    brief_batches_undone = "brief_batches_undone",
     /// Effects that named something the node does not offer yet.
     unsupported = "unsupported",
     /// Bytes of guests' logs that were cut.

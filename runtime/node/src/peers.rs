@@ -13,6 +13,10 @@ use crate::numbers::Numbers;
 use crate::shared::{Peer, Shared};
 use crate::worker::{Event, worker_of_migration};
 
+/// Messages and verdicts up to which the thread that brought them lets their receiver
+/// have its turn at once.
+const FEW: usize = 8;
+
 /// The node as its transport sees it.
 pub(crate) struct Ears(pub(crate) Arc<Shared>);
 
@@ -25,6 +29,32 @@ impl TransportEvents for Ears {
         for message in messages {
             self.0.peer_message(from, message);
         }
+    }
+
+    /// What goes to workers is put into their inboxes, and that waits only for one
+    /// that is full. Everything else may have to wait for a disk.
+    fn take_in(&self, from: NodeId, messages: Vec<PeerMessage>) -> Result<(), Vec<PeerMessage>> {
+        let shared = &self.0;
+        let is_quick = |message: &PeerMessage| {
+            matches!(
+                message,
+                PeerMessage::Deliver(_) | PeerMessage::Acknowledge(_)
+            )
+        };
+        if !messages.iter().all(is_quick) || shared.seats.iter().any(|seat| seat.is_crowded()) {
+            return Err(messages);
+        }
+        // Whatever is still to come is read while a worker is at many.
+        let count: usize = messages.iter().map(weight).sum();
+        let first = (count <= FEW).then(|| shared.first_worker(&messages));
+        let visit = first
+            .flatten()
+            .and_then(|worker| shared.seats.get(worker)?.visit());
+        self.received(from, messages);
+        if let Some(visit) = visit {
+            visit.drive();
+        }
+        Ok(())
     }
 
     fn connected(&self, peer: NodeId, boot: u64) {
@@ -74,7 +104,31 @@ impl TransportEvents for Ears {
     }
 }
 
+/// How many messages and verdicts are in it.
+fn weight(message: &PeerMessage) -> usize {
+    match message {
+        PeerMessage::Deliver(envelopes) => envelopes.len(),
+        PeerMessage::Acknowledge(acknowledgements) => acknowledgements.len(),
+        _ => 1,
+    }
+}
+
 impl Shared {
+    /// The worker that the first of the messages concerns.
+    fn first_worker(&self, messages: &[PeerMessage]) -> Option<usize> {
+        let agent = match messages.first()? {
+            PeerMessage::Deliver(envelopes) => envelopes.first()?.receiver(),
+            PeerMessage::Acknowledge(acknowledgements) => {
+                match &acknowledgements.first()?.stream.sender {
+                    Sender::Agent(id, _) => id,
+                    Sender::Client(..) | Sender::System => return None,
+                }
+            }
+            _ => return None,
+        };
+        Some(self.worker_of(agent))
+    }
+
     fn peer_message(self: &Arc<Self>, from: NodeId, message: PeerMessage) {
         match message {
             PeerMessage::Deliver(envelopes) => self.spread_messages(from, envelopes),

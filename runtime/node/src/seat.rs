@@ -7,6 +7,12 @@
 //! it gone posts what came of the call to the inbox, like any other event, and
 //! ends. So a turn is a plain call on the driver's stack, and a slow one costs its
 //! neighbours a slice.
+//!
+//! A driver that sleeps leaves the box in the seat too. Who brings something then
+//! need not wake it: a [`Visit`] drives the worker on the bringer's own thread, for
+//! one call of a guest and what follows from it. That thread is the one which sends
+//! the answer, too. It cannot be kept from its own work: a turn that takes longer than
+//! [`VISIT`] is undone, and the driver begins it again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::atomic::AtomicCell;
 use parking_lot::{Condvar, Mutex};
-use phoenix_core::Nanos;
+use phoenix_core::{Millis, Nanos};
 
 use crate::clock;
 use crate::counters::Tally;
@@ -22,9 +28,19 @@ use crate::worker::{Event, Job, Step, Worker};
 
 /// Events that may wait for a worker before whoever brings them from outside has to wait.
 const INBOX_BOUND: usize = 65_536;
+/// Events from which on an inbox may be full by the time more are brought.
+const CROWDED: usize = INBOX_BOUND / 2;
 /// Threads of one worker that may be stuck in guests at once; beyond it a slow
 /// turn holds its worker up to its deadline.
 const MAX_STUCK: usize = 32;
+/// How long an idle driver looks out for events before it sleeps. To wake takes a
+/// thread longer than it takes another agent to answer.
+const LOOKOUT: Nanos = Nanos(50_000);
+/// It does so if it was idle for no longer than this the last time: an agent that
+/// hears something now and then is not worth a core.
+const SHORT_IDLE: Nanos = Nanos(500_000);
+/// Longest turn on the thread of whoever brought its message.
+const VISIT: Millis = Millis(2);
 /// Longest sleep of an idle driver: a bound on what a lost wake-up could cost.
 const MAX_PARK: Duration = Duration::from_secs(1);
 
@@ -37,8 +53,12 @@ pub(crate) struct Seat {
     inbox: Mutex<Inbox>,
     /// Something is in the inbox.
     mail: AtomicBool,
+    /// There are [`CROWDED`] events or more in it.
+    crowded: AtomicBool,
     wake: Condvar,
     room: Condvar,
+    /// How long the driver was idle the last time, nanoseconds.
+    idle: AtomicU64,
     /// When the current guest call began, nanoseconds; zero if there is none.
     call_began: AtomicU64,
     /// How long its slice is, nanoseconds.
@@ -59,7 +79,21 @@ const _: () = assert!(
 struct Inbox {
     /// Each with the time when it was posted.
     events: Vec<(Nanos, Event)>,
-    parked: bool,
+    driver: Driver,
+}
+
+/// What the thread does that drives the worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Driver {
+    /// It has the worker, or has put it to a guest.
+    #[default]
+    Drives,
+    /// It sleeps until then, and the worker lies in the seat.
+    Sleeps(Nanos),
+    /// It sleeps, and a visit has the worker.
+    Visited,
+    /// It is to wake and take the worker.
+    Woken,
 }
 
 impl Seat {
@@ -70,8 +104,10 @@ impl Seat {
             worker: AtomicCell::new(None),
             inbox: Mutex::new(Inbox::default()),
             mail: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             wake: Condvar::new(),
             room: Condvar::new(),
+            idle: AtomicU64::new(u64::MAX),
             call_began: AtomicU64::new(0),
             call_slice: AtomicU64::new(0),
             stuck: AtomicUsize::new(0),
@@ -95,7 +131,7 @@ impl Seat {
         let seat = self.clone();
         std::thread::Builder::new()
             .name(format!("worker-{}", self.index))
-            .spawn(move || match seat.take() {
+            .spawn(move || match seat.take_over() {
                 Some(worker) => drive(&seat, worker),
                 None => otherwise(),
             })
@@ -108,10 +144,34 @@ impl Seat {
         let mut inbox = self.inbox.lock();
         inbox.events.push((now, event));
         self.mail.store(true, Ordering::Release);
-        if inbox.parked {
-            inbox.parked = false;
+        if inbox.events.len() == CROWDED {
+            self.crowded.store(true, Ordering::Release);
+        }
+        if matches!(inbox.driver, Driver::Sleeps(_)) {
+            inbox.driver = Driver::Woken;
             self.wake.notify_one();
         }
+    }
+
+    /// Takes the worker to drive it in its driver's place, if that sleeps. What is
+    /// posted until [`Visit::drive`] wakes nobody.
+    pub(crate) fn visit(&self) -> Option<Visit<'_>> {
+        let mut inbox = self.inbox.lock();
+        let Driver::Sleeps(until) = inbox.driver else {
+            return None;
+        };
+        let worker = self.worker.take()?;
+        inbox.driver = Driver::Visited;
+        Some(Visit {
+            seat: self,
+            worker: Some(worker),
+            until,
+        })
+    }
+
+    /// Whether [`post_from_outside`](Self::post_from_outside) may have to wait.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Acquire)
     }
 
     /// Posts an event from outside; waits while the inbox is full.
@@ -191,6 +251,7 @@ impl Seat {
         let mut inbox = self.inbox.lock();
         self.mail.store(false, Ordering::Release);
         let was_full = inbox.events.len() >= INBOX_BOUND;
+        self.crowded.store(false, Ordering::Release);
         std::mem::swap(&mut inbox.events, into);
         drop(inbox);
         if was_full {
@@ -199,20 +260,86 @@ impl Seat {
         true
     }
 
-    /// Sleeps until something comes or `until` has come.
-    fn park(&self, until: Nanos) {
+    /// Waits until something comes or `until` has come. Keeps the worker if the seat
+    /// was closed and another thread has seen to that.
+    fn rest(&self, worker: Box<Worker>, until: Nanos) -> Option<Box<Worker>> {
+        let began = clock::now();
+        let is_restless = self.idle.load(Ordering::Relaxed) <= SHORT_IDLE.0;
+        let back = if is_restless && self.look_out(until.min(Nanos(began.0 + LOOKOUT.0))) {
+            Some(worker)
+        } else {
+            self.park(worker, until)
+        };
+        let idle = clock::now().0.saturating_sub(began.0);
+        self.idle.store(idle, Ordering::Relaxed);
+        back
+    }
+
+    /// Whether something comes until then.
+    fn look_out(&self, until: Nanos) -> bool {
+        while !self.mail.load(Ordering::Acquire) {
+            if clock::now() >= until {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+        true
+    }
+
+    /// Sleeps until something comes or `until` has come, with the worker in the seat.
+    fn park(&self, worker: Box<Worker>, until: Nanos) -> Option<Box<Worker>> {
         let mut inbox = self.inbox.lock();
         if !inbox.events.is_empty() || self.closing.load(Ordering::Acquire) {
-            return;
+            return Some(worker);
         }
-        let span = until.0.saturating_sub(clock::now().0);
-        let span = Duration::from_nanos(span).min(MAX_PARK);
-        if span.is_zero() {
-            return;
+        self.worker.store(Some(worker));
+        inbox.driver = Driver::Sleeps(until);
+        loop {
+            let span = match inbox.driver {
+                Driver::Sleeps(until) => {
+                    Duration::from_nanos(until.0.saturating_sub(clock::now().0))
+                }
+                Driver::Drives | Driver::Visited => MAX_PARK,
+                Driver::Woken => Duration::ZERO,
+            };
+            if !span.is_zero() {
+                self.wake.wait_for(&mut inbox, span.min(MAX_PARK));
+            }
+            if inbox.driver == Driver::Visited && !self.closing.load(Ordering::Acquire) {
+                continue;
+            }
+            if let Some(worker) = self.take() {
+                inbox.driver = Driver::Drives;
+                return Some(worker);
+            }
+            if self.parked.load(Ordering::Acquire) {
+                return None;
+            }
+            // Its visitor has it, and tells when it goes.
+            inbox.driver = Driver::Visited;
         }
-        inbox.parked = true;
-        self.wake.wait_for(&mut inbox, span);
-        inbox.parked = false;
+    }
+
+    /// Puts the worker back after a visit. Its driver sleeps on if it may.
+    fn end_visit(&self, worker: Box<Worker>, until: Option<Nanos>) {
+        let mut inbox = self.inbox.lock();
+        self.worker.store(Some(worker));
+        let closing = self.closing.load(Ordering::Acquire);
+        inbox.driver = match until {
+            Some(until) if inbox.events.is_empty() && !closing => Driver::Sleeps(until),
+            _ => {
+                self.wake.notify_one();
+                Driver::Woken
+            }
+        };
+    }
+
+    /// Takes the worker where a driver left it who is away in a guest.
+    #[cold]
+    fn take_over(&self) -> Option<Box<Worker>> {
+        let inbox = self.inbox.lock();
+        // The driver who sleeps by it is not to be replaced.
+        (inbox.driver == Driver::Drives).then(|| self.take())?
     }
 
     /// Takes the worker to drive it, if no other thread has it.
@@ -232,7 +359,11 @@ impl Seat {
         self.worker.store(Some(worker));
         self.call_began.store(began, Ordering::Release);
         job.run();
-        self.take()
+        if self.call_began.load(Ordering::Acquire) == began {
+            self.take()
+        } else {
+            self.take_over()
+        }
     }
 }
 
@@ -261,7 +392,52 @@ fn drive(seat: &Seat, mut worker: Box<Worker>) {
                     return;
                 }
             },
-            Step::Idle(until) => seat.park(until),
+            Step::Idle(until) => match seat.rest(worker, until) {
+                Some(back) => worker = back,
+                None => return,
+            },
+        }
+    }
+}
+
+/// A worker in the hands of a thread that brings it something.
+pub(crate) struct Visit<'s> {
+    seat: &'s Seat,
+    /// The worker, until it is driven.
+    worker: Option<Box<Worker>>,
+    /// Until when its driver sleeps.
+    until: Nanos,
+}
+
+impl Visit<'_> {
+    /// Drives the worker through what was posted to it, up to the end of one call of a
+    /// guest, and leaves the rest to its driver.
+    pub(crate) fn drive(mut self) {
+        let Some(mut worker) = self.worker.take() else {
+            return;
+        };
+        let mut events = Vec::new();
+        if self.seat.collect(&mut events) {
+            worker.receive(&mut events);
+        }
+        let next = match worker.step() {
+            Step::Again => None,
+            Step::Idle(next) => Some(next),
+            Step::Run(job) => {
+                worker.run_briefly(job, VISIT);
+                worker.pause()
+            }
+        };
+        // Its driver has to know of anything that is to happen earlier.
+        let sleeps = next.is_some_and(|next| next >= self.until);
+        self.seat.end_visit(worker, sleeps.then_some(self.until));
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.seat.end_visit(worker, None);
         }
     }
 }

@@ -42,6 +42,12 @@ pub(crate) enum Seating {
     Away,
 }
 
+impl Seating {
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+}
+
 /// How a job ended.
 pub(crate) enum Ended {
     /// The guest answered.

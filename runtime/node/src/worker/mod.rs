@@ -11,6 +11,7 @@ mod fence;
 mod frames;
 mod job;
 mod moving;
+mod outgoing;
 mod recent;
 mod request;
 mod reset;
@@ -32,7 +33,6 @@ use phoenix_core::migration::MigrationMessage;
 use phoenix_core::schedule::{Next, Schedule};
 use phoenix_core::{
     Acknowledgement, AgentId, AskNotice, Digest, Envelope, MigrationId, Millis, Nanos, NodeId,
-    PeerMessage,
 };
 use phoenix_store::SnapshotArena;
 use slab::Slab;
@@ -43,6 +43,7 @@ pub use drain::Drained;
 pub(crate) use job::Job;
 use moving::Movement;
 pub(crate) use moving::worker_of as worker_of_migration;
+use outgoing::Outgoing;
 use recent::Recent;
 use route::Routes;
 use sleep::Resident;
@@ -179,58 +180,13 @@ pub(crate) struct Worker {
     movement: Movement,
     spilled: Spilled,
     /// Messages and verdicts for other workers and nodes, handed over once a step.
-    for_workers: Vec<Outgoing>,
-    for_peers: HashMap<NodeId, Outgoing>,
+    outgoing: Outgoing,
     room: BatchRoom,
     actions: Actions,
     scratch: Vec<u8>,
     /// Room for the next frame.
     frame: Vec<u8>,
     draining: Option<Drain>,
-}
-
-/// What leaves a worker for one place.
-#[derive(Default)]
-pub(crate) struct Outgoing {
-    envelopes: Vec<Arc<Envelope>>,
-    /// Messages passed on, each with the node it was first sent from.
-    forwarded: Vec<(NodeId, Arc<Envelope>)>,
-    acknowledgements: Vec<Acknowledgement>,
-    /// Nodes that the oldest of the verdicts has come through.
-    hops: u8,
-}
-
-impl Outgoing {
-    fn acknowledge(&mut self, acknowledgement: Acknowledgement, hops: u8) {
-        self.acknowledgements.push(acknowledgement);
-        self.hops = self.hops.max(hops);
-    }
-
-    /// What is to be sent to a peer, in the order it must arrive in. What is
-    /// passed on is older than what its sender, having come here, sent since.
-    fn drain(&mut self, mut send: impl FnMut(PeerMessage)) {
-        let mut forwarded = std::mem::take(&mut self.forwarded).into_iter().peekable();
-        while let Some((origin, first)) = forwarded.next() {
-            let mut envelopes = vec![first];
-            while let Some((_, next)) = forwarded.next_if(|(next, _)| *next == origin) {
-                envelopes.push(next);
-            }
-            send(PeerMessage::Forward { origin, envelopes });
-        }
-        if !self.envelopes.is_empty() {
-            send(PeerMessage::Deliver(std::mem::take(&mut self.envelopes)));
-        }
-        if !self.acknowledgements.is_empty() {
-            let acknowledgements = std::mem::take(&mut self.acknowledgements);
-            send(match std::mem::take(&mut self.hops) {
-                0 => PeerMessage::Acknowledge(acknowledgements),
-                hops => PeerMessage::ForwardVerdicts {
-                    hops,
-                    acknowledgements,
-                },
-            });
-        }
-    }
 }
 
 impl Worker {
@@ -259,8 +215,7 @@ impl Worker {
             routes: Routes::default(),
             movement,
             spilled,
-            for_workers: (0..workers).map(|_| Outgoing::default()).collect(),
-            for_peers: HashMap::new(),
+            outgoing: Outgoing::new(workers),
             room: BatchRoom::default(),
             actions: Actions::default(),
             scratch: Vec::new(),
@@ -362,12 +317,24 @@ impl Worker {
         if wait.is_none() && !self.schedule.is_empty() {
             return Step::Again;
         }
+        let until = self.idle_until();
+        Step::Idle(wait.map_or(until, |wait| wait.min(until)))
+    }
+
+    /// Hands over what the last call led to. Says until when there is nothing to do, or
+    /// that there is something now.
+    pub(crate) fn pause(&mut self) -> Option<Nanos> {
+        self.flush();
+        self.schedule.is_empty().then(|| self.idle_until())
+    }
+
+    /// Until when nothing has to be done of what this worker knows.
+    fn idle_until(&self) -> Nanos {
         let until = self.wakes.peek().map_or(Millis::NEVER, |wake| wake.0.0);
         let moving = self.movement.machines.deadline().unwrap_or(Millis::NEVER);
         let until = until.min(moving).min(self.routes_deadline());
         let until = until.min(self.spilled.deadline());
-        let until = until.min(self.drain_deadline()).nanos();
-        Step::Idle(wait.map_or(until, |wait| wait.min(until)))
+        until.min(self.drain_deadline()).nanos()
     }
 
     /// Sees to every slot whose time has come.
@@ -485,34 +452,6 @@ impl Worker {
 
     /// Hands over what this step put together for others.
     fn flush(&mut self) {
-        for (index, outgoing) in self.for_workers.iter_mut().enumerate() {
-            let Some(seat) = self.shared.seats.get(index) else {
-                continue;
-            };
-            if !outgoing.envelopes.is_empty() {
-                let envelopes = std::mem::take(&mut outgoing.envelopes);
-                seat.post(Event::Deliver {
-                    from: None,
-                    envelopes,
-                });
-            }
-            if !outgoing.acknowledgements.is_empty() {
-                let acknowledgements = std::mem::take(&mut outgoing.acknowledgements);
-                let hops = std::mem::take(&mut outgoing.hops);
-                seat.post(Event::Acknowledge {
-                    hops,
-                    acknowledgements,
-                });
-            }
-        }
-        if self.for_peers.is_empty() {
-            return;
-        }
-        for (peer, outgoing) in &mut self.for_peers {
-            outgoing.drain(|message| {
-                // What the transport does not take, the outboxes send again.
-                let _ = self.shared.send(*peer, message);
-            });
-        }
+        self.outgoing.flush(&self.shared);
     }
 }

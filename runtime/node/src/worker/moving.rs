@@ -271,12 +271,11 @@ impl Worker {
 
     /// Lets time pass for migrations.
     pub(super) fn tick_moving(&mut self, now: Millis) {
-        if self
-            .movement
-            .machines
-            .deadline()
-            .is_some_and(|at| at <= now)
-        {
+        if self.movement.machines.is_empty() {
+            return;
+        }
+        let deadline = self.movement.machines.deadline();
+        if deadline.is_some_and(|at| at <= now) {
             let steps = self.movement.machines.tick(now);
             self.carry_out(steps);
         }

@@ -163,7 +163,7 @@ impl Worker {
     fn deliver_elsewhere(&mut self, envelope: Arc<Envelope>, from: Option<NodeId>) {
         let worker = self.shared.worker_of(envelope.receiver());
         if worker != self.index {
-            if let Some(outgoing) = self.for_workers.get_mut(worker) {
+            if let Some(outgoing) = self.outgoing.for_worker(worker) {
                 outgoing.envelopes.push(envelope);
             }
             return;
@@ -248,7 +248,7 @@ impl Worker {
             self.turn_away(&envelope, Refusal::Busy);
             return;
         }
-        let outgoing = self.for_peers.entry(node).or_default();
+        let outgoing = self.outgoing.for_peer(node);
         match from {
             Some(origin) => outgoing.forwarded.push((origin, envelope)),
             None => outgoing.envelopes.push(envelope),
@@ -494,7 +494,7 @@ impl Worker {
                 if node == self.shared.node {
                     self.shared.clients.acknowledged(&acknowledgement);
                 } else {
-                    let outgoing = self.for_peers.entry(node).or_default();
+                    let outgoing = self.outgoing.for_peer(node);
                     outgoing.acknowledge(acknowledgement, hops);
                 }
                 return;
@@ -525,20 +525,20 @@ impl Worker {
         if hops == 0
             && let Some(node) = self.routes.hints.get(id)
         {
-            let outgoing = self.for_peers.entry(*node).or_default();
+            let outgoing = self.outgoing.for_peer(*node);
             outgoing.acknowledge(acknowledgement, hops);
             return;
         }
         let worker = self.shared.worker_of(id);
         if worker != self.index {
-            if let Some(outgoing) = self.for_workers.get_mut(worker) {
+            if let Some(outgoing) = self.outgoing.for_worker(worker) {
                 outgoing.acknowledge(acknowledgement, hops);
             }
             return;
         }
         match self.routes.node_of(id) {
             Some(node) if node != self.shared.node && hops < MAX_HOPS => {
-                let outgoing = self.for_peers.entry(node).or_default();
+                let outgoing = self.outgoing.for_peer(node);
                 outgoing.acknowledge(acknowledgement, hops);
             }
             // Whoever it was asks again if it still lives.

@@ -93,6 +93,7 @@ impl Worker {
             last_active: self.now.millis(),
             armed: Millis::NEVER,
             backoff_until: Millis(0),
+            visits_from: Millis(0),
             traps: 0,
             last_trap: None,
             quarantined: None,

@@ -54,6 +54,8 @@ pub(crate) struct Awake {
     pub(crate) armed: Millis,
     /// After a fault: not before this.
     pub(crate) backoff_until: Millis,
+    /// Another's thread is not to be used for its turns before this.
+    pub(crate) visits_from: Millis,
     pub(crate) traps: u64,
     pub(crate) last_trap: Option<Arc<str>>,
     pub(crate) quarantined: Option<Arc<str>>,

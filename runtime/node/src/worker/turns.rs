@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use phoenix_core::agent::{BadAnswer, Batch, Failed};
 use phoenix_core::{DeadReason, Epoch, KindPolicy, Level, Millis, Nanos, NodeId, PeerMessage};
-use phoenix_host::{Answer, Fault, GuestLine};
+use phoenix_host::{Answer, Fault, FaultKind, GuestLine};
 
 use crate::counters::{count, count_by};
 use crate::witness::Committed;
@@ -23,6 +23,12 @@ const MAX_FAULT: usize = 8_192;
 /// than it is worth to look at the clock for.
 const CHEAP_TURNS: u32 = 8;
 const CHEAP_ANSWER: usize = 1_024;
+/// What a turn usually takes, in nanoseconds, and how many there are of them in a
+/// batch that is run on another's thread.
+const MAX_BRIEF_TURN: u32 = 100_000;
+const MAX_BRIEF_TURNS: u32 = 16;
+/// How long an agent's turns are not run there once one took too long.
+const NOT_BRIEF_FOR: Millis = Millis(10_000);
 
 impl Worker {
     /// Takes an agent's next batch and what it needs to run.
@@ -77,6 +83,52 @@ impl Worker {
         })
     }
 
+    /// Runs a job on a thread that is needed elsewhere, for so long at most. What takes
+    /// longer is undone and waits for the worker's driver, as does what may.
+    pub(crate) fn run_briefly(&mut self, mut job: Job, most: Millis) {
+        let slot = job.slot;
+        let now = self.now.millis();
+        let is_brief = self.awake(slot).is_some_and(|awake| {
+            awake.visits_from <= now && awake.share.usual_turn() <= MAX_BRIEF_TURN
+        });
+        if !is_brief || job.batch.turns() > MAX_BRIEF_TURNS || !job.seating.is_live() {
+            return self.not_now(job);
+        }
+        let deadline = job.deadline;
+        job.deadline = deadline.min(most);
+        job.run();
+        match &job.ended {
+            Some(Ended::Faulted(fault))
+                if fault.kind == FaultKind::Deadline && job.deadline < deadline =>
+            {
+                if let Some(awake) = self.awake_mut(slot) {
+                    awake.visits_from = now + NOT_BRIEF_FOR;
+                }
+                count(&self.shared.counters.brief_batches_undone);
+                self.lose_memory(slot);
+                self.not_now(job);
+            }
+            _ => {
+                count(&self.shared.counters.brief_batches);
+                self.finish(job);
+            }
+        }
+    }
+
+    /// Puts a job back that did not run, or whose turns are undone.
+    fn not_now(&mut self, job: Job) {
+        let Some(awake) = self.awake_mut(job.slot) else {
+            return;
+        };
+        awake.running = false;
+        // Of what was undone there is none any more, and the agent has its past instead.
+        if !matches!(job.seating, Seating::Away) {
+            awake.seating = job.seating;
+        }
+        awake.agent.put_back(job.batch);
+        self.queue(job.slot);
+    }
+
     /// Takes a job's end.
     pub(crate) fn finish(&mut self, job: Job) {
         let began = job.now;
@@ -109,8 +161,7 @@ impl Worker {
             return;
         };
         awake.last_active = now;
-        let was_live = matches!(awake.seating, Seating::Live(_));
-        debug_assert!(!was_live, "a job takes the memory with it");
+        debug_assert!(!awake.seating.is_live(), "a job takes the memory with it");
         awake.seating = seating;
         self.list_resident(slot);
         self.was_costly |= turns > CHEAP_TURNS;
