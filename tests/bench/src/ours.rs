@@ -106,30 +106,42 @@ impl Ours {
 
     /// Two nodes of one cluster, joined over QUIC on loopback, with one worker each.
     pub(crate) fn pair() -> anyhow::Result<[Self; 2]> {
-        let first = Self::start(|config| NodeConfig {
+        let first = Self::first()?;
+        let second = first.joined()?;
+        Ok([first, second])
+    }
+
+    /// The first node of a cluster over QUIC on loopback, with one worker.
+    pub(crate) fn first() -> anyhow::Result<Self> {
+        Self::start(|config| NodeConfig {
             // Nodes in one process share its address space.
             max_resident: Some(200),
             listen: Some("127.0.0.1:0".to_owned()),
             ..config
-        })?;
+        })
+    }
+
+    /// Another node like this one, in its cluster and connected to it.
+    pub(crate) fn joined(&self) -> anyhow::Result<Self> {
         let valid_for = Millis(60_000);
-        let Response::JoinToken(token) = first.request(Request::JoinToken { valid_for })? else {
+        let Response::JoinToken(token) = self.request(Request::JoinToken { valid_for })? else {
             bail!("no join token came");
         };
         let second = Self::start(|config| NodeConfig {
-            // Nodes in one process share its address space.
             max_resident: Some(200),
             listen: Some("127.0.0.1:0".to_owned()),
             join: Some(token.clone()),
             ..config
         })?;
-        let pair = [first, second];
         let until = Instant::now() + PATIENCE;
-        while pair.iter().any(|node| node.node.connected().is_empty()) {
+        while [self, &second]
+            .iter()
+            .any(|node| node.node.connected().is_empty())
+        {
             anyhow::ensure!(Instant::now() < until, "the nodes do not connect");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(pair)
+        Ok(second)
     }
 
     fn start(change: impl Fn(NodeConfig) -> NodeConfig) -> anyhow::Result<Self> {

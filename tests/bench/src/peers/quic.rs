@@ -12,6 +12,7 @@ use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig, V
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::runtime::Runtime;
 
+use crate::cores::Cores;
 use crate::peers::bare::Bare;
 
 /// Bytes that may be under way, so that flow control holds nothing up.
@@ -63,15 +64,35 @@ pub(crate) struct Line {
     runtime: Runtime,
     connection: Connection,
     _client: Endpoint,
+    /// What the other end runs on, if not on the same, and where both run.
+    _other: Option<(Runtime, Cores)>,
 }
 
 impl Line {
+    /// Both ends on one runtime. A thread that has sent finds the answer's packets
+    /// there already when it looks for the next ones: it never has to wake.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let (runtime, connection, client) = connect(answer)?;
         Ok(Self {
             runtime,
             connection,
             _client: client,
+            _other: None,
+        })
+    }
+
+    /// Each end on a runtime and a core of its own, as two nodes are.
+    pub(crate) fn apart() -> anyhow::Result<Self> {
+        let (cores, other, runtime) = Cores::apart(runtime, |_| runtime())?;
+        let (server, client) = endpoints(&other, &runtime)?;
+        let address = server.local_addr()?;
+        other.spawn(answer(server));
+        let connection = dial(&runtime, &client, address)?;
+        Ok(Self {
+            runtime,
+            connection,
+            _client: client,
+            _other: Some((other, cores)),
         })
     }
 
@@ -161,23 +182,28 @@ fn connect<F>(serve: impl FnOnce(Endpoint) -> F) -> anyhow::Result<(Runtime, Con
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let (server, client) = {
-        let _entered = runtime.enter();
-        endpoints()?
-    };
+    let runtime = runtime()?;
+    let (server, client) = endpoints(&runtime, &runtime)?;
     let address = server.local_addr()?;
     runtime.spawn(serve(server));
-    let connection = runtime.block_on(async {
+    let connection = dial(&runtime, &client, address)?;
+    Ok((runtime, connection, client))
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
+}
+
+fn dial(runtime: &Runtime, client: &Endpoint, address: SocketAddr) -> anyhow::Result<Connection> {
+    runtime.block_on(async {
         client
             .connect(address, "localhost")?
             .await
             .context("no connection")
-    })?;
-    Ok((runtime, connection, client))
+    })
 }
 
 /// Takes transfers until the connection ends.
@@ -194,8 +220,9 @@ async fn serve(endpoint: Endpoint, bare: Arc<Bare>, method: &'static str) -> any
     }
 }
 
-/// A server and a client on loopback, the client trusting the server's certificate alone.
-fn endpoints() -> anyhow::Result<(Endpoint, Endpoint)> {
+/// A server and a client on loopback, each on its runtime, the client trusting the
+/// server's certificate alone.
+fn endpoints(served: &Runtime, own: &Runtime) -> anyhow::Result<(Endpoint, Endpoint)> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     let certificate = made.cert.der().clone();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -229,7 +256,11 @@ fn endpoints() -> anyhow::Result<(Endpoint, Endpoint)> {
         quinn::crypto::rustls::QuicClientConfig::try_from(client)?,
     ));
     client.transport_config(transport);
-    let mut endpoint = Endpoint::client(anywhere)?;
+    let mut endpoint = {
+        let _entered = own.enter();
+        Endpoint::client(anywhere)?
+    };
     endpoint.set_default_client_config(client);
+    let _entered = served.enter();
     Ok((Endpoint::server(server, anywhere)?, endpoint))
 }

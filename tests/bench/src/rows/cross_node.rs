@@ -17,6 +17,7 @@ use phoenix_support::guest;
 use tempfile::TempDir;
 
 use super::{NEVER, each, each_micros};
+use crate::cores::Cores;
 use crate::measure::{Pair, Row, Side};
 use crate::ours::Ours;
 use crate::peers::nats::Nats;
@@ -93,13 +94,12 @@ pub(super) fn request_reply() -> Row {
         name: "cross_node_request_reply",
         what: "a request and its reply between two resident agents of two nodes",
         unit: "µs",
-        peer_name: "a bare quinn echo of 64 bytes",
+        peer_name: "a bare quinn echo of 64 bytes within one runtime",
         bar: 2.0,
         aim: 1.2,
         max_rounds: u32::MAX,
         open: || {
-            let nodes = Ours::pair()?;
-            let [first, second] = &nodes;
+            let (cores, first, second) = Cores::apart(Ours::first, |first| first.joined())?;
             first.deploy("ping", guest("ping"), NEVER)?;
             first.spawn("ping/a")?;
             // The other node may still be compiling what was deployed.
@@ -109,20 +109,46 @@ pub(super) fn request_reply() -> Row {
                 std::thread::sleep(Duration::from_millis(20));
             }
             let line = Line::new()?;
+            let apart = Line::apart()?;
             Ok(Pair {
-                ours: Box::new(move || {
-                    let [first, _] = &nodes;
-                    let begun = Instant::now();
-                    let right: u32 = first.call("ping/a", "rally", &("ping/b", TRIPS))?;
-                    let span = begun.elapsed();
-                    anyhow::ensure!(right == TRIPS, "{right} of {TRIPS} replies were right");
-                    Ok(each_micros(span, TRIPS))
+                ours: Box::new(Rally {
+                    first,
+                    _second: second,
+                    _cores: cores,
+                    apart,
                 }),
                 peer: Ok(Box::new(move || {
                     Ok(each_micros(line.echo(ECHO, TRIPS)?, TRIPS))
                 })),
             })
         },
+    }
+}
+
+/// Requests and replies between the agents of two nodes.
+struct Rally {
+    first: Ours,
+    _second: Ours,
+    _cores: Cores,
+    /// An echo whose ends are apart as the nodes are. The row's peer has both on one
+    /// thread, which no pair of nodes can.
+    apart: Line,
+}
+
+impl Side for Rally {
+    fn sample(&mut self) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        let right: u32 = self.first.call("ping/a", "rally", &("ping/b", TRIPS))?;
+        let span = begun.elapsed();
+        anyhow::ensure!(right == TRIPS, "{right} of {TRIPS} replies were right");
+        Ok(each_micros(span, TRIPS))
+    }
+
+    fn details(&self) -> Vec<String> {
+        let echo = self.apart.echo(ECHO, TRIPS);
+        let echo = echo.map(|span| format!("{:.1} µs", each_micros(span, TRIPS)));
+        let echo = echo.unwrap_or_else(|error| format!("{error:#}"));
+        vec![format!("a bare quinn echo between two cores: {echo}")]
     }
 }
 
