@@ -66,6 +66,18 @@ impl Batch {
         self.now
     }
 
+    /// One that was committed before, to be committed again.
+    pub(crate) fn again(frame: Vec<u8>, entries: Vec<Entry>, first_turn: u64, now: Nanos) -> Self {
+        let put = entries.iter().filter(|entry| entry.skip.is_none());
+        Self {
+            turns: u32::try_from(put.count()).unwrap_or(u32::MAX),
+            frame,
+            entries,
+            first_turn,
+            now,
+        }
+    }
+
     pub(crate) fn into_inputs(self) -> impl DoubleEndedIterator<Item = Input> {
         self.entries.into_iter().map(|entry| entry.input)
     }

@@ -26,6 +26,7 @@ mod mailbox;
 mod numbers;
 mod outbox;
 mod renew;
+mod replay;
 mod sent;
 mod spill;
 mod timers;
@@ -47,6 +48,7 @@ pub(crate) use inbound::{Closed, Inbound, Skips};
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use outbox::{Kept, Outbox, Terms};
+pub use replay::Divergence;
 pub use spill::Refill;
 pub(crate) use timers::{Timer, Timers};
 

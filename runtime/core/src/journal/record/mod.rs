@@ -113,6 +113,16 @@ pub enum Says {
     Terms(Box<Terms>),
 }
 
+impl Record {
+    /// The batch it is of, if it is of one.
+    pub fn turns(&self) -> Option<&Turns> {
+        match &self.says {
+            Says::Turns(turns) => Some(turns),
+            _ => None,
+        }
+    }
+}
+
 /// A batch of turns that was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turns {
@@ -128,7 +138,8 @@ pub struct Turns {
     /// The inputs in order, those of the frame and those that were skipped.
     pub inputs: Vec<Put>,
     /// The numbers that effects got in their streams, in the order in which the answer
-    /// has those that are kept until they have a verdict.
+    /// has those that are kept until they have a verdict; empty if nobody noted them, for
+    /// a replay gives them again.
     pub numbers: Vec<u64>,
     /// Streams whose messages are applied further than before.
     pub moved: Vec<Moved>,
