@@ -458,12 +458,19 @@ fn enter(
 fn ticks(deadline: Option<Duration>) -> u64 {
     match deadline {
         // One more, since the tick under way is a part of one only.
-        Some(span) => u64::try_from(span.as_nanos().div_ceil(TICK.as_nanos()))
-            .unwrap_or(NEVER)
+        Some(span) => nanos(span)
+            .div_ceil(const { nanos(TICK) })
             .saturating_add(1)
             .min(NEVER),
         None => NEVER,
     }
+}
+
+/// In 64 bits, which suffice for 584 years: a division in 128 is felt in every turn.
+const fn nanos(span: Duration) -> u64 {
+    span.as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(span.subsec_nanos() as u64)
 }
 
 fn with_log(store: &mut Store<State>, error: &wasmtime::Error) -> Fault {

@@ -225,7 +225,9 @@ impl Worker {
     }
 
     fn answered(&mut self, slot: u32, batch: Batch, answer: Answer, spent: u64) {
-        self.guest_log(slot, &answer.log, answer.log_cut);
+        if !answer.log.is_empty() || answer.log_cut > 0 {
+            self.guest_log(slot, &answer.log, answer.log_cut);
+        }
         if let Some((batch, bad)) = self.commit_answer(slot, batch, Some((answer.frame, spent))) {
             if bad == BadAnswer::OutboxFull {
                 // The guest's memory has gone ahead of what is committed.
