@@ -271,7 +271,8 @@ pub trait Journal: Send + Sync {
     /// Only what is durable counts.
     fn standing(&self, agent: &AgentId) -> Option<Standing>;
 
-    /// Shows every agent that has not ended, in no order.
+    /// Shows every agent that has not ended, in no order. Others wait meanwhile for what
+    /// is known of agents, so `show` must not take long.
     fn each(&self, show: &mut dyn FnMut(&AgentId, &Standing));
 
     /// Reads back what is durable of an agent, and checks it.

@@ -358,12 +358,15 @@ impl Thread {
     /// Puts together what is written next; `false` when nothing will come any more.
     fn gather(&mut self) -> bool {
         let inner = self.inner.clone();
+        // Before the queue is held: whoever holds the index may want that.
+        let look_again = self.look_again();
         let mut queue = inner.queue.lock();
         loop {
             if queue.full {
-                // The group is there already.
-                let until = ROOM_WAIT;
-                self.inner.wake.wait_for(&mut queue, until);
+                self.inner.wake.wait_for(&mut queue, ROOM_WAIT);
+                if self.group.items.is_empty() {
+                    self.take(&mut queue);
+                }
                 return true;
             }
             self.take(&mut queue);
@@ -373,7 +376,7 @@ impl Thread {
             if queue.stopping {
                 return false;
             }
-            match self.look_again() {
+            match look_again {
                 Some(wait) if wait.is_zero() => return true,
                 Some(wait) => {
                     if inner.wake.wait_for(&mut queue, wait).timed_out() {
@@ -549,8 +552,16 @@ impl Thread {
         let needed = self.inner.shared.index.lock().needed_from(first, last);
         self.to_move.clear();
         match self.engine.drop_before(needed) {
-            Ok(()) => Ok(()),
-            Err(WriteError::NoRoom) => Ok(()),
+            Ok(()) => {
+                if self.group.items.is_empty() {
+                    self.set_full(false);
+                }
+                Ok(())
+            }
+            Err(WriteError::NoRoom) => {
+                self.set_full(true);
+                Ok(())
+            }
             Err(WriteError::Failed(error)) => Err(JournalFailed(error.to_string().into())),
         }
     }
