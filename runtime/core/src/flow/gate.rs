@@ -327,6 +327,11 @@ impl FlowGate {
         }
     }
 
+    /// Whether anything holds a place.
+    pub fn has_waiting(&self) -> bool {
+        self.bulkhead.waiting() > 0
+    }
+
     /// Takes note of how something that passed has ended. Afterwards what waits
     /// may ask again.
     pub fn finished(&mut self, pass: Pass, outcome: Outcome, now: Millis) {
@@ -502,39 +507,56 @@ impl Delay {
     }
 }
 
+/// What holds something up that is to pass several gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The first that refuses, else the one that delays longest; counted from 0.
+    pub gate: usize,
+    /// How.
+    pub hold: Hold,
+}
+
 /// Lets something pass several gates (its agent's, its kind's, its peer's), all
-/// of them or none. What holds it up is counted at one gate: the first that
-/// refuses, else the one that delays longest.
+/// of them or none. What holds it up is counted at one gate. `waits_at` is the
+/// gate at which it holds a place, counted from 0, and is the first of those that
+/// do: there it need not let others go before it. Its place is given back with
+/// [`FlowGate::forgo`].
 pub fn admit_all(
     gates: &mut [&mut FlowGate],
+    waits_at: Option<usize>,
     now: Millis,
     cost: Cost,
-) -> Result<SmallVec<[Pass; 4]>, Hold> {
-    let held = longest_hold(gates, |gate| gate.weigh_here(now, cost, false))
-        .or_else(|| longest_hold(gates, |gate| gate.weigh_shared(now, cost)));
-    let Some((at, hold)) = held else {
+) -> Result<SmallVec<[Pass; 2]>, Held> {
+    let held = longest_hold(gates, |at, gate| {
+        gate.weigh_here(now, cost, waits_at == Some(at))
+    })
+    .or_else(|| longest_hold(gates, |_, gate| gate.weigh_shared(now, cost)));
+    let Some(held) = held else {
         return Ok(gates.iter_mut().map(|gate| gate.go(cost)).collect());
     };
-    if let Some(gate) = gates.get_mut(at) {
-        gate.counters.hold(&hold);
+    if let Some(gate) = gates.get_mut(held.gate) {
+        gate.counters.hold(&held.hold);
     }
-    Err(hold)
+    Err(held)
 }
 
 /// Which of the gates holds something up most, and how.
 fn longest_hold(
     gates: &mut [&mut FlowGate],
-    mut weigh: impl FnMut(&mut FlowGate) -> Result<(), Hold>,
-) -> Option<(usize, Hold)> {
-    let mut longest: Option<(Millis, usize, Hold)> = None;
+    mut weigh: impl FnMut(usize, &mut FlowGate) -> Result<(), Hold>,
+) -> Option<Held> {
+    let mut longest: Option<(Millis, Held)> = None;
     for (at, gate) in gates.iter_mut().enumerate() {
-        let Err(hold) = weigh(gate) else { continue };
-        let Hold::Delayed { until, .. } = hold else {
-            return Some((at, hold));
+        let Err(hold) = weigh(at, gate) else {
+            continue;
         };
-        if longest.is_none_or(|(other, ..)| other < until) {
-            longest = Some((until, at, hold));
+        let held = Held { gate: at, hold };
+        let Hold::Delayed { until, .. } = hold else {
+            return Some(held);
+        };
+        if longest.is_none_or(|(other, _)| other < until) {
+            longest = Some((until, held));
         }
     }
-    longest.map(|(_, at, hold)| (at, hold))
+    longest.map(|(_, held)| held)
 }

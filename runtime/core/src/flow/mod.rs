@@ -22,18 +22,29 @@
 mod breaker;
 mod bucket;
 mod bulkhead;
+mod fields;
 mod gate;
+mod info;
+mod notice;
 mod policy;
 mod shared;
 mod slots;
+mod target;
 mod window;
 
 pub use breaker::{Breaker, BreakerCause, BreakerState, BreakerView, Outcome, Permit, Tripped};
 pub use bucket::TokenBucket;
 pub use bulkhead::{Bulkhead, Entry, NoPlace, Place};
+pub use fields::{BadFlow, FLOW_FIELDS, FlowField, FlowFields, FlowForm, FlowValue};
 pub use gate::{
-    Admission, Fill, FlowGate, FlowRefusal, GateCounters, GateView, Hold, Limit, Pass, admit_all,
+    Admission, Fill, FlowGate, FlowRefusal, GateCounters, GateView, Held, Hold, Limit, Pass,
+    admit_all,
 };
+pub use info::{
+    AttachedFlow, AttachedFlows, BreakerInfo, FlowInfo, GateInfo, LastFailure, MAX_FLOW_POLICIES,
+    ShareInfo,
+};
+pub use notice::{FlowNotice, TurnedDown, TurnedDownBy};
 pub use policy::{
     BreakerPolicy, BulkheadPolicy, FlowPolicy, RatePolicy, SharedRatePolicy, WindowPolicy,
 };
@@ -41,6 +52,7 @@ pub use shared::{
     BadLimitName, LeaseAsk, LeaseGrant, LeaseId, LimitName, MAX_TENANTS, RateOwner, RateTenant,
     SharedView, TenantLife,
 };
+pub use target::{BadFlowTarget, FlowScope, FlowTarget, TopicName};
 pub use window::SlidingWindow;
 
 use crate::Millis;

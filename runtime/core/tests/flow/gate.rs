@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use phoenix_core::flow::{
     Admission, Breaker, BreakerPolicy, BulkheadPolicy, Cost, FlowGate, FlowPolicy, FlowRefusal,
-    Hold, Limit, LimitName, NoPlace, Outcome, Pass, Permit, Place, Rate, RateOwner, RatePolicy,
-    Ready, SharedRatePolicy, SlidingWindow, TenantLife, TokenBucket, Unit, WindowPolicy, admit_all,
+    Held, Hold, Limit, LimitName, NoPlace, Outcome, Pass, Permit, Place, Rate, RateOwner,
+    RatePolicy, Ready, SharedRatePolicy, SlidingWindow, TenantLife, TokenBucket, Unit,
+    WindowPolicy, admit_all,
 };
 use phoenix_core::{Millis, NodeId};
 use proptest::prelude::*;
@@ -333,7 +334,9 @@ fn several_gates_pass_as_one() {
     let mut wide = gate(&messages(10, 10));
     let mut narrow = gate(&messages(1, 1));
     let one = Cost::message(100);
-    let mut both = |now| admit_all(&mut [&mut wide, &mut narrow], Millis(now), one);
+    let mut both = |now| {
+        admit_all(&mut [&mut wide, &mut narrow], None, Millis(now), one).map_err(|held| held.hold)
+    };
     assert_eq!(both(0).unwrap().len(), 2);
     let held = Hold::Delayed {
         until: Millis(1_000),
@@ -486,12 +489,15 @@ fn nothing_is_leased_for_what_could_not_pass() {
         by: Limit::Bulkhead,
     };
     assert_eq!(
-        admit_all(&mut [&mut leased, &mut narrow], now, one),
-        Err(held)
+        admit_all(&mut [&mut leased, &mut narrow], None, now, one),
+        Err(Held {
+            gate: 1,
+            hold: held
+        })
     );
     assert_eq!(leased.lease_ask(now), None);
     narrow.finished(pass, Outcome::Ok, now);
-    admit_all(&mut [&mut leased, &mut narrow], now, one).unwrap_err();
+    admit_all(&mut [&mut leased, &mut narrow], None, now, one).unwrap_err();
     assert!(leased.lease_ask(now).is_some());
 
     let Admission::Delayed { by, .. } = both.admit(now, one) else {
