@@ -1,8 +1,7 @@
 //! A kind's policy as people write it: a TOML file of its fields.
 
-use phoenix_core::KindPolicy;
 use phoenix_gateway::api::{Policy, PolicyValue};
-use phoenix_gateway::policy::{Field, PolicyError};
+use phoenix_gateway::policy::{self, PolicyError};
 
 use crate::config::toml_file;
 use crate::error::CliError;
@@ -28,7 +27,7 @@ pub(crate) fn of_text(name: &str, text: &str) -> Result<Policy, CliError> {
         check(&entry.key, value).map_err(|error| {
             let span = match &error {
                 PolicyError::Unknown { .. } => entry.key_span.clone(),
-                PolicyError::Value { .. } => entry.value_span.clone(),
+                PolicyError::Value { .. } | PolicyError::Missing { .. } => entry.value_span.clone(),
             };
             CliError::usage(format!("{name}:{}: {error}", entry.line))
                 .help(error.suggestion())
@@ -41,5 +40,5 @@ pub(crate) fn of_text(name: &str, text: &str) -> Result<Policy, CliError> {
 
 /// Whether a field takes a value, other fields left aside.
 pub(crate) fn check(field: &str, value: &str) -> Result<(), PolicyError> {
-    Field::named(field)?.apply(&mut KindPolicy::default(), &value.into())
+    policy::check(field, &value.into())
 }

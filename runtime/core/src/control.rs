@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::flow::{FlowInfo, FlowPolicy, FlowScope, FlowTarget};
 use crate::{
     AgentId, ClientId, ClientOptions, Digest, Incarnation, KindName, KindPolicy, Lane, Level,
     MigrationId, Millis, NodeId, Payload, PeerPath, Reply, ReplyTo,
@@ -152,6 +153,27 @@ pub enum Request {
         /// Which.
         letters: Letters,
     },
+    /// Attach a policy, in place of the one that was, on every node.
+    SetFlow {
+        /// To what.
+        target: FlowTarget,
+        /// The policy.
+        policy: Arc<FlowPolicy>,
+    },
+    /// Take a policy away that was attached.
+    ClearFlow {
+        /// From what.
+        target: FlowTarget,
+    },
+    /// List policies, those of kinds too, and the gates they make.
+    Flows {
+        /// Of this target only.
+        target: Option<FlowTarget>,
+        /// Of targets of this sort only.
+        scope: Option<FlowScope>,
+        /// At this node only; otherwise at all.
+        node: Option<NodeId>,
+    },
     /// A token with which a new node can join.
     JoinToken {
         /// How long it may be used.
@@ -281,6 +303,8 @@ pub enum Response {
         /// How many.
         letters: u64,
     },
+    /// Policies and gates, in order of their targets and nodes.
+    Flows(Vec<FlowInfo>),
     /// A join token.
     JoinToken(String),
     /// Name and value, sorted by name.
@@ -443,6 +467,8 @@ pub struct AgentDetail {
     pub last_trap: Option<Arc<str>>,
     /// Why it cannot move, if it cannot.
     pub unmovable: Option<Arc<str>>,
+    /// The gates before it, its own and its kind's, as far as there are any.
+    pub gates: Vec<FlowInfo>,
     /// Outcomes that were not delivery, by reason.
     pub counters: Vec<(String, u64)>,
 }
@@ -487,6 +513,8 @@ pub struct NodeInfo {
     pub uptime: Millis,
     /// How the asked node reaches it; `None` for that node itself.
     pub path: Option<PeerPath>,
+    /// The gate at the asked node before what leaves for it.
+    pub gate: Option<Box<FlowInfo>>,
 }
 
 /// Why a request failed.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use crate::flow::FlowPolicy;
 use crate::taxonomy::Overrides;
 use crate::{AgentId, Millis, RetryPolicy, Schedule};
 
@@ -159,6 +161,8 @@ pub struct KindPolicy {
     /// What its agents' messages, and clients' messages to its agents, want
     /// otherwise than their types have it, where they say nothing themselves.
     pub treatment: Overrides,
+    /// The gate before its agents, one on each node for all of them; `None` for none.
+    pub flow: Option<Arc<FlowPolicy>>,
 }
 
 impl Default for KindPolicy {
@@ -196,6 +200,7 @@ impl Default for KindPolicy {
             retry_jitter: RetryPolicy::DEFAULT.jitter,
             retry_attempts: RetryPolicy::DEFAULT.attempts,
             treatment: Overrides::NONE,
+            flow: None,
         }
     }
 }
@@ -285,6 +290,7 @@ impl KindPolicy {
         ];
         BadPolicy::check(&ranges)?;
         self.retry_policy().validate()?;
+        self.flow.iter().try_for_each(|flow| flow.validate())?;
         if self.mailbox_low >= self.mailbox_high {
             return Err(BadPolicy {
                 field: "mailbox-low-percent",

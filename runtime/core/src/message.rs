@@ -10,6 +10,7 @@ use phoenix_wit::ContentType;
 use smol_str::SmolStr;
 
 use crate::attributes::Attributes;
+use crate::flow::{FlowNotice, TurnedDown};
 use crate::{AgentId, ClientId, Data, Incarnation, Millis, NodeId};
 
 /// Bytes and how to read them. Cheap to clone.
@@ -312,6 +313,9 @@ pub enum Reply {
     Deadlock,
     /// Never proposed, safe to retry.
     Unavailable(Arc<str>),
+    /// The same, to a client, by a gate that did not let it pass. Agents get
+    /// [`Reply::Unavailable`] with the gate's words.
+    TurnedDown(Box<TurnedDown>),
 }
 
 /// A stream: messages of one sender's incarnation to one receiver on one lane.
@@ -396,6 +400,9 @@ pub enum SkipReason {
     /// The mailbox was full and its receiver sent it on: whoever has it now
     /// answers for it.
     Redirected,
+    /// A gate did not let it pass, and its sender, which waits for an answer, is
+    /// to hear of it rather than to try again. In the gate's words.
+    TurnedDown(Arc<str>),
 }
 
 /// Why a message is a dead letter.
@@ -484,6 +491,18 @@ pub enum Refusal {
     OutOfOrder,
     /// The node cannot take it just now: starting, draining, or at its agents' limit.
     Busy,
+    /// A gate does not let it pass now.
+    Flow(FlowNotice),
+}
+
+impl Refusal {
+    /// How long it is of no use to try again.
+    pub fn retry_after(self) -> Millis {
+        match self {
+            Self::Flow(notice) => notice.retry_after,
+            Self::MailboxFull | Self::OutOfOrder | Self::Busy => Millis(0),
+        }
+    }
 }
 
 impl Envelope {
@@ -522,6 +541,7 @@ impl Envelope {
                         failure.code.len() + failure.message.len() + failure.details.bytes.len()
                     }
                     Reply::Bounced(why) | Reply::Unavailable(why) => why.len(),
+                    Reply::TurnedDown(why) => why.text.len(),
                     Reply::Timeout | Reply::Deadlock => 0,
                 },
                 Body::Bounce(bounce) => {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::control::{KindInfo, Request, Response};
 use crate::directory::{DirectoryAnswer, DirectoryCommand};
+use crate::flow::{AttachedFlows, LeaseAsk, LeaseGrant};
 use crate::migration::MigrationMessage;
 use crate::{Acknowledgement, AgentId, AskNotice, Digest, Envelope, NodeId, Reply};
 
@@ -114,6 +115,13 @@ pub enum PeerMessage {
     },
     /// This kind is deployed in the cluster.
     Kind(KindInfo),
+    /// These policies are attached in the cluster, and no others.
+    Flows(AttachedFlows),
+    /// The sending node wants a slice of a rate that nodes share, whose owner the
+    /// receiving one is. One that is lost is sent again; repeated it does no harm.
+    LeaseAsk(LeaseAsk),
+    /// The owner's answer.
+    LeaseGrant(LeaseGrant),
     /// These nodes are in the cluster, and this is where they listen.
     Members(Vec<Member>),
     /// An operator's request that the receiving node is to carry out.

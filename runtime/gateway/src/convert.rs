@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 
+use phoenix_core::flow::{Fill, FlowInfo, GateInfo, Unit};
 use phoenix_core::{
     Body, ContentType, Incarnation, Lane, Level, Payload, PeerPath, Reply, ReplyTo, Sender, control,
 };
@@ -32,6 +33,7 @@ pub(crate) fn kind(info: control::KindInfo) -> api::Kind {
             })
             .collect(),
         policy: policy::shape(&info.policy),
+        gates: Vec::new(),
     }
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn agent_detail(detail: control::AgentDetail) -> api::AgentDetail {
         traps: detail.traps,
         last_trap: detail.last_trap.map(|text| text.to_string()),
         unmovable: detail.unmovable.map(|text| text.to_string()),
+        gates: detail.gates.into_iter().map(flow).collect(),
         counters: detail.counters.into_iter().collect(),
     }
 }
@@ -171,6 +174,63 @@ pub(crate) fn node(info: control::NodeInfo) -> api::Node {
         hibernated: info.hibernated,
         uptime_ms: info.uptime.0,
         path: info.path.map(path),
+        gate: info.gate.map(|gate| flow(*gate)),
+    }
+}
+
+pub(crate) fn flow(info: FlowInfo) -> api::Flow {
+    api::Flow {
+        target: info.target.to_string(),
+        node: info.node.to_string(),
+        deployed: info.deployed,
+        policy: crate::flow::shape(&info.policy),
+        gate: info.gate.map(|info| gate(*info)),
+    }
+}
+
+fn gate(info: GateInfo) -> api::Gate {
+    api::Gate {
+        rate: info.rate.map(fill),
+        window: info.window.map(fill),
+        shared: info.shared.map(|share| api::Share {
+            name: share.limit.to_string(),
+            left: share.left,
+            asked: share.asked,
+            granted: share.granted,
+            lapsed: share.lapsed,
+        }),
+        breaker: info.breaker.map(|breaker| api::Breaker {
+            state: breaker.state.to_string(),
+            since_ms: breaker.since.0,
+            cause: breaker.cause.to_string(),
+            until_ms: breaker.until.map(|until| until.0),
+            ok: breaker.ok,
+            failed: breaker.failed,
+            probes: breaker.probes,
+            probes_ok: breaker.probes_ok,
+            opened: breaker.opened,
+        }),
+        running: info.running,
+        concurrent: info.concurrent,
+        waiting: info.waiting,
+        last_failure: info.last_failure.map(|last| api::LastFailure {
+            at_ms: last.at.0,
+            code: last.code.to_string(),
+            text: last.text.to_string(),
+        }),
+        counters: info.counters.into_iter().collect(),
+    }
+}
+
+fn fill(fill: Fill) -> api::Fill {
+    api::Fill {
+        unit: match fill.unit {
+            Unit::Messages => "messages",
+            Unit::Bytes => "bytes",
+        }
+        .to_owned(),
+        left: fill.left,
+        of: fill.of,
     }
 }
 

@@ -21,6 +21,7 @@
 pub mod api;
 pub mod client;
 mod convert;
+pub mod flow;
 pub mod policy;
 pub mod server;
 pub mod suggest;

@@ -3,10 +3,14 @@
 //! The same names and forms serve the API's `phoenix-policy` header, a policy
 //! file and `--set name=value`, so they are read in one place.
 
+use std::sync::Arc;
+
+use phoenix_core::flow::{FLOW_FIELDS, FlowField, FlowFields};
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering};
 use phoenix_core::{BadOverflow, BadSchedule, KindPolicy, Lane, Millis, SpawnPolicy};
 
 use crate::api::{Policy, PolicyValue};
+use crate::flow;
 use crate::suggest::{nearest, shown};
 use crate::units::{DURATION_FORM, SIZE_FORM, parse_millis, parse_size};
 
@@ -72,6 +76,16 @@ pub enum PolicyError {
         name: String,
         /// The field that may have been meant.
         near: Option<&'static str>,
+        /// The fields there are.
+        fields: Vec<&'static str>,
+    },
+    /// A limiter of flow control lacks a field that has no default.
+    #[error("`{field}` is missing: {limiter} needs it")]
+    Missing {
+        /// Which field.
+        field: &'static str,
+        /// Which limiter.
+        limiter: &'static str,
     },
     /// The value does not fit the field.
     #[error("`{field}` is {found}: it must be {accepted}")]
@@ -92,10 +106,10 @@ impl PolicyError {
             Self::Unknown {
                 near: Some(near), ..
             } => format!("did you mean `{near}`?"),
-            Self::Unknown { near: None, .. } => {
-                let names: Vec<_> = FIELDS.iter().map(|field| field.name).collect();
-                format!("the fields are {}", names.join(", "))
-            }
+            Self::Unknown {
+                near: None, fields, ..
+            } => format!("the fields are {}", fields.join(", ")),
+            Self::Missing { field, .. } => format!("give `{field}` too"),
             Self::Value {
                 field, accepted, ..
             } => format!("write `{field}` as {accepted}"),
@@ -400,15 +414,22 @@ pub static FIELDS: [Field; 35] = [
     ),
 ];
 
+/// Names of all fields of a kind's policy, those of flow control too.
+fn names() -> impl Iterator<Item = &'static str> {
+    let own = FIELDS.iter().map(|field| field.name);
+    own.chain(FLOW_FIELDS.iter().map(|field| field.name))
+}
+
 impl Field {
-    /// The field of that name.
+    /// The field of that name, which is none of flow control's.
     pub fn named(name: &str) -> Result<&'static Self, PolicyError> {
         FIELDS
             .iter()
             .find(|field| field.name == name)
             .ok_or_else(|| PolicyError::Unknown {
                 name: shown(name),
-                near: nearest(name, FIELDS.iter().map(|field| field.name)),
+                near: nearest(name, names()),
+                fields: names().collect(),
             })
     }
 
@@ -506,8 +527,19 @@ impl Form {
 /// do not fit one another are an error too.
 pub fn changed(policy: &KindPolicy, changes: &Policy) -> Result<KindPolicy, PolicyError> {
     let mut policy = policy.clone();
+    let mut flow = policy
+        .flow
+        .as_deref()
+        .map(FlowFields::of)
+        .unwrap_or_default();
     for (name, value) in &changes.0 {
-        Field::named(name)?.apply(&mut policy, value)?;
+        match FlowField::named(name) {
+            Some(field) => flow::set(&mut flow, field, value)?,
+            None => Field::named(name)?.apply(&mut policy, value)?,
+        }
+    }
+    if !flow.is_empty() {
+        policy.flow = Some(Arc::new(flow::build(&flow)?));
     }
     policy.validate().map_err(|bad| PolicyError::Value {
         field: bad.field,
@@ -517,14 +549,22 @@ pub fn changed(policy: &KindPolicy, changes: &Policy) -> Result<KindPolicy, Poli
     Ok(policy)
 }
 
-/// Every field of `policy` with its value.
+/// Every field of `policy` with its value; of flow control those of the limiters
+/// it has.
 pub fn shape(policy: &KindPolicy) -> Policy {
-    Policy(
-        FIELDS
-            .iter()
-            .map(|field| (field.name.to_owned(), field.value(policy)))
-            .collect(),
-    )
+    let own = FIELDS
+        .iter()
+        .map(|field| (field.name.to_owned(), field.value(policy)));
+    let flow = policy.flow.as_deref().map(flow::shape).unwrap_or_default();
+    Policy(own.chain(flow.0).collect())
+}
+
+/// Whether a field takes a value, other fields left aside.
+pub fn check(name: &str, value: &PolicyValue) -> Result<(), PolicyError> {
+    match FlowField::named(name) {
+        Some(_) => flow::check(name, value),
+        None => Field::named(name)?.apply(&mut KindPolicy::default(), value),
+    }
 }
 
 #[cfg(test)]
@@ -576,6 +616,8 @@ mod tests {
             retry_jitter: _,
             retry_attempts: _,
             treatment: _,
+            // Its fields have a table of their own.
+            flow: _,
         } = KindPolicy::default();
         assert_eq!(shape(&KindPolicy::default()).0.len(), FIELDS.len());
     }

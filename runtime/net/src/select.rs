@@ -200,6 +200,9 @@ impl Traffic {
             | PeerMessage::ControlAsk { .. }
             | PeerMessage::ControlAnswer { .. }
             | PeerMessage::DeclaredDead { .. }
+            | PeerMessage::Flows(_)
+            | PeerMessage::LeaseAsk(_)
+            | PeerMessage::LeaseGrant(_)
             | PeerMessage::Leaving => (Size::Frame, Consistency::Strong, Reliability::AtLeastOnce),
         };
         Self {

@@ -8,8 +8,8 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use phoenix_core::control::{ControlError, Done, Response, Verdict};
 use phoenix_core::{
-    Acknowledgement, AgentId, ClientId, Lane, Millis, NodeId, Notice, Reply, Sender, SkipReason,
-    StreamKey, agent,
+    Acknowledgement, AgentId, ClientId, Lane, Millis, NodeId, Notice, Refusal, Reply, Sender,
+    SkipReason, StreamKey, agent,
 };
 
 use crate::numbers::Numbers;
@@ -188,6 +188,10 @@ impl Clients {
                         expected: None,
                         reason,
                     },
+                    Reply::TurnedDown(why) => Verdict::Refused {
+                        expected: None,
+                        reason: why.text,
+                    },
                     Reply::Timeout | Reply::Deadlock => Verdict::Unknown,
                 };
                 let ended = inner.settle(send, at, verdict);
@@ -355,6 +359,7 @@ fn spawned(reply: Reply, node: NodeId) -> Result<Response, ControlError> {
         Reply::Failed(failure) => Err(ControlError::Conflict(failure.message.to_string())),
         Reply::Bounced(why) => Err(ControlError::Conflict(format!("not spawned: {why}"))),
         Reply::Unavailable(why) => Err(ControlError::Unavailable(why.to_string())),
+        Reply::TurnedDown(why) => Err(ControlError::Unavailable(why.text.to_string())),
         Reply::Timeout | Reply::Deadlock => Err(ControlError::Unknown(
             "nothing was heard of the spawn in time".to_owned(),
         )),
@@ -376,6 +381,7 @@ fn verdict_of(notice: &Notice) -> Verdict {
             SkipReason::Expired => dead(&"expired".into()),
             SkipReason::Cancelled => dead(&"cancelled".into()),
             SkipReason::Redirected => dead(&"redirected".into()),
+            SkipReason::TurnedDown(why) => dead(why),
             SkipReason::Dead(reason) => Verdict::Dead {
                 code: reason.code().into(),
                 detail: reason.detail().into(),
@@ -385,7 +391,10 @@ fn verdict_of(notice: &Notice) -> Verdict {
             expected, refusal, ..
         } => Verdict::Refused {
             expected: Some(*expected),
-            reason: agent::refusal_text(*refusal).into(),
+            reason: match refusal {
+                Refusal::Flow(notice) => notice.to_string().into(),
+                other => agent::refusal_text(*other).into(),
+            },
         },
         Notice::Credit { .. } => Verdict::Unknown,
     }

@@ -119,6 +119,13 @@ impl Shared {
                 self.purge_dead_letters(&letters, from, done);
             }
             Request::DeclareDead { node } => self.declare_dead(node, done),
+            Request::SetFlow { target, policy } => self.set_flow(target, policy, done),
+            Request::ClearFlow { target } => self.clear_flow(target, done),
+            Request::Flows {
+                target,
+                scope,
+                node,
+            } => self.list_flows(target, scope, node, from, done),
             Request::JoinToken { valid_for } => done(self.join_token(valid_for)),
             Request::Counters => done(Ok(Response::Counters(self.count()))),
             Request::Shutdown => {
@@ -198,7 +205,7 @@ impl Shared {
         }
     }
 
-    fn no_such_kind(&self, kind: &str) -> ControlError {
+    pub(crate) fn no_such_kind(&self, kind: &str) -> ControlError {
         let names = self.kinds.names();
         let there = if names.is_empty() {
             "no kind is deployed".to_owned()
@@ -360,6 +367,9 @@ impl Shared {
         {
             return Ok(known.info.clone());
         }
+        if let Some(flow) = &policy.flow {
+            self.may_share(kind.as_str(), flow)?;
+        }
         let ready = self
             .host
             .admit(component, &policy)
@@ -377,7 +387,7 @@ impl Shared {
                 .save(&info, component)
                 .map_err(|error| ControlError::Internal(error.to_string()))?;
         }
-        self.kinds.install(Arc::new(Kind::new(info.clone(), ready)));
+        self.install(Kind::new(info.clone(), ready));
         self.broadcast(&PeerMessage::Kind(info.clone()));
         Ok(info)
     }
@@ -510,6 +520,7 @@ impl Shared {
             hibernated: self.asleep.load(Ordering::Relaxed),
             uptime: clock::now_ms() - self.started,
             path: None,
+            gate: None,
         };
         let peers = self.peers.read();
         let mut infos: Vec<NodeInfo> = peers
@@ -526,6 +537,7 @@ impl Shared {
                 hibernated: 0,
                 uptime: Millis(0),
                 path: path_to(*node),
+                gate: self.node_flow(*node),
             })
             .chain([own])
             .collect();

@@ -62,6 +62,8 @@ counters! {
     ask_probes = "ask-probes",
     /// Asks given up, as those who were asked are told.
     ask_cancels = "ask-cancels",
+    /// Messages that gates did not let pass.
+    turned_down = "turned-down",
     /// Messages forwarded to where their agent had moved.
     forwarded = "forwarded",
 }

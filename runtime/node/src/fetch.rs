@@ -143,7 +143,7 @@ impl Shared {
         };
         for info in self.kinds.waiting_for(&component) {
             let ready = admit(&info.policy)?;
-            self.kinds.install(Arc::new(Kind::new(info, ready)));
+            self.install(Kind::new(info, ready));
         }
         // Agents that arrive may run an earlier component of their kind.
         let names: Vec<String> = {
@@ -209,6 +209,19 @@ impl Shared {
         self.in_background("send-component", send);
     }
 
+    /// From now on agents of this kind come to life so.
+    pub(crate) fn install(&self, kind: Kind) {
+        let flow = kind.policy.flow.clone();
+        let before = match self.kinds.get(kind.info.kind.as_str()) {
+            Known::Ready(before) => before.policy.flow.clone(),
+            Known::Coming | Known::Unknown => None,
+        };
+        self.kinds.install(Arc::new(kind));
+        if flow != before {
+            self.flows_changed();
+        }
+    }
+
     /// Announces a kind to this node; its component is fetched if it is not here.
     pub(crate) fn kind_announced(self: &Arc<Self>, from: NodeId, info: &KindInfo) {
         if self.kinds.announce(info) {
@@ -219,7 +232,7 @@ impl Shared {
 
     fn fetch_kind(self: &Arc<Self>, from: NodeId, info: &KindInfo) {
         if let Some(ready) = self.kinds.component(&info.component, &info.policy) {
-            self.kinds.install(Arc::new(Kind::new(info.clone(), ready)));
+            self.install(Kind::new(info.clone(), ready));
             return;
         }
         let (shared, name) = (self.clone(), info.kind.clone());

@@ -17,6 +17,7 @@ mod dead_letters;
 mod deaths;
 mod directory;
 mod fetch;
+mod flow;
 mod gather;
 mod kinds;
 mod listen;

@@ -98,6 +98,7 @@ impl TransportEvents for Ears {
             &format!("{peer} is not connected any more"),
         );
         shared.controls.lost(peer);
+        shared.flow_lost(peer);
         for seat in &shared.seats {
             seat.post(Event::Disconnected { peer });
         }
@@ -134,16 +135,23 @@ impl Shared {
             PeerMessage::Deliver(envelopes) => self.spread_messages(from, envelopes),
             PeerMessage::Forward { origin, envelopes } => self.spread_messages(origin, envelopes),
             PeerMessage::Acknowledge(acknowledgements) => {
+                self.flow_heard(from, &acknowledgements);
                 self.spread_verdicts(0, acknowledgements);
             }
             PeerMessage::ForwardVerdicts {
                 hops,
                 acknowledgements,
-            } => self.spread_verdicts(hops, acknowledgements),
+            } => {
+                self.flow_heard(from, &acknowledgements);
+                self.spread_verdicts(hops, acknowledgements);
+            }
             PeerMessage::AskNotice { hops, notice } => {
                 self.hand_notice(notice, hops.saturating_add(1));
             }
-            PeerMessage::Answer { ask, reply } => self.clients.answered(ask, reply, from),
+            PeerMessage::Answer { ask, reply } => {
+                self.flow_answered(from, ask);
+                self.clients.answered(ask, reply, from);
+            }
             PeerMessage::Moved {
                 agent,
                 to,
@@ -194,6 +202,9 @@ impl Shared {
                 bytes,
             } => self.component_part(component, offset, total, &bytes),
             PeerMessage::Kind(info) => self.kind_announced(from, &info),
+            PeerMessage::Flows(flows) => self.flows_heard(from, flows),
+            PeerMessage::LeaseAsk(ask) => self.lease_asked(from, &ask),
+            PeerMessage::LeaseGrant(grant) => self.lease_granted(from, &grant),
             PeerMessage::Members(members) => {
                 for member in members {
                     self.learn(member);
@@ -302,6 +313,7 @@ impl Shared {
         for info in self.kinds.list() {
             let _ = self.send(peer, PeerMessage::Kind(info));
         }
+        self.tell_flows(peer);
         self.tell_deaths(peer);
     }
 }

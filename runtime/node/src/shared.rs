@@ -22,6 +22,7 @@ use crate::counters::{Counters, Tally, count};
 use crate::deaths::Deaths;
 use crate::directory::DirectoryAccess;
 use crate::fetch::Fetches;
+use crate::flow::Flows;
 use crate::kinds::Kinds;
 use crate::peers::Controls;
 use crate::seat::Seat;
@@ -54,6 +55,14 @@ pub(crate) type MemberKeeper = Box<dyn Fn(Vec<Member>) + Send + Sync>;
 /// Makes a join token that may be used for so long.
 pub(crate) type TokenIssuer = Box<dyn Fn(Millis) -> Result<String, String> + Send + Sync>;
 
+/// What operators have given the cluster, as this node has it.
+pub(crate) struct Deployed {
+    pub(crate) kinds: Kinds,
+    /// Kinds on disk; on the node that holds the directory only.
+    pub(crate) kind_store: Option<KindStore>,
+    pub(crate) flows: Flows,
+}
+
 /// One node's state, minus its agents.
 pub(crate) struct Shared {
     pub(crate) node: NodeId,
@@ -84,6 +93,7 @@ pub(crate) struct Shared {
     pub(crate) spill_space: Arc<SpillSpace>,
     pub(crate) draining: AtomicBool,
     pub(crate) deaths: Deaths,
+    pub(crate) flows: Flows,
     /// This life of the node was declared dead.
     pub(crate) fenced: AtomicBool,
     pub(crate) resident: AtomicU64,
@@ -107,10 +117,14 @@ impl Shared {
         boot: u64,
         config: NodeConfig,
         host: Host,
-        kinds: Kinds,
-        kind_store: Option<KindStore>,
+        deployed: Deployed,
         directory: DirectoryAccess,
     ) -> Self {
+        let Deployed {
+            kinds,
+            kind_store,
+            flows,
+        } = deployed;
         let seats = (0..config.worker_count())
             .map(|index| Arc::new(Seat::new(index)))
             .collect();
@@ -138,6 +152,7 @@ impl Shared {
             spill_space: SpillSpace::new(config.max_spill),
             draining: AtomicBool::new(false),
             deaths: Deaths::default(),
+            flows,
             fenced: AtomicBool::new(false),
             resident: AtomicU64::new(0),
             asleep: AtomicU64::new(0),

@@ -8,20 +8,22 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use phoenix_core::control::Control;
+use phoenix_core::flow::AttachedFlows;
 use phoenix_core::{AgentId, Level, Member, Millis, NodeId, PeerMessage, Transport};
 use phoenix_host::{CompilerProgram, Host, HostConfig, HostStartError};
 use phoenix_store::spill::DiskSpill;
-use phoenix_store::{BootCounter, DataDir, DataDirError, DirectoryStore, KindStore};
+use phoenix_store::{BootCounter, DataDir, DataDirError, DirectoryStore, FlowStore, KindStore};
 
 use crate::clock;
 use crate::config::NodeConfig;
 use crate::control::Desk;
 use crate::counters::count;
 use crate::directory::DirectoryAccess;
+use crate::flow::Flows;
 use crate::kinds::{Kind, Kinds};
 use crate::network::{Network, Wire};
 use crate::peers::Ears;
-use crate::shared::Shared;
+use crate::shared::{Deployed, Shared};
 use crate::ticker;
 use crate::worker::{Drained, Event, Spilled, Worker};
 
@@ -103,14 +105,20 @@ impl Node {
         let place = network.place(&config)?;
         let node = place.node();
         let host = Host::start(host_config(&config, data.path()))?;
-        let kinds = Kinds::default();
-        let mut kind_store = None;
+        let mut deployed = Deployed {
+            kinds: Kinds::default(),
+            kind_store: None,
+            flows: Flows::new(boot, None, AttachedFlows::default()),
+        };
         let directory = if node == FIRST {
             let store = DirectoryStore::open(data.path(), node, boot)
                 .map_err(|error| at(error.to_string()))?;
             let saved = KindStore::open(data.path()).map_err(|error| at(error.to_string()))?;
-            load_kinds(&saved, &host, &kinds)?;
-            kind_store = Some(saved);
+            load_kinds(&saved, &host, &deployed.kinds)?;
+            deployed.kind_store = Some(saved);
+            let saved = FlowStore::new(data.path());
+            let kept = saved.load().map_err(|error| at(error.to_string()))?;
+            deployed.flows = Flows::new(boot, Some(saved), kept);
             DirectoryAccess::Here {
                 node,
                 store: Arc::new(store),
@@ -121,9 +129,7 @@ impl Node {
                 open: crate::directory::Open::new(boot),
             }
         };
-        let shared = Arc::new(Shared::new(
-            node, boot, config, host, kinds, kind_store, directory,
-        ));
+        let shared = Arc::new(Shared::new(node, boot, config, host, deployed, directory));
         if let DirectoryAccess::Here { store, .. } = &shared.directory {
             for (node, boot) in store.dead_nodes() {
                 shared.deaths.note(node, boot);

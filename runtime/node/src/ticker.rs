@@ -37,6 +37,8 @@ pub(crate) fn start(
                     shared.directory.expire(now.millis());
                     shared.expire_fetches(now.millis());
                     shared.ask_again(now.millis());
+                    shared.lease_again(now.millis());
+                    shared.expire_flows(now.millis());
                 }
             }
         })

@@ -7,8 +7,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use phoenix_core::control::{HandlerInfo, KindInfo};
+use phoenix_core::flow::{FlowField, FlowFields, FlowValue};
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
 use phoenix_core::{
     AgentId, Digest, KindName, KindPolicy, Lane, Millis, Overflow, Schedule, SpawnPolicy,
@@ -50,6 +52,14 @@ fn kinds_come_back_in_order_with_all_they_had() {
     let dir = tempfile::tempdir().unwrap();
     let store = KindStore::open(dir.path()).unwrap();
     let mut visitor = kind("visitor", COMPONENT);
+    let mut flow = FlowFields::default();
+    for (name, value) in [
+        ("rate.amount", FlowValue::Number(37)),
+        ("rate.unit", FlowValue::Text("bytes".to_owned())),
+        ("breaker.probes", FlowValue::Number(38)),
+    ] {
+        assert!(flow.set(FlowField::named(name).unwrap(), value));
+    }
     // No field at its default: one that is not written would show.
     *visitor.policy = KindPolicy {
         spawn: SpawnPolicy::Explicit,
@@ -93,6 +103,7 @@ fn kinds_come_back_in_order_with_all_they_had() {
             ordering: Some(Ordering::Fifo),
             delivery: Some(Guarantee::AtMostOnce),
         },
+        flow: Some(Arc::new(flow.build().unwrap())),
     };
     let counter = kind("counter", b"another");
     store.save(&visitor, COMPONENT).unwrap();

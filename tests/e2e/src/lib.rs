@@ -27,6 +27,7 @@ use phoenix_core::control::{
     AgentDetail, AgentInfo, ClientMessage, Control, ControlError, DeadLetter, LetterFilter,
     Request, Response, Verdict,
 };
+use phoenix_core::flow::{FlowField, FlowFields, FlowInfo, FlowPolicy, FlowValue};
 use phoenix_core::{
     AgentId, ClientId, ContentType, KindName, KindPolicy, Millis, NodeId, Payload, Reply,
 };
@@ -137,6 +138,21 @@ impl Cluster {
     /// A client of that node.
     pub fn client(&self, node: usize) -> Client {
         Client::of(self.node(node))
+    }
+
+    /// Attaches a policy of flow control and waits until every node has it.
+    pub fn set_flow(&self, target: &str, policy: FlowPolicy) {
+        let request = Request::SetFlow {
+            target: target.parse().unwrap(),
+            policy: Arc::new(policy.clone()),
+        };
+        let client = self.nodes.iter().flatten().next().map(Client::of).unwrap();
+        client.request(request).unwrap();
+        let running = self.nodes.iter().flatten().count();
+        eventually("every node has the policy", || {
+            let flows = client.flows(target);
+            flows.len() == running && flows.iter().all(|flow| *flow.policy == policy)
+        });
     }
 
     /// Deploys a component as a kind and waits until every node has it.
@@ -392,6 +408,34 @@ impl Client {
         }
     }
 
+    /// Attaches a policy of flow control.
+    pub fn set_flow(&self, target: &str, fields: &[(&str, u64)]) -> Result<(), ControlError> {
+        let request = Request::SetFlow {
+            target: target.parse().unwrap(),
+            policy: Arc::new(flow(fields)),
+        };
+        self.request(request).map(drop)
+    }
+
+    /// Takes a policy away.
+    pub fn clear_flow(&self, target: &str) -> Result<(), ControlError> {
+        let target = target.parse().unwrap();
+        self.request(Request::ClearFlow { target }).map(drop)
+    }
+
+    /// What is attached to `target`, as each node has it.
+    pub fn flows(&self, target: &str) -> Vec<FlowInfo> {
+        let request = Request::Flows {
+            target: Some(target.parse().unwrap()),
+            scope: None,
+            node: None,
+        };
+        match self.request(request).unwrap() {
+            Response::Flows(flows) => flows,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// What agents logged on the node, and the node itself.
     pub fn logs(&self) -> Vec<String> {
         let request = Request::Logs {
@@ -423,6 +467,16 @@ fn call(
         timeout: Millis(u64::try_from(timeout.as_millis()).unwrap()),
         options: None,
     }
+}
+
+/// A policy of flow control with these numbers in it.
+pub fn flow(fields: &[(&str, u64)]) -> FlowPolicy {
+    let mut read = FlowFields::default();
+    for (name, value) in fields {
+        let field = FlowField::named(name).unwrap();
+        assert!(read.set(field, FlowValue::Number(*value)), "{name}");
+    }
+    read.build().unwrap()
 }
 
 /// A sequenced message of a client's.

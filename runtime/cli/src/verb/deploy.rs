@@ -125,7 +125,7 @@ fn policy(args: &DeployArgs) -> Result<Policy, CliError> {
     Ok(policy)
 }
 
-fn policy_file(path: &Path) -> Result<Policy, CliError> {
+pub(super) fn policy_file(path: &Path) -> Result<Policy, CliError> {
     let name = path.display().to_string();
     let text = String::from_utf8(read(path, MAX_POLICY)?)
         .map_err(|_| CliError::usage(format!("{name} is not UTF-8")))?;

@@ -4,7 +4,7 @@ use phoenix_core::AgentId;
 use phoenix_gateway::api::{AgentDetail, MailboxLane, OpenAsk, OpenRequest};
 use phoenix_gateway::units::show_size;
 
-use super::advice;
+use super::{advice, flow};
 use crate::args;
 use crate::error::{CliError, Exit};
 use crate::output::Table;
@@ -125,6 +125,9 @@ fn table(detail: &AgentDetail) -> Table {
                 table.row([&format!("  {}", lane.lane.as_str()), &waiting(lane)]);
             }
         }
+    }
+    for (name, value) in detail.gates.iter().flat_map(flow::show::rows) {
+        table.row([&name, &value]);
     }
     for (name, value) in &detail.counters {
         table.row([name, &value.to_string()]);

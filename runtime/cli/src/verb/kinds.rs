@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use phoenix_gateway::api::World;
 use phoenix_gateway::units::show_size;
 
+use super::flow::show;
 use crate::error::{CliError, Exit};
 use crate::output::{Output, Table};
 use crate::samples;
@@ -38,8 +39,16 @@ pub(crate) async fn run(node: &mut Session) -> Result<Exit, CliError> {
             &handlers.join(", "),
         ]);
     }
+    let mut gates = Table::new(&["GATE", "NODE", "STATE"]);
+    for gate in list.kinds.iter().flat_map(|kind| &kind.gates) {
+        gates.row([gate.target.as_str(), &gate.node, &show::state(gate)]);
+    }
     node.out
         .table(&table, "no kinds: `phoenix deploy` makes one")?;
+    if !gates.is_empty() {
+        node.out.line("")?;
+        node.out.table(&gates, "")?;
+    }
     Ok(Exit::Ok)
 }
 

@@ -7,6 +7,7 @@ mod call;
 mod completions;
 mod deadletters;
 mod deploy;
+mod flow;
 mod hibernate;
 mod inspect;
 mod kinds;
@@ -69,6 +70,8 @@ pub(crate) enum Verb {
     /// See what became of messages that were not applied, and send them again
     #[command(name = "deadletters", alias = "dead-letters")]
     DeadLetters(deadletters::DeadLettersArgs),
+    /// Limit what agents, kinds, topics and nodes are sent
+    Flow(flow::FlowArgs),
     /// Create an agent's crate
     New(new::NewArgs),
     /// Build an agent's crate into a component
@@ -109,6 +112,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::DeadLetters(args) => {
             with_node(global, async |node| deadletters::run(&args, node).await)
         }
+        Verb::Flow(args) => with_node(global, async |node| flow::run(&args, node).await),
         Verb::New(args) => new::run(&args, global.json),
         Verb::Build(args) => build::run(&args, global.json),
         Verb::Demo(args) => Ok(demo::run(args)?),

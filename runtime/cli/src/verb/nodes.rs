@@ -4,6 +4,7 @@ use phoenix_core::NodeId;
 use phoenix_gateway::units::show_millis;
 
 use super::advice;
+use super::flow::show;
 use crate::args;
 use crate::error::{CliError, Exit};
 use crate::output::Table;
@@ -118,6 +119,14 @@ async fn list(node: &mut Session) -> Result<Exit, CliError> {
             node.path.as_ref().map_or("-", |path| &path.reason),
         ]);
     }
+    let mut gates = Table::new(&["GATE", "AT", "STATE"]);
+    for gate in list.nodes.iter().filter_map(|node| node.gate.as_ref()) {
+        gates.row([gate.target.as_str(), &gate.node, &show::state(gate)]);
+    }
     node.out.table(&table, "no nodes")?;
+    if !gates.is_empty() {
+        node.out.line("")?;
+        node.out.table(&gates, "")?;
+    }
     Ok(Exit::Ok)
 }

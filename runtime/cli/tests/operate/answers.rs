@@ -98,6 +98,88 @@ fn dead_letters_are_listed_and_shown() {
 }
 
 #[test]
+fn gates_are_listed_set_and_taken_away() {
+    let node = Node::start();
+    for args in [
+        &["flow"][..],
+        &["flow", "list", "kind:counter", "--node", "1"],
+    ] {
+        let out = node.run(args).out;
+        assert_eq!(
+            out.lines().nth(1).unwrap(),
+            "kind:counter  node-1  breaker, rate (deployed)  breaker open: 12 of 20 failed, the \
+             last with trap; rate 17 of 100 left; 3 under way; 2 wait      83        0       40       0"
+        );
+    }
+    let json = node.run(&["flow", "--json"]).json();
+    assert_eq!(json["flows"][0]["gate"]["breaker"]["state"], "open");
+    let inspected = node.run(&["inspect", "counter/alice"]).out;
+    for part in [
+        "gate kind:counter",
+        "breaker open: 12 of 20 failed, the last with trap",
+        "trap: odd\\u{9b}31m",
+        "refused-breaker",
+    ] {
+        assert!(inspected.contains(part), "{inspected}");
+    }
+
+    let file = node.file("limits.toml", b"[breaker]\ncalls = 5\nopen-for = \"2s\"\n");
+    let set = node.run(&[
+        "flow",
+        "set",
+        "agent:counter/alice",
+        "rate.amount=100",
+        "breaker.calls=7",
+        "--policy",
+        file.to_str().unwrap(),
+    ]);
+    assert_eq!(set.out, "agent:counter/alice has a gate now\n", "{set:?}");
+    let Request::SetFlow { target, policy } = node.control.last() else {
+        panic!("{:?}", node.control.last());
+    };
+    assert_eq!(target.to_string(), "agent:counter/alice");
+    let breaker = policy.breaker.unwrap();
+    assert_eq!((breaker.calls, breaker.open_for), (7, Millis(2_000)));
+    assert_eq!(policy.rate.unwrap().burst, 100);
+    let cleared = node.run(&["flow", "clear", "node:2"]).out;
+    assert_eq!(cleared, "nothing is attached to node:node-2 any more\n");
+    let target = "node:node-2".parse().unwrap();
+    assert_eq!(node.control.last(), Request::ClearFlow { target });
+}
+
+#[test]
+fn a_wrong_gate_is_explained_and_nobody_is_asked() {
+    let node = Node::start();
+    for (args, parts) in [
+        (&["counter", "rate.amount=5"][..], &["agent:KIND/KEY"][..]),
+        (
+            &["kind:counter", "rate.amout=5"],
+            &["no field `rate.amout`", "did you mean `rate.amount`?"],
+        ),
+        (
+            &["kind:counter", "rate.amount=5", "rate.per=5"],
+            &["`rate.per` is `5`", "with its unit"],
+        ),
+        (
+            &["kind:counter", "rate.per=5s"],
+            &["`rate.amount` is missing: a token bucket needs it"],
+        ),
+        (&["kind:counter"], &["this limits nothing", "--help"]),
+    ] {
+        let mut all = vec!["flow", "set"];
+        all.extend_from_slice(args);
+        let ended = node.run(&all);
+        assert_eq!(ended.status, 2, "{ended:?}");
+        for part in parts {
+            assert!(ended.err.contains(part), "{}", ended.err);
+        }
+    }
+    assert_eq!(node.control.count(), 0);
+    let help = node.run(&["flow", "set", "--help"]).out;
+    assert!(help.contains("breaker.open-for"), "{help}");
+}
+
+#[test]
 fn dead_letters_are_sent_again_and_thrown_away() {
     let node = Node::start();
     let replay = ["deadletters", "replay", "node-1.3.9"];

@@ -220,8 +220,9 @@ impl Agent {
         }
     }
 
-    fn drop_unreliable(&mut self, envelope: &Envelope, out: &mut Actions) {
+    pub(super) fn drop_unreliable(&mut self, envelope: &Arc<Envelope>, out: &mut Actions) {
         self.counters.dropped += 1;
+        self.note_gone(envelope);
         if let Some(ask) = envelope.body.ask() {
             answer(ask, Reply::Unavailable("mailbox full".into()), out);
         }

@@ -333,6 +333,7 @@ impl Agent {
         let Input::Envelope(envelope, at) = input else {
             return;
         };
+        self.note_skip(envelope, skip);
         if skip == Skip::Cancelled {
             self.forget_cancelled(envelope);
         }
@@ -422,5 +423,6 @@ fn reply_as_wit(reply: &Reply) -> phoenix_wit::Reply<'_> {
         Reply::Bounced(why) => phoenix_wit::Reply::Bounced(why),
         Reply::Deadlock => phoenix_wit::Reply::Deadlock,
         Reply::Unavailable(why) => phoenix_wit::Reply::Unavailable(why),
+        Reply::TurnedDown(why) => phoenix_wit::Reply::Unavailable(&why.text),
     }
 }

@@ -414,6 +414,7 @@ impl Agent {
                 if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
                     self.inbound.commit(*at, sequence.number);
                 }
+                self.note_turn(envelope, number, &outcome);
                 match &envelope.body {
                     Body::Reply { ask, .. } => {
                         self.asks.remove(ask);
@@ -596,6 +597,7 @@ impl Agent {
         let Some(ask) = self.requests.remove(&request) else {
             return;
         };
+        self.note_reply(request, answer.as_ref().err(), commit.now);
         let reply = match answer {
             Ok(payload) => Reply::Ok(commit.payload(payload)),
             Err(failure) => Reply::Failed(Box::new(commit.failure(&failure))),

@@ -26,6 +26,8 @@ counters! {
     refused_early as "refused-early",
     /// Messages refused because the agent has ended, or hears from too many.
     refused_busy as "refused-busy",
+    /// Messages that a gate did not let pass.
+    turned_down as "turned-down",
     /// Messages that came again.
     duplicates as "duplicates",
     /// Messages whose time was over before their turn.

@@ -30,6 +30,7 @@ mod replay;
 mod sent;
 mod spill;
 mod timers;
+mod watch;
 
 use std::sync::Arc;
 
@@ -51,6 +52,8 @@ pub(crate) use outbox::{Kept, Outbox, Terms};
 pub use replay::Divergence;
 pub use spill::Refill;
 pub(crate) use timers::{Timer, Timers};
+use watch::Watched;
+pub use watch::{Ended, Outlook, is_counted, turn_away};
 
 use crate::control::MailboxInfo;
 use crate::{
@@ -139,6 +142,8 @@ pub struct Agent {
     window: u32,
     /// No later than the instant [`Agent::tick`] next has something to do.
     wake: Millis,
+    /// Messages whose end somebody wants to hear of, if there ever were any.
+    watched: Option<Box<Watched>>,
     /// What was counted since the agent came to life here.
     pub counters: Counters,
 }
@@ -195,6 +200,7 @@ impl Agent {
             window: u32::MAX,
             attempts: 0,
             wake: Millis(0),
+            watched: None,
             counters: Counters::default(),
         }
     }
@@ -318,6 +324,7 @@ impl Agent {
             self.end_unsent_asks(&given_up);
             self.end_late_asks(now, out);
             self.gave_up(given_up, out);
+            self.end_overdue(now);
             self.wake = self.next_wake_exact();
         }
         if self.probe_at <= now {
@@ -342,6 +349,7 @@ impl Agent {
             .next_due()
             .min(self.next_deadline())
             .min(self.outbox.next_wake())
+            .min(self.next_overdue())
     }
 
     /// Whether it can sleep now with nothing left to do but wait.
@@ -456,6 +464,7 @@ impl Agent {
         }
         self.report_watermarks(out);
         self.forget_asks(out);
+        self.end_requests(reason);
         for (_, ask) in self.requests.drain() {
             answer(&ask, Reply::Failed(Box::new(given_up(reason))), out);
         }
@@ -471,6 +480,7 @@ impl Agent {
         out: &mut Actions,
     ) {
         self.counters.count_dead(reason);
+        self.note_dead(envelope, reason);
         if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
             let reason = SkipReason::Dead(reason.clone());
             self.inbound
@@ -606,6 +616,9 @@ fn skip_text(reason: &SkipReason) -> String {
         SkipReason::Cancelled => "cancelled".to_owned(),
         SkipReason::Dead(reason) => dead_text(reason),
         SkipReason::Redirected => "redirected".to_owned(),
+        // Of one that was asked about again the words are not kept.
+        SkipReason::TurnedDown(why) if why.is_empty() => "turned down by a gate".to_owned(),
+        SkipReason::TurnedDown(why) => why.to_string(),
     }
 }
 
@@ -615,6 +628,7 @@ pub fn refusal_text(refusal: Refusal) -> &'static str {
         Refusal::MailboxFull => "mailbox-full",
         Refusal::OutOfOrder => "out-of-order",
         Refusal::Busy => "busy",
+        Refusal::Flow(notice) => notice.code(),
     }
 }
 

@@ -423,13 +423,14 @@ impl Outbox {
     }
 
     /// The receiver has everything below `expected`, and refused the rest: wait,
-    /// then go on from there. Returns when.
+    /// then go on from there, not before `not_before`. Returns when.
     pub(crate) fn refused(
         &mut self,
         to: &AgentId,
         lane: Lane,
         expected: u64,
         now: Millis,
+        not_before: Millis,
     ) -> Option<Millis> {
         let at = self.at(to, lane)?;
         let (retry, seed) = (self.retry, self.seed);
@@ -445,7 +446,8 @@ impl Outbox {
         if stream.retry_at.is_none() {
             stream.window = (expected - base).max(1);
             stream.tries = stream.tries.saturating_add(1);
-            stream.retry_at = Some(now + stream.wait(&retry, seed));
+            let wait = now + stream.wait(&retry, seed);
+            stream.retry_at = Some(wait.max(not_before));
         }
         stream.retry_at
     }

@@ -40,7 +40,9 @@ impl Agent {
                 refusal,
             } => {
                 self.outbox.note_refusal(to, lane, *number, *refusal);
-                if let Some(at) = self.outbox.refused(to, lane, *expected, now) {
+                let not_before = now + refusal.retry_after();
+                let refused = self.outbox.refused(to, lane, *expected, now, not_before);
+                if let Some(at) = refused {
                     self.wake_by(at);
                 }
             }
@@ -69,10 +71,10 @@ impl Agent {
         if envelope.original().is_some() {
             // It was sent on for another agent, which may wait for an answer.
             if let Body::Message { ask: Some(ask), .. } = &envelope.body {
-                answer(ask, Reply::Bounced(skip_text(reason).into()), out);
+                answer(ask, skip_reply(reason), out);
             }
         } else if let Some(ask) = own_ask(envelope) {
-            self.end_ask(ask, Reply::Bounced(skip_text(reason).into()));
+            self.end_ask(ask, skip_reply(reason));
         } else {
             self.bounce(envelope, &skip_text(reason), false);
         }
@@ -149,6 +151,14 @@ impl Agent {
 /// Never taken, so safe to ask again.
 pub(super) fn unavailable(refusal: Refusal) -> Reply {
     Reply::Unavailable(refusal_text(refusal).into())
+}
+
+/// What whoever waits for an answer is told of a message that was closed unapplied.
+fn skip_reply(reason: &SkipReason) -> Reply {
+    match reason {
+        SkipReason::TurnedDown(_) => Reply::Unavailable(skip_text(reason).into()),
+        _ => Reply::Bounced(skip_text(reason).into()),
+    }
 }
 
 /// The ask an own message stands for, by the agent's number.

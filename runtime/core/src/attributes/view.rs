@@ -312,6 +312,10 @@ fn put_body<'a>(body: &'a Body, out: &mut Extensions) -> Option<&'a Payload> {
                     out.put(names::REASON, escaped(why));
                     None
                 }
+                Reply::TurnedDown(why) => {
+                    out.put(names::REASON, escaped(&why.text));
+                    None
+                }
                 Reply::Timeout | Reply::Deadlock => None,
             }
         }
@@ -346,7 +350,7 @@ fn ending(reply: &Reply) -> &'static str {
         Reply::Timeout => "timeout",
         Reply::Bounced(_) => "bounced",
         Reply::Deadlock => "deadlock",
-        Reply::Unavailable(_) => "unavailable",
+        Reply::Unavailable(_) | Reply::TurnedDown(_) => "unavailable",
     }
 }
 

@@ -99,6 +99,7 @@ impl Writer<'_> {
                 DeadReason::Expired => 16,
                 DeadReason::NoCredit => 17,
             },
+            Closed::For(SkipReason::TurnedDown(_)) => 18,
         });
     }
 
@@ -175,6 +176,11 @@ impl Writer<'_> {
             Reply::Unavailable(why) => {
                 self.u8(5);
                 self.text(why);
+            }
+            // Only clients get one, and no agent keeps it: what it tells an agent.
+            Reply::TurnedDown(why) => {
+                self.u8(5);
+                self.text(&why.text);
             }
         }
     }
@@ -459,6 +465,7 @@ impl<'a> Reader<'a> {
             15 => dead(DeadReason::Overflow),
             16 => dead(DeadReason::Expired),
             17 => dead(DeadReason::NoCredit),
+            18 => Closed::For(SkipReason::TurnedDown("".into())),
             _ => return Err(SnapshotError::Invalid("skips")),
         })
     }

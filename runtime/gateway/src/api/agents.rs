@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Lane;
+use super::{Flow, Lane};
 
 /// A page of agents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +113,9 @@ pub struct AgentDetail {
     /// Why it cannot move, if it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmovable: Option<String>,
+    /// The gates before it, its own and its kind's; absent without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Flow>,
     /// Outcomes that were not delivery, by reason.
     pub counters: BTreeMap<String, u64>,
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Flow;
+
 /// The nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeList {
@@ -39,6 +41,9 @@ pub struct Node {
     /// How the asked node reaches it; absent for the asked node itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Path>,
+    /// The gate at the asked node before what leaves for it; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Flow>,
 }
 
 /// How one node reaches another just now.

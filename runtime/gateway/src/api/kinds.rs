@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Flow;
+
 /// The kinds there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KindList {
@@ -25,8 +27,12 @@ pub struct Kind {
     pub world: World,
     /// Its handlers, where it describes itself.
     pub handlers: Vec<Handler>,
-    /// What its agents may use, every field.
+    /// What its agents may use, every field; of flow control those of the limiters
+    /// it has.
     pub policy: Policy,
+    /// The gates before its agents, one a node; absent without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Flow>,
 }
 
 /// The two worlds of the contract.

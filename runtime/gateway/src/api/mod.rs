@@ -8,6 +8,7 @@ mod agents;
 mod broadcast;
 mod cluster;
 mod dead_letters;
+mod flow;
 mod kinds;
 mod message;
 mod payload;
@@ -24,6 +25,7 @@ pub use cluster::{
 pub use dead_letters::{
     Asked, DeadLetter, DeadLetterList, Lane, LetterBody, Purged, ReplayList, Replayed, StreamPlace,
 };
+pub use flow::{Attached, Breaker, Fill, Flow, FlowList, Gate, LastFailure, Share};
 pub use kinds::{Handler, Kind, KindList, Policy, PolicyValue, World};
 pub use message::{Accepted, JsonMessage, Message, Verdict, Verdicts};
 pub use payload::{ContentType, Payload};

@@ -21,6 +21,10 @@ pub struct Problem {
     /// What to do about it, where something can be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
+    /// How long it is of no use to try again, milliseconds, where a gate turned the
+    /// message down and knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
     /// The agent's own error, if the code is `agent-failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<AgentFailure>,

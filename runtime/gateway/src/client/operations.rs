@@ -8,6 +8,7 @@ use http_body_util::Full;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::{Method, Request};
 use phoenix_core::control::{LetterFilter, LetterId};
+use phoenix_core::flow::FlowTarget;
 use phoenix_core::{AgentId, ClientId, KindName, NodeId};
 use serde::de::DeserializeOwned;
 
@@ -349,6 +350,42 @@ impl Client {
         let mut target = Target::of_letters("/v1/dead-letters", filter);
         target.add("all", Some(true));
         self.fetch(Method::DELETE, target.done()).await
+    }
+
+    /// Policies of flow control and their gates, of one target or at one node if
+    /// they are given.
+    pub async fn flows(
+        &self,
+        target: Option<&FlowTarget>,
+        node: Option<NodeId>,
+    ) -> Result<api::FlowList, ClientError> {
+        let mut path = Target::new("/v1/flow");
+        path.add("target", target);
+        path.add("node", node);
+        self.fetch(Method::GET, path.done()).await
+    }
+
+    /// Attaches a policy, in place of the one that was.
+    pub async fn set_flow(
+        &self,
+        target: &FlowTarget,
+        policy: &api::Policy,
+    ) -> Result<api::Attached, ClientError> {
+        let body = serde_json::to_vec(policy).map_err(|error| self.bad(error))?;
+        let mut path = Target::new("/v1/flow");
+        path.add("target", Some(target));
+        let call = self
+            .call(Method::PUT, path.done())
+            .body(body.into(), Some(api::JSON));
+        self.json(&self.exchange(call).await?)
+    }
+
+    /// Takes a policy away that was attached.
+    pub async fn clear_flow(&self, target: &FlowTarget) -> Result<(), ClientError> {
+        let mut path = Target::new("/v1/flow");
+        path.add("target", Some(target));
+        let call = self.call(Method::DELETE, path.done());
+        self.exchange(call).await.map(drop)
     }
 
     /// A token with which a new node can join.

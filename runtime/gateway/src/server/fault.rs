@@ -2,7 +2,9 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use phoenix_core::Millis;
 use phoenix_core::control::ControlError;
+use phoenix_core::flow::{TurnedDown, TurnedDownBy};
 
 use crate::api::{AgentFailure, Problem};
 use crate::suggest::shown;
@@ -14,6 +16,7 @@ pub(super) struct Fault {
     detail: String,
     suggestion: Option<String>,
     failure: Option<Box<AgentFailure>>,
+    retry_after: Option<Millis>,
 }
 
 /// The stable words for what can go wrong. `docs/api.md` lists them.
@@ -31,6 +34,8 @@ pub(super) enum Code {
     TooLarge,
     UnsupportedType,
     AgentFailed,
+    RateLimited,
+    TurnedDown,
     Overloaded,
     Unavailable,
     SlowRequest,
@@ -40,7 +45,7 @@ pub(super) enum Code {
 
 impl Code {
     #[cfg(test)]
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::Invalid,
         Self::Unauthorized,
         Self::Forbidden,
@@ -53,6 +58,8 @@ impl Code {
         Self::TooLarge,
         Self::UnsupportedType,
         Self::AgentFailed,
+        Self::RateLimited,
+        Self::TurnedDown,
         Self::Overloaded,
         Self::Unavailable,
         Self::SlowRequest,
@@ -123,6 +130,16 @@ impl Code {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "The agent's handler answered with an error",
             ),
+            Self::RateLimited => (
+                "rate-limited",
+                StatusCode::TOO_MANY_REQUESTS,
+                "A gate lets no more pass just now; nothing was done, safe to repeat",
+            ),
+            Self::TurnedDown => (
+                "turned-down",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "A gate does not let it pass just now; nothing was done, safe to repeat",
+            ),
             Self::Overloaded => (
                 "overloaded",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -159,6 +176,7 @@ impl Fault {
             detail: detail.into(),
             suggestion: None,
             failure: None,
+            retry_after: None,
         }
     }
 
@@ -188,6 +206,21 @@ impl Fault {
             detail: format!("{}: {}", shown(&failure.code), failure.message),
             suggestion: None,
             failure: Some(Box::new(failure)),
+            retry_after: None,
+        }
+    }
+
+    /// A gate did not let a message pass.
+    pub(super) fn turned_down(why: &TurnedDown) -> Self {
+        let notice = why.notice;
+        let code = match notice.by {
+            TurnedDownBy::Size => Code::TooLarge,
+            by if by.is_rate() => Code::RateLimited,
+            _ => Code::TurnedDown,
+        };
+        Self {
+            retry_after: Some(notice.retry_after).filter(|after| after.0 > 0),
+            ..Self::new(code, &*why.text)
         }
     }
 
@@ -200,6 +233,7 @@ impl Fault {
             detail: self.detail,
             code: word.to_owned(),
             suggestion: self.suggestion,
+            retry_after_ms: self.retry_after.map(|after| after.0),
             failure: self.failure.map(|failure| *failure),
         }
     }
@@ -221,9 +255,10 @@ impl From<ControlError> for Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        /// Seconds after which a refused request may be tried again.
-        const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+        /// Seconds after which a refused request may be tried again, if nobody knows.
+        const RETRY_AFTER: u64 = 1;
         let code = self.code;
+        let seconds = self.retry_after.map(|after| after.0.div_ceil(1_000));
         let (_, status, _) = code.describe();
         let body = serde_json::to_vec(&self.problem()).unwrap_or_default();
         let mut response = (status, body).into_response();
@@ -233,7 +268,10 @@ impl IntoResponse for Fault {
             HeaderValue::from_static(crate::api::PROBLEM),
         );
         match code {
-            Code::Overloaded | Code::Unavailable => set(header::RETRY_AFTER, RETRY_AFTER),
+            Code::Overloaded | Code::Unavailable | Code::RateLimited | Code::TurnedDown => {
+                let seconds = seconds.unwrap_or(RETRY_AFTER);
+                set(header::RETRY_AFTER, HeaderValue::from(seconds))
+            }
             Code::Unauthorized => set(
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"phoenix\""),

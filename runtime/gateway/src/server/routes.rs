@@ -14,7 +14,7 @@ use super::admission::admit;
 use super::app::{App, Cut};
 use super::fault::{Code, Fault};
 use super::guard::{Guard, authorize, same_site};
-use super::handlers::{agents, broadcast, cluster, dead_letters, kinds, messages};
+use super::handlers::{agents, broadcast, cluster, dead_letters, flow, kinds, messages};
 use crate::suggest::shown;
 use crate::token::Token;
 
@@ -58,6 +58,9 @@ const GUARDED: &[Route] = routes! {
     get "/v1/dead-letters/{letter}" => dead_letters::show,
     delete "/v1/dead-letters/{letter}" => dead_letters::purge_one,
     post "/v1/dead-letters/{letter}/replay" => dead_letters::replay_one,
+    get "/v1/flow" => flow::list,
+    put "/v1/flow" => flow::set,
+    delete "/v1/flow" => flow::clear,
     post "/v1/join-tokens" => cluster::join_token,
     get "/v1/counters" => cluster::counters,
     post "/v1/shutdown" => cluster::shutdown,

@@ -74,6 +74,14 @@ async fn every_operation_reaches_the_node() {
     client.purge_dead_letter(id).await.unwrap();
     let all = LetterFilter::default();
     assert_eq!(client.purge_dead_letters(&all).await.unwrap().purged, 2);
+    let flows = client.flows(None, None).await.unwrap().flows;
+    assert_eq!(flows[0].target, "kind:counter");
+    let target = "agent:counter/alice".parse().unwrap();
+    let policy = Policy([("rate.amount".to_owned(), "5".into())].into());
+    let attached = client.set_flow(&target, &policy).await.unwrap();
+    assert_eq!(attached.target, "agent:counter/alice");
+    client.clear_flow(&target).await.unwrap();
+    assert_eq!(control.last(), Request::ClearFlow { target });
     let token = client.join_token(Duration::from_secs(60)).await.unwrap();
     assert!(!format!("{token:?}").contains("secret"));
     assert_eq!(client.counters().await.unwrap().counters["turns"], 42);

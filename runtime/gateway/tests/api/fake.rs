@@ -9,6 +9,10 @@ use phoenix_core::control::{
     KindInfo, LaneInfo, LetterId, Letters, LogLine, MailboxInfo, NodeInfo, Replayed, Request,
     Response, Verdict,
 };
+use phoenix_core::flow::{
+    BreakerInfo, BreakerState, Fill, FlowField, FlowFields, FlowInfo, FlowNotice, FlowScope,
+    FlowValue, GateInfo, LastFailure, TurnedDown, TurnedDownBy, Unit,
+};
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, ContentType, Digest, Envelope, Extras, Failure, Incarnation,
     KindName, KindPolicy, Lane, Level, MigrationId, Millis, NodeId, Original, Payload, PeerPath,
@@ -183,6 +187,11 @@ pub(crate) fn usual(request: Request) -> Result<Response, ControlError> {
                 Letters::Matching(_) => 2,
             },
         },
+        Request::SetFlow { .. } | Request::ClearFlow { .. } => Response::Done,
+        Request::Flows { scope, .. } => Response::Flows(match scope {
+            None => vec![flow()],
+            Some(_) => Vec::new(),
+        }),
         Request::JoinToken { .. } => Response::JoinToken("phx1-secret".to_owned()),
         Request::Counters => Response::Counters(vec![
             ("mailbox.rejected".to_owned(), 0),
@@ -255,6 +264,7 @@ pub(crate) fn detail(id: &str) -> AgentDetail {
         traps: 1,
         last_trap: Some("unreachable\u{1b}[31m executed".into()),
         unmovable: None,
+        gates: vec![flow()],
         counters: vec![("expired".to_owned(), 11)],
     }
 }
@@ -298,6 +308,54 @@ pub(crate) fn node(number: u32) -> NodeInfo {
             round_trip: Some(std::time::Duration::from_micros(840)),
             reason: "http2: no QUIC handshake within 1 s, last tried 3 s ago".to_owned(),
         }),
+        gate: None,
+    }
+}
+
+/// A kind's gate whose breaker is open.
+pub(crate) fn flow() -> FlowInfo {
+    let mut fields = FlowFields::default();
+    for (name, value) in [("rate.amount", 100), ("breaker.calls", 20)] {
+        fields.set(FlowField::named(name).unwrap(), FlowValue::Number(value));
+    }
+    let at = Millis(1_700_000_000_000);
+    FlowInfo {
+        target: "kind:counter".parse().unwrap(),
+        node: NodeId(1),
+        deployed: true,
+        policy: Arc::new(fields.build().unwrap()),
+        gate: Some(Box::new(GateInfo {
+            rate: Some(Fill {
+                unit: Unit::Messages,
+                left: 17,
+                of: 100,
+            }),
+            window: None,
+            shared: None,
+            breaker: Some(BreakerInfo {
+                state: BreakerState::Open,
+                since: at,
+                cause: "12 of 20 failed, the last with trap".into(),
+                until: Some(at + Millis(5_000)),
+                ok: 0,
+                failed: 0,
+                probes: 0,
+                probes_ok: 0,
+                opened: 1,
+            }),
+            running: 3,
+            concurrent: None,
+            waiting: 2,
+            last_failure: Some(LastFailure {
+                at,
+                code: "trap".into(),
+                text: "odd\u{9b}31m\n  at add".into(),
+            }),
+            counters: vec![
+                ("admitted".to_owned(), 83),
+                ("refused-breaker".to_owned(), 40),
+            ],
+        })),
     }
 }
 
@@ -389,5 +447,17 @@ pub(crate) fn failure(code: &str, message: &str) -> Reply {
         code: code.into(),
         message: message.into(),
         details: json("{\"have\":3}"),
+    }))
+}
+
+/// What a kind's gate says to a call.
+pub(crate) fn turned_down(by: TurnedDownBy, retry_after: u64) -> Reply {
+    Reply::TurnedDown(Box::new(TurnedDown {
+        notice: FlowNotice {
+            at: FlowScope::Kind,
+            by,
+            retry_after: Millis(retry_after),
+        },
+        text: "kind:counter: in the gate's words".into(),
     }))
 }

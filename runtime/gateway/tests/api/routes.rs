@@ -1,8 +1,9 @@
 //! Every route: what it asks the node, and what it answers.
 
-use crate::fake::{FakeControl, failure, json};
+use crate::fake::{FakeControl, failure, json, turned_down};
 use crate::http::serve;
 use phoenix_core::control::{ControlError, LetterFilter, Letters, Request, Response, Verdict};
+use phoenix_core::flow::TurnedDownBy;
 use phoenix_core::{
     AgentId, Body, ContentType, Envelope, KindName, KindPolicy, Millis, NodeId, Payload, Reply,
     SpawnPolicy,
@@ -234,6 +235,7 @@ async fn inspect_tells_all() {
     let outbox = ["outbox", "outbox_bytes", "outbox_held"].map(|name| detail[name].clone());
     assert_eq!(outbox, [7, 1_050, 1].map(|number| value!(number)));
     assert_eq!(detail["turns"], 3);
+    assert_eq!(detail["gates"][0]["gate"]["breaker"]["state"], "open");
 }
 
 #[tokio::test]
@@ -408,6 +410,156 @@ async fn calls_end_in_problems_that_say_what_happened() {
     let failure = problem.failure.unwrap();
     assert_eq!(failure.code, "too-few");
     assert_eq!(failure.details.json, Some(value!({"have": 3})));
+}
+
+/// What a gate says, and what a client hears of it.
+#[tokio::test]
+async fn a_call_that_a_gate_turns_down_says_when_to_come_again() {
+    let (control, served) = served().await;
+    let target = "POST /v1/agents/counter/alice/call/add";
+    use TurnedDownBy::{Breaker, Bulkhead, Rate, Shared, Size, Wait, Window};
+    for (by, after, status, code, header) in [
+        (Rate, 1_001, 429, "rate-limited", Some("2")),
+        (Window, 1, 429, "rate-limited", Some("1")),
+        (Shared, 0, 429, "rate-limited", Some("1")),
+        (Breaker, 5_000, 503, "turned-down", Some("5")),
+        (Bulkhead, 0, 503, "turned-down", Some("1")),
+        (Wait, 0, 503, "turned-down", Some("1")),
+        (Size, 0, 413, "too-large", None),
+    ] {
+        control.reply(turned_down(by, after));
+        let reply = served.ask(target, &[JSON], b"5").await;
+        let problem = reply.problem();
+        assert_eq!(
+            (reply.status, problem.code.as_str()),
+            (status, code),
+            "{by:?}"
+        );
+        assert_eq!(problem.detail, "kind:counter: in the gate's words");
+        assert_eq!(
+            problem.retry_after_ms,
+            (after > 0).then_some(after),
+            "{by:?}"
+        );
+        assert_eq!(reply.header("retry-after"), header, "{by:?}");
+    }
+}
+
+#[tokio::test]
+async fn policies_are_attached_listed_and_taken_away() {
+    let (control, served) = served().await;
+    let list = parsed(&served.ask("GET /v1/flow", &[], b"").await);
+    assert_eq!(
+        list["flows"][0],
+        value!({
+            "target": "kind:counter",
+            "node": "node-1",
+            "deployed": true,
+            "policy": {
+                "rate.amount": 100, "rate.per": 1_000, "rate.burst": 100, "rate.unit": "messages",
+                "breaker.calls": 20, "breaker.failures": 50, "breaker.window": 10_000,
+                "breaker.open-for": 5_000, "breaker.open-at-most": 60_000,
+                "breaker.probes": 3, "breaker.probe-timeout": 30_000
+            },
+            "gate": {
+                "rate": {"unit": "messages", "left": 17, "of": 100},
+                "breaker": {
+                    "state": "open", "since_ms": 1_700_000_000_000_u64,
+                    "cause": "12 of 20 failed, the last with trap",
+                    "until_ms": 1_700_000_005_000_u64, "ok": 0, "failed": 0,
+                    "probes": 0, "probes_ok": 0, "opened": 1
+                },
+                "running": 3,
+                "waiting": 2,
+                "last_failure": {
+                    "at_ms": 1_700_000_000_000_u64, "code": "trap", "text": "odd\u{9b}31m\n  at add"
+                },
+                "counters": {"admitted": 83, "refused-breaker": 40}
+            }
+        })
+    );
+    served
+        .ask("GET /v1/flow?target=agent%3Acounter%2Fa&node=2", &[], b"")
+        .await;
+    let target = "agent:counter/a".parse().unwrap();
+    let (scope, node) = (None, Some(NodeId(2)));
+    let asked = Request::Flows {
+        target: Some(target),
+        scope,
+        node,
+    };
+    assert_eq!(control.last(), asked);
+
+    let body = br#"{"rate.amount": "1KiB", "rate.unit": "bytes", "breaker.open-for": "2s"}"#;
+    let set = served
+        .ask("PUT /v1/flow?target=node%3A2", &[JSON], body)
+        .await;
+    let set = parsed(&set);
+    assert_eq!(set["target"], "node:node-2");
+    assert_eq!(set["policy"]["rate.burst"], 1_024);
+    let Request::SetFlow { target, policy } = control.last() else {
+        panic!("{:?}", control.last());
+    };
+    assert_eq!(target, "node:node-2".parse().unwrap());
+    assert_eq!(policy.breaker.unwrap().open_for, Millis(2_000));
+    let cleared = served
+        .ask("DELETE /v1/flow?target=topic%3Aorders.eu", &[], b"")
+        .await;
+    assert_eq!(cleared.status, 204);
+    let target = "topic:orders.eu".parse().unwrap();
+    assert_eq!(control.last(), Request::ClearFlow { target });
+}
+
+#[tokio::test]
+async fn a_wrong_flow_policy_is_refused_before_the_node_is_asked() {
+    let (control, served) = served().await;
+    for (query, body, status, part) in [
+        ("", "{}", 400, "missing field `target`"),
+        ("?target=counter", "{}", 400, "agent:KIND/KEY, kind:NAME"),
+        ("?target=kind%3ACounter", "{}", 400, "Counter"),
+        ("?target=topic%3Aa.*", "{}", 400, "orders.eu"),
+        (
+            "?target=kind%3Acounter",
+            "rate",
+            400,
+            "the body is no policy",
+        ),
+        (
+            "?target=kind%3Acounter",
+            r#"{"rate.amout": 5}"#,
+            400,
+            "no field `rate.amout`",
+        ),
+        (
+            "?target=kind%3Acounter",
+            r#"{"rate.per": "1s"}"#,
+            400,
+            "`rate.amount` is missing",
+        ),
+        (
+            "?target=kind%3Acounter",
+            r#"{"rate.amount": 5, "rate.per": "soon"}"#,
+            400,
+            "`rate.per` is `soon`: it must be a span of time",
+        ),
+        (
+            "?target=kind%3Acounter",
+            r#"{"bulkhead.concurrent": 0}"#,
+            400,
+            "`bulkhead.concurrent` is 0: it must be 1 to 1000000",
+        ),
+    ] {
+        let target = format!("PUT /v1/flow{query}");
+        let reply = served.ask(&target, &[JSON], body.as_bytes()).await;
+        assert_eq!(reply.status, status, "{query} {body}");
+        let detail = reply.problem().detail;
+        assert!(detail.contains(part), "{detail}");
+    }
+    let plain = served
+        .ask("PUT /v1/flow?target=kind%3Acounter", &[], b"{}")
+        .await;
+    assert_eq!(plain.status, 415);
+    assert_eq!(control.count(), 0);
 }
 
 #[tokio::test]

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use phoenix_core::control::{ClientMessage, Request, Response};
+use phoenix_core::flow::TurnedDownBy;
 use phoenix_core::taxonomy::{Guarantee, Overrides};
 use phoenix_core::{ClientId, ClientOptions, ContentType, Lane, Millis, Reply};
 use phoenix_gateway::Limits;
 use serde_json::{Value, json};
 
-use crate::fake::{FakeControl, failure};
+use crate::fake::{FakeControl, failure, turned_down};
 use crate::http::{Served, serve};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -408,13 +409,14 @@ async fn a_broadcast_waits_for_all_and_gives_what_came() {
             "c" => Reply::Bounced("no-such-agent".into()),
             "d" => Reply::Deadlock,
             "e" => Reply::Unavailable("mailbox full".into()),
+            "f" => turned_down(TurnedDownBy::Breaker, 5_000),
             _ => Reply::Timeout,
         };
         Some(Ok(Response::Called(reply)))
     });
     let agents =
         |keys: &str| -> Vec<String> { keys.chars().map(|key| format!("counter/{key}")).collect() };
-    let body = json!({"agents": agents("abcdef"), "method": "add", "payload": 5, "lane": "low"});
+    let body = json!({"agents": agents("abcdefg"), "method": "add", "payload": 5, "lane": "low"});
     let target = "POST /v1/broadcasts?client=me&timeout=2s";
     let reply = parsed(
         &served
@@ -435,6 +437,7 @@ async fn a_broadcast_waits_for_all_and_gives_what_came() {
             "bounced",
             "deadlock",
             "unavailable",
+            "unavailable",
             "unknown"
         ]
     );
@@ -444,7 +447,8 @@ async fn a_broadcast_waits_for_all_and_gives_what_came() {
     );
     assert_eq!(outcomes[1]["failure"]["code"], "overdrawn");
     assert_eq!(outcomes[2]["reason"], "no-such-agent");
-    assert_eq!(control.count(), 6);
+    assert_eq!(outcomes[5]["reason"], "kind:counter: in the gate's words");
+    assert_eq!(control.count(), 7);
     let Request::Call {
         timeout, options, ..
     } = control.last()

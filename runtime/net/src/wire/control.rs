@@ -76,6 +76,7 @@ record!(KindPolicy {
     retry_jitter,
     retry_attempts,
     treatment,
+    flow,
 });
 
 choice!(Consistency as "a consistency" {
@@ -126,6 +127,9 @@ choice!(Request as "a request" {
     18 => PurgeDeadLetters { letters },
     19 => Reset { agent, config, force },
     20 => DeclareDead { node },
+    21 => SetFlow { target, policy },
+    22 => ClearFlow { target },
+    23 => Flows { target, scope, node },
 });
 
 record!(ClientMessage {
@@ -174,6 +178,7 @@ choice!(Response as "a response" {
     17 => Purged { letters },
     18 => Reset { node, incarnation, dead_letters },
     19 => DeclaredDead { node, boot, agents },
+    20 => Flows(flows),
 });
 
 record!(KindInfo {
@@ -252,6 +257,7 @@ record!(AgentDetail {
     traps,
     last_trap,
     unmovable,
+    gates,
     counters,
 });
 
@@ -275,6 +281,7 @@ record!(NodeInfo {
     hibernated,
     uptime,
     path,
+    gate,
 });
 
 choice!(Protocol as "a protocol" {

@@ -67,6 +67,7 @@ choice!(Reply as "a reply" {
     3 => Bounced(why),
     4 => Deadlock,
     5 => Unavailable(why),
+    6 => TurnedDown(why),
 });
 
 choice!(Notice as "a notice" {
@@ -81,6 +82,7 @@ choice!(SkipReason as "a reason for skipping" {
     1 => Cancelled,
     2 => Dead(reason),
     3 => Redirected,
+    4 => TurnedDown(why),
 });
 
 choice!(DeadReason as "a dead letter's reason" {
@@ -103,6 +105,7 @@ choice!(Refusal as "a refusal" {
     0 => MailboxFull,
     1 => OutOfOrder,
     2 => Busy,
+    3 => Flow(notice),
 });
 
 record!(Bounce {

@@ -32,6 +32,7 @@ mod control;
 mod envelope;
 mod events;
 mod flags;
+mod flow;
 mod input;
 mod migration;
 mod names;
@@ -100,6 +101,9 @@ mod tag {
     pub(super) const COMPONENT_MISSING: u8 = 18;
     pub(super) const DECLARED_DEAD: u8 = 19;
     pub(super) const ASK_NOTICE: u8 = 20;
+    pub(super) const FLOWS: u8 = 21;
+    pub(super) const LEASE_ASK: u8 = 22;
+    pub(super) const LEASE_GRANT: u8 = 23;
 }
 
 record!(Member { node, address });
@@ -272,6 +276,25 @@ fn put_path(message: &PeerMessage, out: &mut Output) {
     }
 }
 
+/// Writes what is said of flow control.
+fn put_flow(message: &PeerMessage, out: &mut Output) {
+    match message {
+        PeerMessage::Flows(flows) => {
+            out.byte(tag::FLOWS);
+            flows.put(out);
+        }
+        PeerMessage::LeaseAsk(ask) => {
+            out.byte(tag::LEASE_ASK);
+            ask.put(out);
+        }
+        PeerMessage::LeaseGrant(grant) => {
+            out.byte(tag::LEASE_GRANT);
+            grant.put(out);
+        }
+        _ => {}
+    }
+}
+
 /// Writes the tag and all that is not a list of envelopes or acknowledgements.
 fn put_head(message: &PeerMessage, out: &mut Output) {
     match message {
@@ -355,6 +378,9 @@ fn put_head(message: &PeerMessage, out: &mut Output) {
             out.byte(tag::ASK_NOTICE);
             out.byte(*hops);
             notice.put(out);
+        }
+        PeerMessage::Flows(_) | PeerMessage::LeaseAsk(_) | PeerMessage::LeaseGrant(_) => {
+            put_flow(message, out);
         }
     }
 }
@@ -466,6 +492,9 @@ fn single(input: &mut Input) -> Result<PeerMessage, Malformed> {
             boot: Wire::get(input)?,
         },
         tag::LEAVING => PeerMessage::Leaving,
+        tag::FLOWS => PeerMessage::Flows(Wire::get(input)?),
+        tag::LEASE_ASK => PeerMessage::LeaseAsk(Wire::get(input)?),
+        tag::LEASE_GRANT => PeerMessage::LeaseGrant(Wire::get(input)?),
         tag::ASK_NOTICE => PeerMessage::AskNotice {
             hops: input.byte("hops")?,
             notice: Wire::get(input)?,

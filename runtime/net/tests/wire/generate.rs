@@ -1,5 +1,7 @@
 //! Messages made up from a seed, every variant of everything among them.
 
+mod flow;
+
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,6 +172,14 @@ impl Generator {
             ReplyTo::Agent(self.agent(), self.incarnation())
         } else {
             ReplyTo::Client(self.node())
+        }
+    }
+
+    /// One that a client is given, which no envelope carries too.
+    fn answer(&mut self) -> Reply {
+        match self.below(7) {
+            0 => Reply::TurnedDown(Box::new(self.turned_down())),
+            _ => self.reply(),
         }
     }
 
@@ -431,7 +441,8 @@ impl Generator {
                 },
                 1 => Notice::Skipped {
                     number: self.number(),
-                    reason: match self.below(4) {
+                    reason: match self.below(5) {
+                        4 => SkipReason::TurnedDown(self.shared_text()),
                         0 => SkipReason::Expired,
                         1 => SkipReason::Cancelled,
                         2 => SkipReason::Redirected,
@@ -445,7 +456,12 @@ impl Generator {
                 _ => Notice::Refused {
                     expected: self.number(),
                     number: self.number(),
-                    refusal: self.pick(&[Refusal::MailboxFull, Refusal::OutOfOrder, Refusal::Busy]),
+                    refusal: match self.below(4) {
+                        0 => Refusal::MailboxFull,
+                        1 => Refusal::OutOfOrder,
+                        2 => Refusal::Busy,
+                        _ => Refusal::Flow(self.flow_notice()),
+                    },
                 },
             },
         }
@@ -575,6 +591,7 @@ impl Generator {
             retry_jitter: self.small(),
             retry_attempts: self.small(),
             treatment: self.overrides(),
+            flow: self.option(Self::flow_policy),
             ..KindPolicy::default()
         })
     }
@@ -618,7 +635,19 @@ impl Generator {
         use Request as R;
         let (agent, client) = (self.agent(), self.client());
         let (node, limit) = (self.option(Self::node), self.small());
-        match self.below(21) {
+        match self.below(24) {
+            20 => R::SetFlow {
+                target: self.flow_target(),
+                policy: self.flow_policy(),
+            },
+            21 => R::ClearFlow {
+                target: self.flow_target(),
+            },
+            22 => R::Flows {
+                target: self.option(Self::flow_target),
+                scope: self.option(Self::flow_scope),
+                node,
+            },
             0 => R::Deploy {
                 kind: self.kind(),
                 component: self.bytes(),
@@ -752,6 +781,7 @@ impl Generator {
             traps: self.number(),
             last_trap: self.option(Self::shared_text),
             unmovable: self.option(Self::shared_text),
+            gates: self.list(2, Self::flow_info),
             counters: self.list(3, |g| (g.text(), g.number())),
         })
     }
@@ -787,6 +817,7 @@ impl Generator {
                 round_trip: g.option(|g| Duration::from_micros(g.number())),
                 reason: g.text(),
             }),
+            gate: self.option(|g| Box::new(g.flow_info())),
         }
     }
 
@@ -858,13 +889,14 @@ impl Generator {
             ]);
             return Err(make(self.text()));
         }
-        Ok(match self.below(20) {
+        Ok(match self.below(21) {
             0 => R::Done,
+            20 => R::Flows(self.list(3, Self::flow_info)),
             1 => R::Deployed(self.kind_info()),
             2 => R::Kinds(self.list(3, Self::kind_info)),
             3 => R::Spawned { node: self.node() },
             4 => R::Sent(self.list(5, Self::verdict)),
-            5 => R::Called(self.reply()),
+            5 => R::Called(self.answer()),
             6 => R::Agents(self.list(3, Self::agent_info)),
             7 => R::Agent(self.agent_detail()),
             8 => R::Migrated {
@@ -934,7 +966,7 @@ impl Generator {
     }
 
     /// How many kinds of messages there are.
-    pub(crate) const VARIANTS: usize = 21;
+    pub(crate) const VARIANTS: usize = 24;
 
     /// A message of one of the kinds.
     pub(crate) fn message(&mut self, variant: usize) -> PeerMessage {
@@ -944,7 +976,7 @@ impl Generator {
             1 => P::Acknowledge(self.list(8, Self::acknowledgement)),
             2 => P::Answer {
                 ask: self.number(),
-                reply: self.reply(),
+                reply: self.answer(),
             },
             3 => P::Moved {
                 agent: self.agent(),
@@ -1007,6 +1039,9 @@ impl Generator {
                 boot: self.number(),
             },
             19 => P::Leaving,
+            21 => P::Flows(self.attached_flows()),
+            22 => P::LeaseAsk(self.lease_ask()),
+            23 => P::LeaseGrant(self.lease_grant()),
             _ => P::AskNotice {
                 hops: self.number() as u8,
                 notice: self.ask_notice(),

@@ -8,6 +8,7 @@
 mod ask_notices;
 mod drain;
 mod fence;
+mod flow;
 mod frames;
 mod job;
 mod moving;
@@ -40,6 +41,8 @@ use slab::Slab;
 use drain::Drain;
 pub(crate) use drain::DrainDone;
 pub use drain::Drained;
+pub(crate) use flow::Gated;
+use flow::Waiting;
 pub(crate) use job::Job;
 use moving::Movement;
 pub(crate) use moving::worker_of as worker_of_migration;
@@ -128,6 +131,10 @@ pub(crate) enum Event {
     },
     /// A job that was relieved has ended.
     Finished(Box<Job>),
+    /// Policies of flow control have changed.
+    Regate,
+    /// Something may pass a gate that could not.
+    FlowReady,
     /// The node was declared dead: nothing here is its own any more.
     Fence,
     /// Another worker has no room for an agent's memory: put an idle one to sleep.
@@ -179,6 +186,8 @@ pub(crate) struct Worker {
     routes: Routes,
     movement: Movement,
     spilled: Spilled,
+    /// What waits at gates.
+    waiting: Waiting,
     /// Messages and verdicts for other workers and nodes, handed over once a step.
     outgoing: Outgoing,
     room: BatchRoom,
@@ -215,6 +224,7 @@ impl Worker {
             routes: Routes::default(),
             movement,
             spilled,
+            waiting: Waiting::default(),
             outgoing: Outgoing::new(workers),
             room: BatchRoom::default(),
             actions: Actions::default(),
@@ -287,6 +297,8 @@ impl Worker {
                 then,
             } => self.place_on(agent, prefer, then),
             Event::Finished(job) => self.finish_late(*job),
+            Event::Regate => self.regate(),
+            Event::FlowReady => self.flow_ready(),
             Event::Fence => self.fence(),
             Event::MakeRoom => drop(self.evict(u32::MAX)),
             Event::Drain { until, done } => self.drain(until, done),
@@ -334,6 +346,7 @@ impl Worker {
         let moving = self.movement.machines.deadline().unwrap_or(Millis::NEVER);
         let until = until.min(moving).min(self.routes_deadline());
         let until = until.min(self.spilled.deadline());
+        let until = until.min(self.waiting_deadline());
         until.min(self.drain_deadline()).nanos()
     }
 
@@ -355,6 +368,7 @@ impl Worker {
         }
         self.tick_routes(now);
         self.tick_moving(now);
+        self.tick_waiting(now);
         self.see_to_stranded();
     }
 
@@ -376,6 +390,7 @@ impl Worker {
             awake.agent.tick(now, &mut actions);
         }
         self.actions = actions;
+        self.settle_gates(slot);
         self.perform(slot);
         self.queue(slot);
         self.arm(slot);

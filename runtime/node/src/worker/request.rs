@@ -127,6 +127,7 @@ impl Worker {
             Slot::Awake(awake) => {
                 let counters = awake.agent.counters.list();
                 Ok(AgentDetail {
+                    gates: self.shared.agent_flows(agent, &awake.kind.info.kind),
                     traps: awake.traps,
                     last_trap: awake.last_trap.clone(),
                     unmovable: awake.why_unmovable(),
@@ -147,12 +148,10 @@ impl Worker {
                 let bytes = bytes::Bytes::copy_from_slice(bytes);
                 let snapshot = snapshot::decode(&bytes)
                     .map_err(|error| ControlError::Internal(format!("{agent}: {error}")))?;
-                Ok(detail(
-                    info,
-                    &snapshot.agent,
-                    snapshot.component,
-                    asleep.generation,
-                ))
+                Ok(AgentDetail {
+                    gates: self.shared.agent_flows(agent, &asleep.kind.info.kind),
+                    ..detail(info, &snapshot.agent, snapshot.component, asleep.generation)
+                })
             }
         }
     }
@@ -248,6 +247,7 @@ fn detail(
         traps: 0,
         last_trap: None,
         unmovable: None,
+        gates: Vec::new(),
         counters: Vec::new(),
     }
 }

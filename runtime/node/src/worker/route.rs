@@ -196,6 +196,9 @@ impl Worker {
         if quarantined.is_none() && awake.is_in_doubt(now) {
             return self.turn_all_away(run);
         }
+        if awake.gated.is_some() && quarantined.is_none() {
+            return self.offer_gated(slot, run);
+        }
         for envelope in run {
             awake
                 .agent
@@ -246,6 +249,9 @@ impl Worker {
     fn send_to(&mut self, node: NodeId, envelope: Arc<Envelope>, from: Option<NodeId>) {
         if !self.shared.is_connected(node) {
             self.turn_away(&envelope, Refusal::Busy);
+            return;
+        }
+        if !self.leaves_for(node, &envelope, from) {
             return;
         }
         let outgoing = self.outgoing.for_peer(node);

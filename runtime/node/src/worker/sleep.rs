@@ -79,8 +79,10 @@ impl Worker {
     ) -> Box<Awake> {
         agent.retry_by(&kind.policy);
         self.tenants += 1;
+        let gated = self.gated(agent.id(), &kind);
         Box::new(Awake {
             tenant: self.tenants,
+            gated,
             kind,
             agent,
             generation,

@@ -9,6 +9,7 @@ use phoenix_core::{MigrationId, Millis, Payload, control};
 use phoenix_store::arena;
 
 use crate::kinds::Kind;
+use crate::worker::Gated;
 use crate::worker::frames::Frames;
 use crate::worker::job::Seating;
 
@@ -35,6 +36,8 @@ pub(crate) struct Awake {
     pub(crate) tenant: u64,
     pub(crate) kind: Arc<Kind>,
     pub(crate) agent: Agent,
+    /// The gates before it; most agents have none.
+    pub(crate) gated: Option<Box<Gated>>,
     /// The directory's generation it is owned under.
     pub(crate) generation: u64,
     pub(crate) seating: Seating,

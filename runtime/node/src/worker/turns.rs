@@ -281,6 +281,7 @@ impl Worker {
             batch.frame = frame;
             return Some((batch, bad));
         }
+        let is_gated = awake.gated.is_some();
         if let Some(witness) = &self.shared.config.witness {
             witness.committed(&Committed {
                 agent: awake.agent.id(),
@@ -304,6 +305,9 @@ impl Worker {
             if awake.rollback.is_due(bound) {
                 self.checkpoint(slot);
             }
+        }
+        if is_gated {
+            self.settle_gates(slot);
         }
         self.perform(slot);
         None
@@ -334,6 +338,7 @@ impl Worker {
             Failed::Dropped => awake.backoff_until = Millis(0),
             Failed::InitFailed | Failed::Stuck => {}
         }
+        self.settle_gates(slot);
         let text = format!(
             "turns {turn} to {} undone: {why}",
             turn + u64::from(turns) - 1
@@ -379,6 +384,7 @@ impl Worker {
         let id = awake.agent.id().clone();
         let reason = DeadReason::Quarantined(why.clone());
         awake.agent.abandon(&reason, &mut self.actions);
+        self.settle_gates(slot);
         self.abandon_spilled(slot, &reason);
         self.shared
             .log(Some(&id), Level::Error, &format!("quarantined: {why}"));
@@ -497,6 +503,7 @@ impl Worker {
         let id = awake.agent.id().clone();
         let generation = awake.generation;
         let moving = awake.moving.take();
+        self.settle_gates(slot);
         self.abandon_spilled(slot, reason);
         self.perform(slot);
         self.remove(slot, &id);

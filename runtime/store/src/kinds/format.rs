@@ -9,6 +9,8 @@ use phoenix_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::flow::Fields;
+
 const MAGIC: [u8; 8] = *b"PHXKIND\x01";
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +68,7 @@ struct Policy {
     retry_jitter: u32,
     retry_attempts: u32,
     treatment: Treatment,
+    flow: Fields,
 }
 
 /// [`Overrides`] in words.
@@ -165,6 +168,7 @@ impl From<&KindPolicy> for Policy {
             retry_jitter,
             retry_attempts,
             treatment,
+            flow,
         } = policy.clone();
         Self {
             explicit_spawn: spawn == SpawnPolicy::Explicit,
@@ -199,6 +203,7 @@ impl From<&KindPolicy> for Policy {
             retry_jitter,
             retry_attempts,
             treatment: treatment.into(),
+            flow: flow.as_deref().map(Fields::from).unwrap_or_default(),
         }
     }
 }
@@ -249,6 +254,7 @@ impl TryFrom<Policy> for KindPolicy {
             retry_jitter: policy.retry_jitter,
             retry_attempts: policy.retry_attempts,
             treatment: policy.treatment.try_into()?,
+            flow: policy.flow.policy()?,
         })
     }
 }

@@ -56,6 +56,7 @@ impl Closed {
             SkipReason::Dead(DeadReason::Quarantined(_)) => {
                 SkipReason::Dead(DeadReason::Quarantined(nothing()))
             }
+            SkipReason::TurnedDown(_) => SkipReason::TurnedDown(nothing()),
             other => other.clone(),
         })
     }

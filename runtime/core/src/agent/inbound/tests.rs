@@ -289,6 +289,7 @@ fn how() -> impl Strategy<Value = Closed> {
     prop_oneof![
         Just(Closed::Quietly),
         Just(Closed::For(SkipReason::Redirected)),
+        Just(Closed::For(SkipReason::TurnedDown("".into()))),
         Just(Closed::For(overflow())),
     ]
 }

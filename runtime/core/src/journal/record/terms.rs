@@ -1,5 +1,8 @@
 //! What an agent runs under.
 
+use std::sync::Arc;
+
+use crate::flow::{FlowField, FlowFields, FlowForm, FlowPolicy, FlowValue};
 use crate::journal::record::RecordError;
 use crate::snapshot::codec::{Reader, Writer};
 use crate::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
@@ -43,6 +46,7 @@ impl Terms {
         for number in numbers(policy) {
             w.number(number);
         }
+        put_flow(policy.flow.as_deref(), w);
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, RecordError> {
@@ -87,8 +91,48 @@ impl Terms {
             let number = r.number("limit")?;
             *field = u32::try_from(number).map_err(|_| RecordError::Invalid("limit"))?;
         }
+        policy.flow = flow(r)?;
         Ok(Self { component, policy })
     }
+}
+
+/// The kind's gate: its fields by name, then an empty name. What passes it is decided
+/// before the mailbox, so a replay needs none; but what an agent ran under is read
+/// back as it was.
+fn put_flow(policy: Option<&FlowPolicy>, w: &mut Writer<'_>) {
+    let fields = policy.map(FlowFields::of).unwrap_or_default();
+    for (field, value) in fields.iter() {
+        w.text(field.name);
+        match value {
+            FlowValue::Number(number) => w.number(*number),
+            FlowValue::Text(text) => w.text(text),
+        }
+    }
+    w.text("");
+}
+
+fn flow(r: &mut Reader<'_>) -> Result<Option<Arc<FlowPolicy>>, RecordError> {
+    const INVALID: RecordError = RecordError::Invalid("flow policy");
+    let mut fields = FlowFields::default();
+    loop {
+        let name = r.text("flow policy")?;
+        if name.is_empty() {
+            break;
+        }
+        let field = FlowField::named(name).ok_or(INVALID)?;
+        let value = match field.form {
+            FlowForm::Unit | FlowForm::Name => FlowValue::Text(r.text("flow policy")?.to_owned()),
+            FlowForm::Count | FlowForm::Amount | FlowForm::Span => {
+                FlowValue::Number(r.number("flow policy")?)
+            }
+        };
+        fields.set(field, value);
+    }
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let policy = fields.build().map_err(|_| INVALID)?;
+    Ok(Some(Arc::new(policy)))
 }
 
 /// A word of these, or none.
@@ -152,6 +196,8 @@ fn shorts(policy: &mut KindPolicy) -> [&mut u32; 17] {
         retry: _,
         retry_jitter: _,
         retry_attempts: _,
+        // Written by the names of its fields.
+        flow: _,
         treatment: _,
     } = policy;
     [

@@ -3,6 +3,7 @@ use std::num::NonZeroU64;
 use phoenix_wit::{ContentType, FrameWriter, Turn};
 
 use super::*;
+use crate::flow::{FlowField, FlowFields, FlowPolicy, FlowValue};
 use crate::taxonomy::{Ordering, Overrides};
 use crate::{Ask, ClientId, KindPolicy, NodeId, Overflow, Reply, ReplyTo, Sequence, StreamKey};
 
@@ -159,6 +160,7 @@ fn records() -> Vec<Record> {
             ordering: Some(Ordering::ALL[0]),
             ..Overrides::NONE
         },
+        flow: Some(gate()),
         ..KindPolicy::default()
     };
     let terms = Terms {
@@ -287,4 +289,17 @@ fn write_all<'a>(to: &std::path::Path, seeds: impl Iterator<Item = (&'a str, Rec
     for (name, record) in seeds {
         std::fs::write(to.join(name), written(&record)).unwrap();
     }
+}
+
+/// A kind's gate with numbers and words in it.
+fn gate() -> Arc<FlowPolicy> {
+    let mut fields = FlowFields::default();
+    for (name, value) in [
+        ("shared.name", FlowValue::Text("payments".to_owned())),
+        ("shared.amount", FlowValue::Number(300)),
+        ("breaker.calls", FlowValue::Number(7)),
+    ] {
+        fields.set(FlowField::named(name).unwrap(), value);
+    }
+    Arc::new(fields.build().unwrap())
 }

@@ -139,6 +139,9 @@ fn outcome_of(end: Result<Response, ControlError>, left: &mut u64) -> Outcome {
         Ok(Response::Called(Reply::Unavailable(reason))) => Outcome::Unavailable {
             reason: reason.to_string(),
         },
+        Ok(Response::Called(Reply::TurnedDown(why))) => Outcome::Unavailable {
+            reason: why.text.to_string(),
+        },
         Err(ControlError::Unavailable(reason)) => Outcome::Unavailable { reason },
         Err(
             ControlError::Invalid(reason)

@@ -7,7 +7,9 @@ use axum::extract::{Request, State};
 use axum::http::HeaderName;
 use phoenix_core::KindPolicy;
 use phoenix_core::control::{Request as Ask, Response};
+use phoenix_core::flow::{FlowScope, FlowTarget};
 
+use super::flow;
 use crate::server::app::App;
 use crate::server::body;
 use crate::server::extract::KindPath;
@@ -21,12 +23,19 @@ const POLICY: HeaderName = HeaderName::from_static("phoenix-policy");
 pub(in crate::server) async fn list(
     State(app): State<Arc<App>>,
 ) -> Result<Json<api::KindList>, Fault> {
-    match app.control(Ask::Kinds).await? {
-        Response::Kinds(kinds) => Ok(Json(api::KindList {
-            kinds: kinds.into_iter().map(convert::kind).collect(),
-        })),
-        _ => Err(Fault::odd_answer()),
+    let Response::Kinds(kinds) = app.control(Ask::Kinds).await? else {
+        return Err(Fault::odd_answer());
+    };
+    let mut kinds: Vec<api::Kind> = kinds.into_iter().map(convert::kind).collect();
+    for info in flow::of_scope(&app, FlowScope::Kind).await {
+        let FlowTarget::Kind(name) = &info.target else {
+            continue;
+        };
+        if let Some(kind) = kinds.iter_mut().find(|kind| kind.kind == name.as_str()) {
+            kind.gates.push(convert::flow(info));
+        }
     }
+    Ok(Json(api::KindList { kinds }))
 }
 
 pub(in crate::server) async fn deploy(

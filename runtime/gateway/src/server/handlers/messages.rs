@@ -99,6 +99,7 @@ fn answer(reply: Reply, timeout: Duration, json: bool) -> Result<HttpResponse, F
             "the agents ask one another in a circle",
         )),
         Reply::Unavailable(why) => Err(Fault::new(Code::Unavailable, &*why)),
+        Reply::TurnedDown(why) => Err(Fault::turned_down(&why)),
     }
 }
 
