@@ -261,6 +261,7 @@ impl Agent {
         };
         self.inbound.take(at, &sequence);
         let reason = SkipReason::Redirected;
+        let through = self.inbound.watermark(at);
         self.inbound
             .skip(at, sequence.number, Closed::bare(&reason));
         if let Some(stream) = self.inbound.key(at).cloned() {
@@ -268,12 +269,21 @@ impl Agent {
             let notice = Notice::Skipped { number, reason };
             out.acknowledge.push(Acknowledgement { stream, notice });
         }
-        let (now, at) = (self.clock, self.stream(to, lane));
+        let (now, new) = (self.clock, self.stream(to, lane));
         let terms = Terms {
             extras,
             ..Terms::until(sequence.give_up)
         };
-        self.push(at, || body, terms, now, out);
+        self.push(new, || body, terms, now, out);
+        if self.notes.is_some() {
+            let forward = self.outbox.last_kept(new).cloned();
+            self.note_closed(
+                at,
+                (through, sequence.number),
+                SkipReason::Redirected,
+                forward,
+            );
+        }
     }
 
     /// Whether a message may go on to `to`. What goes on never takes the room that

@@ -17,9 +17,10 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::agent::sent::unavailable;
-use crate::agent::{Actions, Agent, Handlers, Input};
+use crate::agent::{Actions, Agent, Handlers, Input, refusal_text};
 use crate::ask_notice::{AskLink, AskNotice, MAX_PROBE_LINKS, PROBE_BUDGET, Probe};
 use crate::control::{AskInfo, RequestInfo};
+use crate::journal::record::Verdict;
 use crate::{
     AgentId, Ask, Body, Envelope, Incarnation, Lane, Millis, Reply, ReplyTo, Sender, Sequence,
     StreamKey,
@@ -220,8 +221,13 @@ impl Agent {
     /// says how the ask ends then.
     fn withdraw_ask(&mut self, ask: u64) -> Option<Reply> {
         let open = self.asks.get(&ask)?;
-        let StreamKey { receiver, lane, .. } = &*open.stream;
-        let refusal = self.outbox.withdraw_refused(receiver, *lane, open.number)?;
+        let (key, number) = (open.stream.clone(), open.number);
+        let (to, lane) = (&key.receiver, key.lane);
+        let refusal = self.outbox.withdraw_refused(to, lane, number)?;
+        if self.notes.is_some() {
+            let why = refusal_text(refusal).into();
+            self.note_heard(to, lane, number, Verdict::Unavailable(why));
+        }
         Some(unavailable(refusal))
     }
 

@@ -78,6 +78,17 @@ impl Batch {
         }
     }
 
+    /// A batch of nothing that is put to the guest.
+    pub(crate) fn of_skipped(entries: Vec<Entry>, first_turn: u64, now: Nanos) -> Self {
+        Self {
+            frame: Vec::new(),
+            entries,
+            first_turn,
+            now,
+            turns: 0,
+        }
+    }
+
     pub(crate) fn into_inputs(self) -> impl DoubleEndedIterator<Item = Input> {
         self.entries.into_iter().map(|entry| entry.input)
     }

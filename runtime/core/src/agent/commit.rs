@@ -130,6 +130,8 @@ impl Agent {
             cause: None,
         };
         let now = batch.now;
+        let mut batch = batch;
+        let noted = self.begin_note(&mut batch, answer);
         self.isolate = self.isolate.saturating_sub(batch.turns());
         self.attempts = 0;
         self.adapt_window(&batch, &turns);
@@ -171,6 +173,9 @@ impl Agent {
             self.mailbox.restore(deferred.into_iter());
         } else {
             self.mailbox.defer(deferred);
+        }
+        if let Some(turns) = noted {
+            self.note_turns(turns);
         }
         self.report_watermarks(out);
         room.entries = entries;
@@ -679,6 +684,9 @@ impl Agent {
         out: &mut Actions,
     ) {
         self.wake_by(now + UNANSWERED);
+        if self.notes.is_some() {
+            self.note_number(at);
+        }
         if let Some(envelope) = self.outbox.push(at, body, terms, now) {
             out.send.push(envelope);
         }

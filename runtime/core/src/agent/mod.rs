@@ -17,14 +17,18 @@ mod admit;
 mod asks;
 mod batch;
 mod cause;
+mod closing;
 mod commit;
 mod counters;
 mod credit;
+mod gated;
 mod how;
 mod inbound;
 mod mailbox;
+mod notes;
 mod numbers;
 mod outbox;
+mod recovery;
 mod renew;
 mod replay;
 mod sent;
@@ -39,16 +43,17 @@ use hashbrown::{HashMap, HashSet};
 use asks::Cancelled;
 pub use asks::MAX_WAITS;
 pub(crate) use asks::OpenAsk;
-use batch::Entry;
 pub use batch::{Batch, BatchRoom, Handlers, Skip};
 pub use commit::BadAnswer;
 pub use counters::Counters;
 pub(crate) use credit::{Amount, Holding};
+pub use gated::Held;
 pub use inbound::StreamIndex;
 pub(crate) use inbound::{Closed, Inbound, Skips};
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use outbox::{Kept, Outbox, Terms};
+pub use recovery::{Diverged, Recovery, Rerun};
 pub use replay::Divergence;
 pub use spill::Refill;
 pub(crate) use timers::{Timer, Timers};
@@ -144,6 +149,8 @@ pub struct Agent {
     wake: Millis,
     /// Messages whose end somebody wants to hear of, if there ever were any.
     watched: Option<Box<Watched>>,
+    /// What is still to be said to its log, if it is durable.
+    notes: Option<Box<notes::Notes>>,
     /// What was counted since the agent came to life here.
     pub counters: Counters,
 }
@@ -201,6 +208,7 @@ impl Agent {
             attempts: 0,
             wake: Millis(0),
             watched: None,
+            notes: None,
             counters: Counters::default(),
         }
     }
@@ -389,35 +397,22 @@ impl Agent {
         }
         let attempts = std::mem::take(&mut self.attempts);
         self.isolate = self.isolate.saturating_sub(1);
+        let now = batch.now;
         let mut failed = Failed::Dropped;
-        for Entry { input, skip } in batch.into_entries() {
-            if let Some(skip) = skip {
-                self.settle_skip(&input, skip, out);
+        // Each in its place: streams end in order.
+        let mut skipped = Vec::new();
+        for entry in batch.into_entries() {
+            if entry.skip.is_some() {
+                skipped.push(entry);
                 continue;
             }
-            match input {
-                Input::Init { .. } => failed = Failed::InitFailed,
-                Input::Ended { ask, .. } => self.abandon_ask(ask),
-                Input::Abandoned { ask } => {
-                    self.asks.remove(&ask);
-                    if self.pending > 0 {
-                        failed = Failed::Stuck;
-                    }
-                }
-                Input::Timer { id, due } => {
-                    if let Some(next) = self.timers.fired(id, due, due) {
-                        self.wake_by(next);
-                    }
-                }
-                Input::Envelope(envelope, at) => {
-                    let reason = DeadReason::Trapped(why.clone());
-                    if let Body::Reply { ask, .. } = envelope.body {
-                        self.abandon_ask(ask);
-                    }
-                    self.close(&envelope, at, &reason, attempts, out);
-                }
+            self.end_skipped(std::mem::take(&mut skipped), now, policy, out);
+            if self.notes.is_some() {
+                self.note_given_up(&entry.input, why, attempts);
             }
+            failed = self.give_up_input(entry.input, why, attempts, out);
         }
+        self.end_skipped(skipped, now, policy, out);
         self.report_watermarks(out);
         failed
     }
@@ -467,37 +462,6 @@ impl Agent {
         self.end_requests(reason);
         for (_, ask) in self.requests.drain() {
             answer(&ask, Reply::Failed(Box::new(given_up(reason))), out);
-        }
-    }
-
-    /// Ends `envelope` without applying it, as committed as an applied one.
-    fn close(
-        &mut self,
-        envelope: &Arc<Envelope>,
-        at: Option<StreamIndex>,
-        reason: &DeadReason,
-        attempts: u32,
-        out: &mut Actions,
-    ) {
-        self.counters.count_dead(reason);
-        self.note_dead(envelope, reason);
-        if let (Some(at), Some(sequence)) = (at, envelope.sequence) {
-            let reason = SkipReason::Dead(reason.clone());
-            self.inbound
-                .skip(at, sequence.number, Closed::bare(&reason));
-        }
-        let from = out.acknowledge.len();
-        bury(envelope, reason, attempts, out);
-        for acknowledgement in out.acknowledge.iter_mut().skip(from) {
-            self.readdress(acknowledgement, at);
-        }
-    }
-
-    /// A verdict goes to the node its client last came through, which need not
-    /// be the one this message came through.
-    fn readdress(&self, acknowledgement: &mut Acknowledgement, at: Option<StreamIndex>) {
-        if let Some(key) = at.and_then(|at| self.inbound.key(at)) {
-            acknowledgement.stream = key.clone();
         }
     }
 

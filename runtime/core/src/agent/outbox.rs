@@ -250,6 +250,39 @@ impl Outbox {
         Some((&stream.key, stream.next - 1))
     }
 
+    /// The message a stream was given last, if it has no verdict.
+    pub(crate) fn last_kept(&self, at: u32) -> Option<&Arc<Envelope>> {
+        let stream = self.streams.get(at as usize)?.as_ref()?;
+        stream.kept.back().map(|kept| &kept.envelope)
+    }
+
+    /// The number the next message of a stream gets.
+    pub(crate) fn next_number(&self, at: u32) -> Option<u64> {
+        let stream = self.streams.get(at as usize)?.as_ref()?;
+        Some(stream.next)
+    }
+
+    /// The next message of a stream got that number when it was committed. A stream
+    /// without messages may have been forgotten by then, and have begun anew behind
+    /// others; one with messages cannot.
+    pub(crate) fn raise(&mut self, at: u32, number: u64) {
+        let stream = self.get_mut(at);
+        if let Some(stream) = stream.filter(|it| it.kept.is_empty() && number > it.next) {
+            stream.next = number;
+            stream.unsent = number;
+        }
+    }
+
+    /// Everything is to be sent again at once. Nobody knows what of it had left.
+    pub(crate) fn resume(&mut self) {
+        for stream in self.streams.iter_mut().flatten() {
+            for kept in &mut stream.kept {
+                kept.tries = kept.tries.max(1);
+            }
+            stream.begin_again();
+        }
+    }
+
     /// Puts a stream back as a snapshot has it; all of it is sent again.
     pub(crate) fn restore(&mut self, key: Arc<StreamKey>, next: u64, kept: VecDeque<Kept>) {
         let at = self.begin(key);
@@ -323,7 +356,7 @@ impl Outbox {
     }
 
     /// Everything above `after` was applied, up to `through`. What may leave now goes
-    /// into `send`.
+    /// into `send`. Says whether that is known of any message only now.
     pub(crate) fn applied(
         &mut self,
         to: &AgentId,
@@ -331,19 +364,24 @@ impl Outbox {
         (after, through): (u64, u64),
         now: Millis,
         send: &mut Vec<Arc<Envelope>>,
-    ) {
-        let Some(at) = self.at(to, lane) else { return };
+    ) -> bool {
+        let Some(at) = self.at(to, lane) else {
+            return false;
+        };
         let is_applied = |kept: &Kept| kept.number() > after && kept.number() <= through;
         if let Some(stream) = self.get_mut(at)
             && stream.base().is_some_and(|base| base <= after)
         {
             // The word on one before them is lost, or late.
+            let mut is_news = false;
             for kept in stream.kept.iter_mut().filter(|kept| is_applied(kept)) {
-                kept.closed = true;
+                is_news |= !std::mem::replace(&mut kept.closed, true);
             }
-            return;
+            return is_news;
         }
+        let before = self.messages;
         self.settle(at, now, send, is_applied);
+        self.messages < before
     }
 
     /// The message of that number was closed unapplied, which is final: it is not

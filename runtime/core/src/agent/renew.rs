@@ -12,6 +12,9 @@ impl Agent {
     /// with the old life, so what it sent should have its verdicts first. What it
     /// has spilled should be given to [`Agent::abandon_spilled`] first: what is not
     /// has no verdict, and is taken anew when its sender sends it again.
+    ///
+    /// Of a durable agent, whose old life has to be ended in its log and whose new one
+    /// begins there with a snapshot that has these streams, nothing is noted any more.
     pub fn renew(&mut self, incarnation: Incarnation, config: Payload, out: &mut Actions) {
         for lane in Lane::MESSAGES {
             if self.mailbox.spilled_in(lane) > 0 {

@@ -1,6 +1,7 @@
 //! What becomes of messages the agent sent.
 
 use crate::agent::{Actions, Agent, Input, Kept, answer, of_the_host, refusal_text, skip_text};
+use crate::journal::record::Verdict;
 use crate::{
     AgentId, Body, Bounce, DeadReason, Envelope, Lane, Level, Millis, Notice, Refusal, Reply,
     SkipReason,
@@ -25,12 +26,19 @@ impl Agent {
         }
         match notice {
             Notice::Applied { after, through } => {
-                let applied = (*after, *through);
-                self.outbox.applied(to, lane, applied, now, &mut out.send);
+                let (after, through) = (*after, *through);
+                let applied = (after, through);
+                let is_news = self.outbox.applied(to, lane, applied, now, &mut out.send);
+                if is_news && self.notes.is_some() {
+                    self.note_heard(to, lane, through, Verdict::Applied { after });
+                }
             }
             Notice::Skipped { number, reason } => {
                 let closed = self.outbox.closed(to, lane, *number, now, &mut out.send);
                 if let Some(envelope) = closed {
+                    if self.notes.is_some() {
+                        self.note_heard(to, lane, *number, verdict_of(reason));
+                    }
                     self.skipped(&envelope, reason, out);
                 }
             }
@@ -68,15 +76,42 @@ impl Agent {
             let text = format!("a message to {to} is a dead letter: {code}");
             out.log.push((Level::Warn, text));
         }
+        self.came_back(envelope, skip_reply(reason), &skip_text(reason), out);
+    }
+
+    /// Tells whoever it concerns that a message was closed unapplied, and why.
+    pub(super) fn came_back(
+        &mut self,
+        envelope: &Envelope,
+        end: Reply,
+        why: &str,
+        out: &mut Actions,
+    ) {
         if envelope.original().is_some() {
             // It was sent on for another agent, which may wait for an answer.
             if let Body::Message { ask: Some(ask), .. } = &envelope.body {
-                answer(ask, skip_reply(reason), out);
+                answer(ask, end, out);
             }
         } else if let Some(ask) = own_ask(envelope) {
-            self.end_ask(ask, skip_reply(reason));
+            self.end_ask(ask, end);
         } else {
-            self.bounce(envelope, &skip_text(reason), false);
+            self.bounce(envelope, why, false);
+        }
+    }
+
+    /// Tells itself that it gave up a message, as it is recorded.
+    pub(super) fn gave_up_again(&mut self, envelope: &Envelope, may_have_left: bool) {
+        let (reason, end) = if may_have_left {
+            (DeadReason::GaveUp, Reply::Timeout)
+        } else {
+            let reason = DeadReason::NoCredit;
+            let end = Reply::Bounced(reason.code().into());
+            (reason, end)
+        };
+        if let Some(ask) = own_ask(envelope) {
+            self.end_ask(ask, end);
+        } else if !matches!(envelope.body, Body::Reply { .. }) {
+            self.bounce(envelope, reason.code(), may_have_left);
         }
     }
 
@@ -97,10 +132,13 @@ impl Agent {
 
     /// Ends what was given up.
     pub(super) fn gave_up(&mut self, given_up: Vec<Kept>, out: &mut Actions) {
-        for Kept {
-            envelope, tries, ..
-        } in given_up
-        {
+        for kept in given_up {
+            if self.notes.is_some() {
+                self.note_gave_up(&kept);
+            }
+            let Kept {
+                envelope, tries, ..
+            } = kept;
             let sent = tries > 0;
             let (reason, heard) = if sent {
                 self.counters.undetermined += 1;
@@ -118,6 +156,21 @@ impl Agent {
             }
             out.dead.push((envelope, reason, tries));
         }
+    }
+
+    #[cold]
+    fn note_gave_up(&mut self, kept: &Kept) {
+        let envelope = &kept.envelope;
+        let refusal = kept.only_refused().filter(|_| kept.tries > 0);
+        let verdict = match refusal.filter(|_| own_ask(envelope).is_some()) {
+            Some(refusal) => Verdict::Unavailable(refusal_text(refusal).into()),
+            None => Verdict::GivenUp {
+                may_have_left: kept.tries > 0,
+            },
+        };
+        let number = envelope.sequence.map_or(0, |it| it.number);
+        let (to, lane) = (&envelope.stream.receiver, envelope.stream.lane);
+        self.note_heard(to, lane, number, verdict);
     }
 
     /// Puts a message of the agent's own into its mailbox, to say that it came back.
@@ -158,6 +211,17 @@ fn skip_reply(reason: &SkipReason) -> Reply {
     match reason {
         SkipReason::TurnedDown(_) => Reply::Unavailable(skip_text(reason).into()),
         _ => Reply::Bounced(skip_text(reason).into()),
+    }
+}
+
+/// A verdict that closes one message unapplied, as it is recorded.
+fn verdict_of(reason: &SkipReason) -> Verdict {
+    match reason {
+        SkipReason::Redirected => Verdict::Redirected,
+        SkipReason::TurnedDown(_) => Verdict::Unavailable(skip_text(reason).into()),
+        SkipReason::Expired | SkipReason::Cancelled | SkipReason::Dead(_) => {
+            Verdict::Skipped(skip_text(reason).into())
+        }
     }
 }
 

@@ -69,6 +69,13 @@ impl Timers {
         Some((*id, timer.due))
     }
 
+    /// No firing is in the mailbox: what is due goes there again.
+    pub(crate) fn unqueue(&mut self) {
+        for timer in self.timers.values_mut() {
+            timer.queued = false;
+        }
+    }
+
     /// The firing is committed: a periodic timer is set for its next due time
     /// after `now`, which is returned; any other is gone.
     pub(crate) fn fired(&mut self, id: u64, due: Millis, now: Millis) -> Option<Millis> {

@@ -161,6 +161,11 @@ impl Agent {
         } else if is_ask {
             self.inbound.take(at, &sequence);
             let reason = SkipReason::TurnedDown(why.text.clone());
+            if self.notes.is_some() {
+                let through = self.inbound.watermark(at);
+                let closed = (through, sequence.number);
+                self.note_closed(at, closed, reason.clone(), None);
+            }
             self.inbound
                 .skip(at, sequence.number, Closed::bare(&reason));
             let from = out.acknowledge.len();

@@ -55,6 +55,8 @@ pub struct AgentLog {
     stored: u64,
     /// A life begins with what comes next.
     is_fresh: bool,
+    /// The number of what was appended last.
+    number: CommitNumber,
 }
 
 impl AgentLog {
@@ -69,6 +71,7 @@ impl AgentLog {
             bytes: 0,
             stored: 0,
             is_fresh: true,
+            number: CommitNumber::default(),
         }
     }
 
@@ -82,12 +85,19 @@ impl AgentLog {
             bytes: standing.since,
             stored: standing.base,
             is_fresh: standing.has_ended(),
+            number: CommitNumber::default(),
         }
     }
 
     /// The index of the last entry.
     pub fn last(&self) -> u64 {
         self.last
+    }
+
+    /// What the agent wants done waits for this number: all it says rests on entries up
+    /// to that. What was there when the log was resumed is durable.
+    pub fn number(&self) -> CommitNumber {
+        self.number
     }
 
     /// Whether a snapshot is due.
@@ -184,6 +194,7 @@ impl AgentLog {
         self.last = index;
         self.check = check;
         self.is_fresh = false;
+        self.number = number;
         Ok(number)
     }
 }

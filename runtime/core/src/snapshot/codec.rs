@@ -77,7 +77,7 @@ impl Writer<'_> {
     }
 
     /// How what was not applied was closed. What a person reads of it is not kept.
-    pub(super) fn closed(&mut self, how: &Closed) {
+    pub(crate) fn closed(&mut self, how: &Closed) {
         self.u8(match how {
             Closed::Quietly => 0,
             Closed::Unknown => 1,
@@ -444,7 +444,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn closed(&mut self) -> Result<Closed, SnapshotError> {
+    pub(crate) fn closed(&mut self) -> Result<Closed, SnapshotError> {
         let dead = |reason| Closed::For(SkipReason::Dead(reason));
         Ok(match self.u8("skips")? {
             0 => Closed::Quietly,

@@ -1,6 +1,7 @@
 //! The streams an agent hears from: what was taken, what was committed.
 
 mod inherited;
+mod recorded;
 mod skips;
 #[cfg(test)]
 mod tests;
@@ -207,10 +208,12 @@ impl Inbound {
         let Some(stream) = self.get(at) else {
             return Arrival::NoRoom;
         };
-        if sequence.number <= stream.taken {
+        let (taken, has_skips) = (stream.taken, stream.has_skips);
+        // After a recovery something may be closed that lies behind what is still to come.
+        if sequence.number <= taken || (has_skips && self.skipped(at, sequence.number).is_some()) {
             return self.known(at, sequence.number);
         }
-        let (next, base) = (stream.taken.saturating_add(1), sequence.base.get());
+        let (next, base) = (taken.saturating_add(1), sequence.base.get());
         // What lies below the sender's base has its verdict: a gap up to there is closed.
         if sequence.number == next || (base > next && sequence.number == base) {
             Arrival::Next(StreamIndex(at))
@@ -274,7 +277,7 @@ impl Inbound {
             stream.watermark = sequence.number.saturating_sub(1);
         } else if next < sequence.number {
             // The sender closed what lies between.
-            self.add_skips(at.0, next, sequence.number - 1, Closed::Quietly);
+            self.add_gap(at.0, next, sequence.number - 1);
         }
         if has_skips {
             self.take_skips(at.0);
@@ -319,6 +322,25 @@ impl Inbound {
         let watermark = stream.watermark;
         let added = Skips { from, through, how };
         self.skips.entry(at).or_default().add(added, watermark);
+    }
+
+    /// The sender closed these numbers itself, but for those that were closed before.
+    #[cold]
+    fn add_gap(&mut self, at: u32, mut from: u64, through: u64) {
+        let runs = self.skips.get(&at).map_or(&[][..], Runs::as_slice);
+        let inside = runs
+            .iter()
+            .filter(|it| it.through >= from && it.from <= through);
+        let inside: Vec<_> = inside.map(|it| (it.from, it.through)).collect();
+        for (first, last) in inside {
+            if from < first {
+                self.add_skips(at, from, first - 1, Closed::Quietly);
+            }
+            from = last.saturating_add(1);
+        }
+        if from <= through {
+            self.add_skips(at, from, through, Closed::Quietly);
+        }
     }
 
     fn skipped(&self, at: u32, number: u64) -> Option<&Skips> {

@@ -13,7 +13,7 @@ use crate::agent::credit::Amount;
 use crate::agent::inbound::StreamIndex;
 use crate::control::LaneInfo;
 use crate::message::Speaker;
-use crate::{Ask, Envelope, KindPolicy, Lane, Millis, Payload, Reply, Sender};
+use crate::{Ask, Body, Envelope, KindPolicy, Lane, Millis, Payload, Reply, Sender};
 use rota::Rota;
 
 /// How far into the mailbox a message for an interleaving handler is looked for.
@@ -66,6 +66,27 @@ impl Input {
             self,
             Self::Envelope(envelope, _) if !envelope.body.is_end()
         )
+    }
+
+    /// Whether it is of the agent's own making and comes from nowhere again: what else
+    /// waits comes again from a sender or by its time.
+    pub(crate) fn is_own(&self) -> bool {
+        match self {
+            Self::Init { .. } | Self::Ended { .. } | Self::Abandoned { .. } => true,
+            Self::Envelope(envelope, _) => matches!(envelope.body, Body::Bounce(_)),
+            Self::Timer { .. } => false,
+        }
+    }
+
+    /// Whether both say the same to the agent. An ask ends once, however.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Init { .. }, Self::Init { .. }) => true,
+            (Self::Ended { ask: one, .. }, Self::Ended { ask: other, .. })
+            | (Self::Abandoned { ask: one }, Self::Abandoned { ask: other }) => one == other,
+            (Self::Envelope(one, _), Self::Envelope(other, _)) => self.is_own() && one == other,
+            _ => false,
+        }
     }
 
     #[inline]
@@ -393,6 +414,14 @@ impl Mailbox {
         self.urgent.push_front(Input::Init { config });
     }
 
+    /// What the agent begins with, if that waits.
+    pub(crate) fn init(&self) -> Option<&Payload> {
+        self.urgent.iter().find_map(|input| match input {
+            Input::Init { config } => Some(&**config),
+            _ => None,
+        })
+    }
+
     pub(crate) fn pop_urgent(&mut self) -> Option<Input> {
         let input = self.urgent.pop_front()?;
         self.is_shipped = false;
@@ -508,6 +537,17 @@ impl Mailbox {
         let mut all: Vec<Input> = self.drain_urgent().collect();
         all.extend(self.drain_lanes().flatten());
         all
+    }
+
+    /// Takes out an input that stands for the same as `input`, which a journal has, if
+    /// it waits: of inputs of the agent's own alone.
+    pub(crate) fn take_same(&mut self, input: &Input) {
+        let at = self.put_off.iter().position(|it| it.is_same(input));
+        if let Some(at) = at {
+            self.put_off.remove(at);
+        } else if let Some(at) = self.urgent.iter().position(|it| it.is_same(input)) {
+            self.urgent.remove(at);
+        }
     }
 
     fn drain_urgent(&mut self) -> impl Iterator<Item = Input> + use<> {

@@ -29,11 +29,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use phoenix_wit::{FrameReader, Input as Framed};
 
-use crate::agent::{Input, Skip};
+use crate::agent::{Closed as How, Input, Skip};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::codec::{Reader, Writer};
 use crate::{
-    AgentId, Body, Data, Digest, Envelope, Epoch, Incarnation, Lane, Millis, Nanos, Payload, Sender,
+    AgentId, Body, Data, Digest, Envelope, Epoch, Incarnation, Lane, Millis, Nanos, Payload,
+    Sender, SkipReason,
 };
 
 pub use terms::Terms;
@@ -46,6 +47,7 @@ const GIVEN_UP: u8 = 2;
 const CLOSED: u8 = 3;
 const HEARD: u8 = 4;
 const TERMS: u8 = 5;
+const BEGINS: u8 = 6;
 
 /// Of a batch: its terms follow.
 const HAS_TERMS: u8 = 1;
@@ -101,6 +103,9 @@ pub struct Record {
 /// What was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Says {
+    /// A life began with this, of which something is to be kept before its `init` ran:
+    /// else the batch of that says so.
+    Begins(Box<Payload>),
     /// A batch of turns.
     Turns(Box<Turns>),
     /// An input that faulted alone as often as it may, and was given up.
@@ -165,6 +170,8 @@ pub struct GivenUp {
     pub why: Arc<str>,
     /// How often it was tried.
     pub attempts: u32,
+    /// Up to which number all of its stream had their verdicts before; 0 if it is of none.
+    pub through: u64,
 }
 
 /// A stream whose messages are applied up to `through`.
@@ -189,21 +196,46 @@ pub struct Closed {
     pub number: u64,
     /// When its sender gives it up: how long the stream is remembered.
     pub give_up: Millis,
-    /// Whether it goes on to another receiver.
-    pub redirected: bool,
+    /// Up to which number all of the stream had their verdicts before.
+    pub through: u64,
+    /// Why. What a person reads of a dead letter's reason is not kept.
+    pub reason: SkipReason,
+    /// What goes on to another receiver in its place, as it stands in the outbox.
+    pub forward: Option<Arc<Envelope>>,
 }
 
-/// Verdicts on messages the agent sent.
+/// A verdict on messages the agent sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     /// Who they were for.
     pub receiver: AgentId,
     /// On which lane.
     pub lane: Lane,
-    /// The number of the message; of the last, if it is of all up to it.
+    /// The number of the message; of the last, if it is of several.
     pub number: u64,
-    /// Whether all messages up to that have theirs.
-    pub through: bool,
+    /// How they ended.
+    pub verdict: Verdict,
+}
+
+/// How messages ended that the agent sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All of them above this number were applied.
+    Applied {
+        /// The number.
+        after: u64,
+    },
+    /// It went on to another receiver, which answers for it.
+    Redirected,
+    /// It was closed unapplied: why, in words.
+    Skipped(Arc<str>),
+    /// It was never taken, for this reason: turned down, or refused each time.
+    Unavailable(Arc<str>),
+    /// The agent gave it up.
+    GivenUp {
+        /// Whether it may have left, so that nobody knows what became of it.
+        may_have_left: bool,
+    },
 }
 
 /// Appends `record` to `out`.
@@ -216,6 +248,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
         Says::Closed(_) => CLOSED,
         Says::Heard(_) => HEARD,
         Says::Terms(_) => TERMS,
+        Says::Begins(_) => BEGINS,
     });
     w.incarnation(record.incarnation);
     w.number(record.epoch.generation);
@@ -227,6 +260,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
             put_input(&given_up.input, false, &mut w);
             w.text(&given_up.why);
             w.number(given_up.attempts.into());
+            w.number(given_up.through);
         }
         Says::Closed(all) => {
             w.number(all.len() as u64);
@@ -235,7 +269,12 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
                 w.u8(closed.lane as u8);
                 w.number(closed.number);
                 w.number(closed.give_up.0);
-                w.u8(u8::from(closed.redirected));
+                w.number(closed.through);
+                w.closed(&How::bare(&closed.reason));
+                w.u8(u8::from(closed.forward.is_some()));
+                if let Some(forward) = &closed.forward {
+                    w.envelope(forward);
+                }
             }
         }
         Says::Heard(all) => {
@@ -244,10 +283,11 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
                 w.text(heard.receiver.as_str());
                 w.u8(heard.lane as u8);
                 w.number(heard.number);
-                w.u8(u8::from(heard.through));
+                heard.verdict.encode(&mut w);
             }
         }
         Says::Terms(terms) => terms.encode(&mut w),
+        Says::Begins(config) => w.payload(config),
     }
 }
 
@@ -272,14 +312,24 @@ pub fn decode(bytes: &Bytes) -> Result<Record, RecordError> {
             why: r.text("reason")?.into(),
             attempts: u32::try_from(r.number("attempts")?)
                 .map_err(|_| RecordError::Invalid("attempts"))?,
+            through: r.number("watermark")?,
         })),
-        CLOSED => Says::Closed(list(&mut r, 5, "closed messages", |r| {
+        CLOSED => Says::Closed(list(&mut r, 7, "closed messages", |r| {
             Ok(Closed {
                 sender: r.sender()?,
                 lane: r.lane()?,
                 number: r.number("number")?,
                 give_up: Millis(r.number("give-up")?),
-                redirected: r.flag("redirect")?,
+                through: r.number("watermark")?,
+                reason: match r.closed()? {
+                    How::For(reason) => reason,
+                    How::Quietly | How::Unknown => return Err(RecordError::Invalid("reason")),
+                },
+                forward: if r.flag("redirect")? {
+                    Some(Arc::new(r.envelope()?))
+                } else {
+                    None
+                },
             })
         })?),
         HEARD => Says::Heard(list(&mut r, 6, "verdicts", |r| {
@@ -287,10 +337,11 @@ pub fn decode(bytes: &Bytes) -> Result<Record, RecordError> {
                 receiver: r.agent()?,
                 lane: r.lane()?,
                 number: r.number("number")?,
-                through: r.flag("verdict")?,
+                verdict: Verdict::decode(r)?,
             })
         })?),
         TERMS => Says::Terms(Box::new(Terms::decode(&mut r)?)),
+        BEGINS => Says::Begins(Box::new(r.payload()?)),
         other => return Err(RecordError::Kind(other)),
     };
     if !r.is_empty() {
@@ -304,7 +355,52 @@ pub fn decode(bytes: &Bytes) -> Result<Record, RecordError> {
     })
 }
 
+impl Verdict {
+    fn encode(&self, w: &mut Writer<'_>) {
+        match self {
+            Self::Applied { after } => {
+                w.u8(0);
+                w.number(*after);
+            }
+            Self::Redirected => w.u8(1),
+            Self::Skipped(why) => {
+                w.u8(2);
+                w.text(why);
+            }
+            Self::Unavailable(why) => {
+                w.u8(5);
+                w.text(why);
+            }
+            Self::GivenUp { may_have_left } => w.u8(3 + u8::from(*may_have_left)),
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, RecordError> {
+        Ok(match r.u8("verdict")? {
+            0 => Self::Applied {
+                after: r.number("verdict")?,
+            },
+            1 => Self::Redirected,
+            2 => Self::Skipped(r.text("verdict")?.into()),
+            3 => Self::GivenUp {
+                may_have_left: false,
+            },
+            4 => Self::GivenUp {
+                may_have_left: true,
+            },
+            5 => Self::Unavailable(r.text("verdict")?.into()),
+            _ => return Err(RecordError::Invalid("verdict")),
+        })
+    }
+}
+
 impl Turns {
+    /// How many were put to the guest.
+    pub fn count(&self) -> u32 {
+        let put = self.inputs.iter().filter(|put| put.skip.is_none());
+        u32::try_from(put.count()).unwrap_or(u32::MAX)
+    }
+
     fn encode(&self, w: &mut Writer<'_>) {
         let flag = |is_there, bit| if is_there { bit } else { 0 };
         w.u8(flag(self.terms.is_some(), HAS_TERMS) | flag(self.memory.is_some(), HAS_HASH));

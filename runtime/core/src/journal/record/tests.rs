@@ -185,29 +185,44 @@ fn records() -> Vec<Record> {
             input: message(&long, false),
             why: "wasm trap: unreachable".into(),
             attempts: 3,
+            through: 6,
         }))),
         record(Says::Closed(vec![Closed {
             sender: Sender::Agent(agent("a/b"), Incarnation::default()),
             lane: Lane::High,
             number: 8,
             give_up: Millis(10),
-            redirected: true,
+            through: 5,
+            reason: SkipReason::Redirected,
+            forward: match message(b"on", true) {
+                Input::Envelope(envelope, _) => Some(envelope),
+                other => panic!("{other:?}"),
+            },
         }])),
         record(Says::Heard(vec![
             Heard {
                 receiver: agent("a/b"),
+                lane: Lane::Low,
+                number: 7,
+                verdict: Verdict::Skipped("mailbox-full".into()),
+            },
+            Heard {
+                receiver: agent("a/b"),
                 lane: Lane::Normal,
                 number: 8,
-                through: true,
+                verdict: Verdict::Applied { after: 3 },
             },
             Heard {
                 receiver: agent("a/c"),
                 lane: Lane::Reply,
                 number: 9,
-                through: false,
+                verdict: Verdict::GivenUp {
+                    may_have_left: true,
+                },
             },
         ])),
         record(Says::Terms(Box::new(terms))),
+        record(Says::Begins(Box::new(payload(b"{}")))),
     ]
 }
 

@@ -1,0 +1,288 @@
+//! What a durable agent notes for its log, when it has committed something.
+//!
+//! ```text
+//!   commit, fail, offer, acknowledged, tick ──▶ Notes ──▶ take_records ──▶ AgentLog
+//! ```
+//!
+//! An ephemeral agent has no notes, and pays a look whether it has some.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::agent::batch::Batch;
+use crate::agent::inbound::StreamIndex;
+use crate::agent::{Agent, Input};
+use crate::journal::record::{
+    Closed, GivenUp, Heard, Moved, Put, Record, Says, Terms, Turns, Verdict,
+};
+use crate::{AgentId, Envelope, Epoch, Lane, Nanos, Payload, SkipReason};
+
+/// Notes that may wait for the next batch, at most: words that messages were applied,
+/// for all of which one number stands where they follow each other.
+const MAX_WAITING: usize = 256;
+
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// What is still to be said, in order, each with when it came to be.
+    pending: Vec<(Nanos, Says)>,
+    /// How many verdicts are among that.
+    heard: usize,
+    /// Whether something among that is more than a word that messages were applied: if
+    /// that is lost it comes again.
+    is_urgent: bool,
+    /// The numbers that effects got since the last commit began.
+    numbers: Vec<u64>,
+    /// While committed turns are run again: the numbers their effects have to get.
+    pub(super) recorded: VecDeque<u64>,
+    /// What the agent runs under.
+    pub(super) terms: Option<Arc<Terms>>,
+    /// Whether the entries that count say so.
+    is_said: bool,
+    /// What the agent begins with, until an entry says so.
+    config: Option<Box<Payload>>,
+}
+
+impl Notes {
+    fn note(&mut self, now: Nanos, says: Says) {
+        self.is_urgent = true;
+        self.pending.push((now, says));
+    }
+
+    /// Whether there is nothing to be said.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Forgets what was noted; gives the numbers that effects got.
+    pub(super) fn forget(&mut self) -> Vec<u64> {
+        self.pending.clear();
+        self.heard = 0;
+        self.is_urgent = false;
+        self.recorded.clear();
+        std::mem::take(&mut self.numbers)
+    }
+}
+
+impl Agent {
+    /// Notes from now on what has to be kept of it; its next batch says `terms`.
+    ///
+    /// To be told when a durable agent begins, is restored or wakes, when it is to run
+    /// under other terms, and whenever a snapshot of it was handed to the journal:
+    /// what was said before that may be dropped.
+    pub fn keep_log(&mut self, terms: &Arc<Terms>) {
+        let notes = self.notes.get_or_insert_default();
+        notes.terms = Some(terms.clone());
+        notes.is_said = false;
+        notes.config = self.mailbox.init().cloned().map(Box::new);
+    }
+
+    /// Whether it notes what has to be kept of it.
+    pub fn is_durable(&self) -> bool {
+        self.notes.is_some()
+    }
+
+    /// What it runs under, as its log has it.
+    pub fn terms(&self) -> Option<&Arc<Terms>> {
+        self.notes.as_ref()?.terms.as_ref()
+    }
+
+    /// What has to be appended to its log, in order, before anything leaves of what
+    /// was done since the last call. To be asked after everything that may lead to
+    /// [`crate::agent::Actions`].
+    ///
+    /// Words that messages were applied may be lost, because they come again: they wait
+    /// for what cannot be, unless `all` is wanted, as before a sleep in memory alone.
+    pub fn take_records(&mut self, epoch: Epoch, all: bool) -> Vec<Record> {
+        let incarnation = self.incarnation;
+        let Some(notes) = &mut self.notes else {
+            return Vec::new();
+        };
+        if !(notes.is_urgent || all || notes.heard >= MAX_WAITING) {
+            return Vec::new();
+        }
+        notes.is_urgent = false;
+        notes.heard = 0;
+        if let Some((now, first)) = notes.pending.first()
+            && let Some(config) = notes.config.take()
+            && !begins(first)
+        {
+            notes.pending.insert(0, (*now, Says::Begins(config)));
+        }
+        let pending = notes.pending.drain(..);
+        let record = |(now, says)| Record {
+            incarnation,
+            epoch,
+            now,
+            says,
+        };
+        pending.map(record).collect()
+    }
+
+    /// Begins the record of a batch that is about to be committed; takes its frame.
+    #[inline]
+    pub(super) fn begin_note(&mut self, batch: &mut Batch, answer: &Bytes) -> Option<Box<Turns>> {
+        self.notes.as_ref()?;
+        Some(self.begin_turns(batch, answer))
+    }
+
+    #[cold]
+    fn begin_turns(&mut self, batch: &mut Batch, answer: &Bytes) -> Box<Turns> {
+        let mut terms = None;
+        if let Some(notes) = &mut self.notes {
+            notes.numbers.clear();
+            if !std::mem::replace(&mut notes.is_said, true) {
+                terms = notes.terms.as_deref().cloned();
+            }
+        }
+        let put = |entry: &super::batch::Entry| Put {
+            input: placeless(&entry.input),
+            skip: entry.skip,
+        };
+        let was_put = batch.turns() > 0;
+        let frame = std::mem::take(&mut batch.frame);
+        Box::new(Turns {
+            terms,
+            first: batch.first_turn(),
+            frame: if was_put { frame.into() } else { Bytes::new() },
+            answer: if was_put {
+                answer.clone()
+            } else {
+                Bytes::new()
+            },
+            inputs: batch.entries.iter().map(put).collect(),
+            numbers: Vec::new(),
+            moved: Vec::new(),
+            memory: None,
+        })
+    }
+
+    /// The batch is committed, and its watermarks are not reported yet.
+    #[cold]
+    pub(super) fn note_turns(&mut self, mut turns: Box<Turns>) {
+        let moved = self.inbound.touched().map(|stream| Moved {
+            sender: stream.key.sender.clone(),
+            lane: stream.key.lane,
+            through: stream.watermark,
+        });
+        turns.moved = moved.collect();
+        if let Some(notes) = &mut self.notes {
+            turns.numbers.clone_from(&notes.numbers);
+            notes.note(self.now, Says::Turns(turns));
+        }
+    }
+
+    /// The next message of an own stream is about to get its number.
+    #[cold]
+    pub(super) fn note_number(&mut self, at: u32) {
+        let Some(notes) = &mut self.notes else { return };
+        if let Some(recorded) = notes.recorded.pop_front() {
+            self.outbox.raise(at, recorded);
+        }
+        notes.numbers.extend(self.outbox.next_number(at));
+    }
+
+    /// An input that faults is about to be given up.
+    #[cold]
+    pub(super) fn note_given_up(&mut self, input: &Input, why: &Arc<str>, attempts: u32) {
+        let through = match input {
+            Input::Envelope(_, Some(at)) => self.inbound.watermark(*at),
+            _ => 0,
+        };
+        let given_up = Box::new(GivenUp {
+            input: placeless(input),
+            why: why.clone(),
+            attempts,
+            through,
+        });
+        if let Some(notes) = &mut self.notes {
+            notes.note(self.now, Says::GivenUp(given_up));
+        }
+    }
+
+    /// A message is closed before its turn: of its stream, what all had their verdicts
+    /// up to before, and its number.
+    #[cold]
+    pub(super) fn note_closed(
+        &mut self,
+        at: StreamIndex,
+        (through, number): (u64, u64),
+        reason: SkipReason,
+        forward: Option<Arc<Envelope>>,
+    ) {
+        let Some(key) = self.inbound.key(at) else {
+            return;
+        };
+        let closed = Closed {
+            sender: key.sender.clone(),
+            lane: key.lane,
+            number,
+            give_up: self.inbound.last_give_up(at),
+            through,
+            reason,
+            forward,
+        };
+        let now = self.clock.nanos();
+        let Some(notes) = &mut self.notes else { return };
+        match notes.pending.last_mut() {
+            Some((_, Says::Closed(all))) => all.push(closed),
+            _ => notes.note(now, Says::Closed(vec![closed])),
+        }
+    }
+
+    /// What it sent has a verdict now.
+    #[cold]
+    pub(super) fn note_heard(&mut self, to: &AgentId, lane: Lane, number: u64, verdict: Verdict) {
+        let now = self.clock.nanos();
+        let Some(notes) = &mut self.notes else { return };
+        notes.is_urgent |= !matches!(verdict, Verdict::Applied { .. });
+        if let Some((_, Says::Heard(all))) = notes.pending.last_mut() {
+            if let Some(last) = all.last_mut()
+                && matches!(verdict, Verdict::Applied { .. })
+                && last.verdict == verdict
+                && last.lane == lane
+                && last.receiver == *to
+            {
+                last.number = last.number.max(number);
+                return;
+            }
+            notes.heard += 1;
+            all.push(heard(to, lane, number, verdict));
+            return;
+        }
+        notes.heard += 1;
+        let says = Says::Heard(vec![heard(to, lane, number, verdict)]);
+        notes.pending.push((now, says));
+    }
+}
+
+/// Whether an entry is of the turn an agent begins with.
+fn begins(says: &Says) -> bool {
+    match says {
+        Says::Turns(turns) => {
+            let first = turns.inputs.first();
+            first.is_some_and(|put| matches!(put.input, Input::Init { .. }))
+        }
+        Says::GivenUp(given_up) => matches!(given_up.input, Input::Init { .. }),
+        Says::Begins(_) | Says::Closed(_) | Says::Heard(_) | Says::Terms(_) => false,
+    }
+}
+
+fn heard(to: &AgentId, lane: Lane, number: u64, verdict: Verdict) -> Heard {
+    Heard {
+        receiver: to.clone(),
+        lane,
+        number,
+        verdict,
+    }
+}
+
+/// An input without its place in the agent's tables.
+fn placeless(input: &Input) -> Input {
+    match input {
+        Input::Envelope(envelope, _) => Input::Envelope(envelope.clone(), None),
+        other => other.clone(),
+    }
+}
