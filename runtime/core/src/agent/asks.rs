@@ -400,7 +400,6 @@ impl Agent {
             return;
         }
         if gone == count + probe.youngest() {
-            self.counters.deadlocks += 1;
             self.give_up_ask(ask, Reply::Deadlock, out);
             return;
         }

@@ -407,7 +407,13 @@ impl Agent {
                     self.stopped = Some(clip(failure.message).into());
                 }
             }
-            Input::Ended { ask, .. } | Input::Abandoned { ask } => {
+            Input::Ended { ask, reply } => {
+                self.asks.remove(ask);
+                // Counted here: an answer that is being put when the circle is found
+                // is what the guest sees.
+                self.counters.deadlocks += u64::from(matches!(**reply, Reply::Deadlock));
+            }
+            Input::Abandoned { ask } => {
                 self.asks.remove(ask);
             }
             Input::Timer { id, due } => {

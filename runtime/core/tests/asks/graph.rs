@@ -30,8 +30,6 @@ pub(crate) struct Edge {
 /// All asks that have not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    /// Asks that agents found to be the youngest of a circle.
-    pub(crate) found: BTreeSet<Key>,
     open: BTreeMap<Key, Edge>,
     /// Handlers that wait, of each agent.
     pub(crate) pending: Vec<u16>,

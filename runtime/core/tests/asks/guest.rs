@@ -44,8 +44,6 @@ pub(crate) struct Guest {
     tasks: BTreeMap<u64, Task>,
     /// Asks that ended with `deadlock`.
     pub(crate) deadlocks: u64,
-    /// Answers it had taken already when the asks were found in a circle.
-    pub(crate) overtaken: u64,
 }
 
 /// A message's payload: how deep it may ask, and the ask it is.
@@ -83,7 +81,6 @@ impl Guest {
             next_ask: 1,
             tasks: BTreeMap::new(),
             deadlocks: 0,
-            overtaken: 0,
         }
     }
 
@@ -188,8 +185,6 @@ impl Guest {
         turn.graph.end((self.own, ask));
         if *reply == Reply::Deadlock {
             self.deadlocks += 1;
-        } else {
-            self.overtaken += u64::from(turn.graph.found.contains(&(self.own, ask)));
         }
         let waiting = self
             .tasks

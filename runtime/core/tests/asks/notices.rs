@@ -220,8 +220,8 @@ fn an_agent_that_asks_itself_is_told_so() {
         notices.extend(a.noticed(notice).notices);
     }
     assert_eq!(told, 3, "there and back, once more, and the cancel");
-    assert_eq!((a.0.counters.deadlocks, a.0.counters.timeouts), (1, 0));
     assert!(a.sees_deadlock(71));
+    assert_eq!((a.0.counters.deadlocks, a.0.counters.timeouts), (1, 0));
     assert_eq!(
         a.0.counters.cancelled, 1,
         "its own message is not put to it"

@@ -285,15 +285,13 @@ impl World {
                     .acknowledged(receiver, lane, &verdict.notice, now, &mut out);
             }
             Packet::Notice(notice) => {
-                let before = actor.agent.counters.deadlocks;
                 actor.agent.noticed(notice, &actor.handlers, &mut out);
-                if actor.agent.counters.deadlocks > before {
-                    let ended = out.notices.iter().find_map(|notice| match notice {
-                        AskNotice::Cancel { ask, .. } => Some((to, ask.ask)),
-                        AskNotice::Probe(_) => None,
-                    });
-                    let ended = ended.expect("who was asked is told");
-                    self.graph.found.insert(ended);
+                // Who was asked is told that the asker has been.
+                let ended = out.notices.iter().find_map(|notice| match notice {
+                    AskNotice::Cancel { ask, .. } => Some((to, ask.ask)),
+                    AskNotice::Probe(_) => None,
+                });
+                if let Some(ended) = ended {
                     assert!(
                         self.graph.was_youngest(ended),
                         "{ended:?} was never the youngest of a circle: {:?}",
@@ -344,20 +342,10 @@ impl World {
         self.graph.pending.iter().map(|it| u64::from(*it)).sum()
     }
 
-    /// Whether every notice arrives, once.
-    pub(crate) fn is_lossless(&self) -> bool {
-        self.case.loss == 0
-    }
-
     /// Asks that ended with `deadlock`: as the agents count, and as the guests saw.
     pub(crate) fn deadlocks(&self) -> (u64, u64) {
         let counted = self.actors.iter().map(|it| it.agent.counters.deadlocks);
         let seen = self.actors.iter().map(|it| it.guest.deadlocks);
         (counted.sum(), seen.sum())
-    }
-
-    /// Asks that were found in a circle while their answers were being put.
-    pub(crate) fn overtaken(&self) -> u64 {
-        self.actors.iter().map(|it| it.guest.overtaken).sum()
     }
 }
