@@ -47,7 +47,9 @@ fn small_messages_outside_any_stream_travel_as_datagrams() {
     const COUNT: u64 = 200;
     let net = Net::new(DATAGRAMS);
     let (one, two) = pair(&net);
-    eventually("datagrams to be agreed on", || one.node.paths()[0].datagrams);
+    eventually("datagrams to be agreed on", || {
+        one.node.paths()[0].datagrams
+    });
     for number in 0..COUNT {
         send(&one, two.id, &one_way(number, 100));
     }
