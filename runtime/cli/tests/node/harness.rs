@@ -111,6 +111,19 @@ impl Node {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Asks again while the agent asked for is not to be had: then nothing was done.
+    pub(crate) fn ask_until_available(&self, args: &[&str]) -> Value {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let asked = self.run(args);
+            if asked.status.success() {
+                return serde_json::from_slice(&asked.stdout).unwrap();
+            }
+            assert_eq!(error(&asked)["code"], "unavailable", "{args:?}");
+            assert!(Instant::now() < until, "{args:?} is not to be had");
+        }
+    }
+
     /// A new agent on that node, which has counted to `total`.
     pub(crate) fn counter_on(&self, node: &str, agent: &str, total: u32) {
         let until = Instant::now() + Duration::from_secs(60);
