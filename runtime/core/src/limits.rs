@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::flow::FlowPolicy;
+use crate::journal::SnapshotEvery;
 use crate::taxonomy::Overrides;
 use crate::{AgentId, Millis, RetryPolicy, Schedule};
 
@@ -95,6 +96,12 @@ pub struct KindPolicy {
     /// Whether agents may sleep, move and be checkpointed. A component that
     /// cannot be instrumented may be deployed with `false` only.
     pub movable: bool,
+    /// Whether what agents commit is in the node's journal before anything of it leaves
+    /// the node, so that they go on where they were after their node was killed. Their
+    /// memory has to be readable, so they have to be movable too.
+    pub durable: bool,
+    /// When a durable agent's snapshot is due, so that no more is run again after that.
+    pub snapshot_every: SnapshotEvery,
     /// Linear memory of one agent, bytes.
     pub memory_bytes: u64,
     /// Elements of one agent's tables.
@@ -170,6 +177,8 @@ impl Default for KindPolicy {
         Self {
             spawn: SpawnPolicy::OnMessage,
             movable: true,
+            durable: false,
+            snapshot_every: SnapshotEvery::default(),
             memory_bytes: 64 << 20,
             table_elements: 20_000,
             turn_deadline: Millis(1_000),
@@ -290,12 +299,20 @@ impl KindPolicy {
         ];
         BadPolicy::check(&ranges)?;
         self.retry_policy().validate()?;
+        self.snapshot_every.validate()?;
         self.flow.iter().try_for_each(|flow| flow.validate())?;
         if self.mailbox_low >= self.mailbox_high {
             return Err(BadPolicy {
                 field: "mailbox-low-percent",
                 found: self.mailbox_low.into(),
                 accepted: format!("below mailbox-high-percent ({})", self.mailbox_high),
+            });
+        }
+        if self.durable && !self.movable {
+            return Err(BadPolicy {
+                field: "durable",
+                found: 1,
+                accepted: "0 (false) where movable is false: no snapshot can be taken".to_owned(),
             });
         }
         if self.outbox_messages < self.turn_effects {
@@ -328,6 +345,28 @@ mod tests {
             ..KindPolicy::default()
         };
         assert_eq!(policy.validate().unwrap_err().field, "turn-deadline");
+    }
+
+    #[test]
+    fn what_cannot_be_read_cannot_be_durable() {
+        let durable = KindPolicy {
+            durable: true,
+            ..KindPolicy::default()
+        };
+        durable.validate().unwrap();
+        let fixed = KindPolicy {
+            movable: false,
+            ..durable
+        };
+        assert_eq!(fixed.validate().unwrap_err().field, "durable");
+        let never = KindPolicy {
+            snapshot_every: SnapshotEvery {
+                turns: 0,
+                ..SnapshotEvery::default()
+            },
+            ..KindPolicy::default()
+        };
+        assert_eq!(never.validate().unwrap_err().field, "snapshot-every-turns");
     }
 
     #[test]

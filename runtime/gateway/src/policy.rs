@@ -157,6 +157,26 @@ macro_rules! text {
     };
 }
 
+macro_rules! snapshot_every {
+    ($name:literal, $form:ident, $field:ident, $about:literal) => {
+        Field {
+            name: $name,
+            about: $about,
+            form: Form::$form,
+            access: Access::Number {
+                get: |policy| u64::from(policy.snapshot_every.$field),
+                set: |policy, value| match value.try_into() {
+                    Ok(value) => {
+                        policy.snapshot_every.$field = value;
+                        true
+                    }
+                    Err(_) => false,
+                },
+            },
+        }
+    };
+}
+
 macro_rules! word {
     ($name:literal, $form:ident, $field:ident, $type:ident, $about:literal) => {
         Field {
@@ -196,7 +216,7 @@ macro_rules! span {
 }
 
 /// Every field, in the order in which policies are shown.
-pub static FIELDS: [Field; 35] = [
+pub static FIELDS: [Field; 38] = [
     Field {
         name: "spawn",
         about: "how agents come to life",
@@ -224,6 +244,30 @@ pub static FIELDS: [Field; 35] = [
             },
         },
     },
+    Field {
+        name: "durable",
+        about: "whether agents outlive their node's end",
+        form: Form::Flag,
+        access: Access::Number {
+            get: |policy| u64::from(policy.durable),
+            set: |policy, value| {
+                policy.durable = value != 0;
+                true
+            },
+        },
+    },
+    snapshot_every!(
+        "snapshot-every-turns",
+        Count,
+        turns,
+        "turns of a durable agent until its next snapshot"
+    ),
+    snapshot_every!(
+        "snapshot-every-bytes",
+        Size,
+        bytes,
+        "bytes of a durable agent's log until then"
+    ),
     number!(
         "memory-bytes",
         Size,
@@ -569,6 +613,7 @@ pub fn check(name: &str, value: &PolicyValue) -> Result<(), PolicyError> {
 
 #[cfg(test)]
 mod tests {
+    use phoenix_core::journal::SnapshotEvery;
     use phoenix_core::{AgentId, Overflow};
 
     use super::*;
@@ -586,6 +631,9 @@ mod tests {
         let KindPolicy {
             spawn: _,
             movable: _,
+            durable: _,
+            // Two fields.
+            snapshot_every: _,
             memory_bytes: _,
             table_elements: _,
             turn_deadline: _,
@@ -628,6 +676,10 @@ mod tests {
             spawn: SpawnPolicy::Explicit,
             movable: false,
             memory_bytes: 3 << 20,
+            snapshot_every: SnapshotEvery {
+                turns: 9,
+                bytes: 8 << 10,
+            },
             idle_after: Millis(77),
             mailbox_low: 3,
             overflow: Overflow::Redirect(AgentId::new("spare/1").unwrap()),
@@ -655,6 +707,7 @@ mod tests {
         );
         assert_eq!(with("streams", "7").unwrap().streams, 7);
         assert!(!with("movable", "false").unwrap().movable);
+        assert!(with("durable", "true").unwrap().durable);
     }
 
     #[test]
@@ -666,6 +719,9 @@ mod tests {
             ("memory-bytes", "3 parsecs"),
             ("spawn", "never"),
             ("movable", "perhaps"),
+            ("durable", "perhaps"),
+            ("snapshot-every-turns", "0"),
+            ("snapshot-every-bytes", "1"),
             ("streams", "99999999999"),
             ("turn-deadline", "0"),
             ("overflow", "drop"),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use phoenix_core::control::{HandlerInfo, KindInfo};
 use phoenix_core::flow::{FlowField, FlowFields, FlowValue};
+use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
 use phoenix_core::{
     AgentId, Digest, KindName, KindPolicy, Lane, Millis, Overflow, Schedule, SpawnPolicy,
@@ -63,7 +64,12 @@ fn kinds_come_back_in_order_with_all_they_had() {
     // No field at its default: one that is not written would show.
     *visitor.policy = KindPolicy {
         spawn: SpawnPolicy::Explicit,
-        movable: false,
+        movable: true,
+        durable: true,
+        snapshot_every: SnapshotEvery {
+            turns: 37,
+            bytes: 38_000,
+        },
         memory_bytes: 1 << 20,
         table_elements: 11,
         turn_deadline: Millis(12),

@@ -7,6 +7,7 @@ use phoenix_core::control::{
     HandlerInfo, KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo,
     NodeInfo, Replayed, Request, RequestInfo, Response, Verdict,
 };
+use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
 use phoenix_core::{
     ClientOptions, KindPolicy, Level, Overflow, PeerPath, Protocol, Schedule, SpawnPolicy,
@@ -43,9 +44,13 @@ choice!(Schedule as "a retry schedule" {
     2 => Exponential { first, most },
 });
 
+record!(SnapshotEvery { turns, bytes });
+
 record!(KindPolicy {
     spawn,
     movable,
+    durable,
+    snapshot_every,
     memory_bytes,
     table_elements,
     turn_deadline,

@@ -14,6 +14,7 @@ use phoenix_core::control::{
     NodeInfo, Replayed, Request, RequestInfo, Response, Verdict,
 };
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
+use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
 use phoenix_core::{
@@ -559,6 +560,11 @@ impl Generator {
         Box::new(KindPolicy {
             spawn: self.pick(&[SpawnPolicy::OnMessage, SpawnPolicy::Explicit]),
             movable: self.flag(),
+            durable: self.flag(),
+            snapshot_every: SnapshotEvery {
+                turns: self.small(),
+                bytes: self.number(),
+            },
             memory_bytes: self.number(),
             turn_deadline: self.millis(),
             batch_messages: self.small(),

@@ -3,6 +3,7 @@
 //! a newer version wrote is passed over.
 
 use phoenix_core::control::{HandlerInfo, KindInfo};
+use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
 use phoenix_core::{
     BadOverflow, BadSchedule, Digest, KindName, KindPolicy, Lane, Millis, SpawnPolicy,
@@ -38,6 +39,9 @@ struct Handler {
 struct Policy {
     explicit_spawn: bool,
     movable: bool,
+    durable: bool,
+    snapshot_every_turns: u32,
+    snapshot_every_bytes: u64,
     memory_bytes: u64,
     table_elements: u32,
     turn_deadline: u64,
@@ -138,6 +142,8 @@ impl From<&KindPolicy> for Policy {
         let KindPolicy {
             spawn,
             movable,
+            durable,
+            snapshot_every,
             memory_bytes,
             table_elements,
             turn_deadline,
@@ -173,6 +179,9 @@ impl From<&KindPolicy> for Policy {
         Self {
             explicit_spawn: spawn == SpawnPolicy::Explicit,
             movable,
+            durable,
+            snapshot_every_turns: snapshot_every.turns,
+            snapshot_every_bytes: snapshot_every.bytes,
             memory_bytes,
             table_elements,
             turn_deadline: turn_deadline.0,
@@ -218,6 +227,11 @@ impl TryFrom<Policy> for KindPolicy {
                 SpawnPolicy::OnMessage
             },
             movable: policy.movable,
+            durable: policy.durable,
+            snapshot_every: SnapshotEvery {
+                turns: policy.snapshot_every_turns,
+                bytes: policy.snapshot_every_bytes,
+            },
             memory_bytes: policy.memory_bytes,
             table_elements: policy.table_elements,
             turn_deadline: Millis(policy.turn_deadline),

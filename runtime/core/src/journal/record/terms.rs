@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::flow::{FlowField, FlowFields, FlowForm, FlowPolicy, FlowValue};
+use crate::journal::SnapshotEvery;
 use crate::journal::record::RecordError;
 use crate::snapshot::codec::{Reader, Writer};
 use crate::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
@@ -27,6 +28,7 @@ impl Terms {
             SpawnPolicy::Explicit => 1,
         });
         w.u8(u8::from(policy.movable));
+        w.u8(u8::from(policy.durable));
         w.text(&policy.overflow.to_string());
         w.retry(&policy.retry_policy());
         let Overrides {
@@ -57,6 +59,7 @@ impl Terms {
             _ => return Err(RecordError::Invalid("spawn")),
         };
         let movable = r.flag("movable")?;
+        let durable = r.flag("durable")?;
         let overflow = r.text("overflow")?;
         let overflow: Overflow = overflow
             .parse()
@@ -72,6 +75,7 @@ impl Terms {
         let mut policy = KindPolicy {
             spawn,
             movable,
+            durable,
             overflow,
             treatment,
             memory_bytes: long()?,
@@ -82,6 +86,10 @@ impl Terms {
             turn_slice: Millis(long()?),
             idle_after: Millis(long()?),
             give_up_after: Millis(long()?),
+            snapshot_every: SnapshotEvery {
+                bytes: long()?,
+                ..SnapshotEvery::default()
+            },
             retry: retry.schedule,
             retry_jitter: retry.jitter,
             retry_attempts: retry.attempts,
@@ -156,6 +164,7 @@ fn numbers(policy: &KindPolicy) -> impl Iterator<Item = u64> {
         policy.turn_slice.0,
         policy.idle_after.0,
         policy.give_up_after.0,
+        policy.snapshot_every.bytes,
     ];
     let short = shorts(&mut policy.clone()).map(|field| u64::from(*field));
     long.into_iter().chain(short)
@@ -163,10 +172,12 @@ fn numbers(policy: &KindPolicy) -> impl Iterator<Item = u64> {
 
 /// The policy's short numbers. A field that is added has to find its place in here or
 /// in [`numbers`].
-fn shorts(policy: &mut KindPolicy) -> [&mut u32; 17] {
+fn shorts(policy: &mut KindPolicy) -> [&mut u32; 18] {
     let KindPolicy {
         spawn: _,
         movable: _,
+        durable: _,
+        snapshot_every: SnapshotEvery { turns, bytes: _ },
         memory_bytes: _,
         table_elements,
         turn_deadline: _,
@@ -218,5 +229,6 @@ fn shorts(policy: &mut KindPolicy) -> [&mut u32; 17] {
         turn_log_bytes,
         rollback_bytes,
         max_attempts,
+        turns,
     ]
 }

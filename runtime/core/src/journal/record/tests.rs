@@ -4,6 +4,7 @@ use phoenix_wit::{ContentType, FrameWriter, Turn};
 
 use super::*;
 use crate::flow::{FlowField, FlowFields, FlowPolicy, FlowValue};
+use crate::journal::SnapshotEvery;
 use crate::taxonomy::{Ordering, Overrides};
 use crate::{Ask, ClientId, KindPolicy, NodeId, Overflow, Reply, ReplyTo, Sequence, StreamKey};
 
@@ -155,6 +156,11 @@ fn records() -> Vec<Record> {
         turn_effects: 77,
         give_up_after: Millis(1_234),
         movable: false,
+        durable: true,
+        snapshot_every: SnapshotEvery {
+            turns: 12,
+            bytes: 13_000,
+        },
         treatment: Overrides {
             priority: Some(Lane::Bulk),
             ordering: Some(Ordering::ALL[0]),
