@@ -32,6 +32,10 @@ counters! {
     wakes = "wakes",
     /// Checkpoints of running agents.
     checkpoints = "checkpoints",
+    /// Snapshots handed to the journal.
+    snapshots = "snapshots",
+    /// Durable agents had again from the journal.
+    restored = "restored",
     /// Agents moved away.
     migrations = "migrations",
     /// Agents moved here.

@@ -14,6 +14,8 @@ pub(crate) struct Kind {
     pub(crate) info: KindInfo,
     pub(crate) component: Arc<Component>,
     pub(crate) policy: Arc<KindPolicy>,
+    /// What durable agents of it run under, as their logs say it.
+    pub(crate) terms: Arc<phoenix_core::journal::record::Terms>,
     interleaving: HashSet<Arc<str>>,
 }
 
@@ -25,8 +27,13 @@ impl Kind {
             .filter(|handler| handler.interleave)
             .map(|handler| handler.name.clone())
             .collect();
+        let terms = phoenix_core::journal::record::Terms {
+            component: info.component,
+            policy: (*info.policy).clone(),
+        };
         Self {
             policy: Arc::new((*info.policy).clone()),
+            terms: Arc::new(terms),
             info,
             component,
             interleaving,

@@ -19,6 +19,7 @@ mod directory;
 mod fetch;
 mod flow;
 mod gather;
+mod journal;
 mod kinds;
 mod listen;
 mod network;

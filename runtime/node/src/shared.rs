@@ -23,6 +23,7 @@ use crate::deaths::Deaths;
 use crate::directory::DirectoryAccess;
 use crate::fetch::Fetches;
 use crate::flow::Flows;
+use crate::journal::Journals;
 use crate::kinds::Kinds;
 use crate::peers::Controls;
 use crate::seat::Seat;
@@ -91,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// What spilled messages of all workers may take on disk.
     pub(crate) spill_space: Arc<SpillSpace>,
+    /// Durable agents' turns and snapshots.
+    pub(crate) journals: Journals,
     pub(crate) draining: AtomicBool,
     pub(crate) deaths: Deaths,
     pub(crate) flows: Flows,
@@ -109,6 +112,7 @@ impl Shared {
             seat.clear();
         }
         self.directory.close();
+        self.journals.close();
         self.controls.close();
     }
 
@@ -125,9 +129,10 @@ impl Shared {
             kind_store,
             flows,
         } = deployed;
-        let seats = (0..config.worker_count())
+        let seats: Vec<_> = (0..config.worker_count())
             .map(|index| Arc::new(Seat::new(index)))
             .collect();
+        let journals = Journals::new(config.data_dir.join("journal"), seats.len());
         Self {
             node,
             boot,
@@ -150,6 +155,7 @@ impl Shared {
             dead: Mutex::new(DeadLetters::new(node, boot, config.dead_letters)),
             counters: Counters::default(),
             spill_space: SpillSpace::new(config.max_spill),
+            journals,
             draining: AtomicBool::new(false),
             deaths: Deaths::default(),
             flows,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use phoenix_core::control::Control;
+use phoenix_core::directory::DirectoryCommand;
 use phoenix_core::flow::AttachedFlows;
 use phoenix_core::{AgentId, Level, Member, Millis, NodeId, PeerMessage, Transport};
 use phoenix_host::{CompilerProgram, Host, HostConfig, HostStartError};
@@ -25,7 +26,7 @@ use crate::network::{Network, Wire};
 use crate::peers::Ears;
 use crate::shared::{Deployed, Shared};
 use crate::ticker;
-use crate::worker::{Drained, Event, Spilled, Worker};
+use crate::worker::{Drained, Event, Spilled, Worker, known_agents};
 
 /// The node that holds the directory until a consensus does: the cluster's first.
 const FIRST: NodeId = NodeId(1);
@@ -135,9 +136,12 @@ impl Node {
                 shared.deaths.note(node, boot);
             }
         }
+        let mut stored = open_journal(&shared)?.into_iter();
         for (index, seat) in shared.seats.iter().enumerate() {
             let spilled = open_spilled(&shared, data.path(), index)?;
-            seat.start(Box::new(Worker::new(index, shared.clone(), spilled)))?;
+            let mut worker = Worker::new(index, shared.clone(), spilled);
+            worker.know_all(stored.next().unwrap_or_default());
+            seat.start(Box::new(worker))?;
         }
         let stop = Arc::new(AtomicBool::new(false));
         let ticker = ticker::start(shared.clone(), stop.clone())?;
@@ -189,6 +193,12 @@ impl Node {
     /// be started again.
     pub fn declared_dead(&self) -> bool {
         self.shared.is_fenced()
+    }
+
+    /// Why its journal failed, if it has: nothing of durable agents leaves it any more,
+    /// and it is to be stopped and started again.
+    pub fn journal_failure(&self) -> Option<Arc<str>> {
+        self.shared.journals.failure().cloned()
     }
 
     /// Moves agents to other nodes, or puts them to sleep where there are none,
@@ -308,6 +318,32 @@ fn open_spilled(shared: &Shared, data: &Path, index: usize) -> Result<Spilled, S
         count(&shared.counters.spill_lost);
     }
     Ok(Spilled::new(Box::new(areas)))
+}
+
+/// What the journal of an earlier run has, by worker. Where the directory is here, every
+/// agent of it is claimed before another node can ask for it.
+fn open_journal(shared: &Arc<Shared>) -> Result<Vec<Vec<(AgentId, Millis)>>, StartError> {
+    if !shared.journals.is_there() {
+        return Ok(Vec::new());
+    }
+    let journal = shared.open_journal().map_err(|reason| StartError::Data {
+        path: shared.config.data_dir.clone(),
+        reason,
+    })?;
+    let workers = shared.seats.len();
+    let known = known_agents(&*journal, workers, |agent| shared.worker_of(agent));
+    if let DirectoryAccess::Here { node, .. } = &shared.directory {
+        for (agent, _) in known.iter().flatten() {
+            let command = DirectoryCommand::Place {
+                agent: agent.clone(),
+                prefer: Some(*node),
+            };
+            // Who has it is asked again when it is wanted.
+            let done = Box::new(|_| ());
+            shared.directory.submit(shared, command, done);
+        }
+    }
+    Ok(known)
 }
 
 /// Brings back the kinds that were deployed before.

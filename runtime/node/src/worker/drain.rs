@@ -163,6 +163,17 @@ impl Worker {
             // An operator moves it: it is looked for once more at the end.
             return;
         }
+        if self.outlives_node(slot) {
+            if let Some(drain) = self.draining.as_mut() {
+                drain.failed(
+                    now,
+                    agent,
+                    None,
+                    "it goes on when the node is started again",
+                );
+            }
+            return;
+        }
         let settled = self.awake(slot).and_then(|awake| {
             if awake.kind.policy.movable {
                 awake
@@ -273,7 +284,9 @@ impl Worker {
         if now >= drain.until {
             return true;
         }
-        let is_leaving = self.movement.leaving() > 0 || self.spilled.is_forwarding();
+        let is_leaving = self.movement.leaving() > 0
+            || self.spilled.is_forwarding()
+            || self.durables.is_holding();
         if !self.schedule.is_empty() || is_leaving {
             return false;
         }
@@ -303,13 +316,15 @@ impl Worker {
             None if alone => "there is no other node".to_owned(),
             None => "the time to drain was over".to_owned(),
         };
+        let ending = self
+            .table
+            .iter()
+            .filter(|(_, slot)| !self.outlives_node(**slot));
+        let named = ending.clone().take(NAMED);
         Drained {
-            lost: self.table.len() as u64,
-            named: self
-                .table
-                .keys()
-                .take(NAMED)
-                .map(|agent| (agent.clone(), why(agent)))
+            lost: ending.count() as u64,
+            named: named
+                .map(|(agent, _)| (agent.clone(), why(agent)))
                 .collect(),
             alone,
         }

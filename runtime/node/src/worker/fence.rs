@@ -25,7 +25,7 @@ impl Worker {
                     waiting.extend(awake.sleepers);
                     waiting.extend(awake.reset.map(|reset| reset.done));
                 }
-                Slot::Asleep(_) => {
+                Slot::Asleep(_) | Slot::Stored(_) => {
                     self.shared.asleep.fetch_sub(1, Ordering::Relaxed);
                 }
             }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use phoenix_core::agent::Batch;
-use phoenix_core::{Millis, Nanos};
+use phoenix_core::{Digest, Millis, Nanos};
 use phoenix_host::{Answer, Fault, Instance, InstanceError, RestoreError};
 
 use crate::kinds::Kind;
@@ -45,6 +46,45 @@ pub(crate) enum Seating {
 impl Seating {
     pub(crate) fn is_live(&self) -> bool {
         matches!(self, Self::Live(_))
+    }
+}
+
+/// What a journal says that came of a batch.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    /// The number of its first turn.
+    pub(crate) first: u64,
+    /// What the guest answered.
+    pub(crate) answer: Bytes,
+    /// What its memory hashed to after that, if a checkpoint was taken then.
+    pub(crate) memory: Option<Digest>,
+}
+
+impl Proof {
+    /// Compares what came of it when it was run again. On a divergence says in words
+    /// where it is and what both hashes are.
+    fn check(&self, instance: &mut Instance, answer: &[u8]) -> Result<(), String> {
+        let diverged = |what: &str, recorded: Digest, found: Digest| {
+            let turn = self.first;
+            Err(format!(
+                "divergence at turn {turn}: {what} hashes to {recorded} in the journal, and to \
+                 {found} when it is run again"
+            ))
+        };
+        if self.answer != answer {
+            return diverged("the answer", Digest::of(&self.answer), Digest::of(answer));
+        }
+        let Some(recorded) = self.memory else {
+            return Ok(());
+        };
+        // A checkpoint was taken here, which leaves dead stack behind it zeroed.
+        let taken = instance.snapshot(&mut Vec::new());
+        taken.map_err(|refused| format!("no checkpoint can be taken again: {refused}"))?;
+        let found = instance.memory_hash();
+        if found != recorded {
+            return diverged("the memory", recorded, found);
+        }
+        Ok(())
     }
 }
 
@@ -123,15 +163,23 @@ pub(crate) fn rebuild(kind: &Kind, past: &Past) -> Result<Box<Instance>, Ended> 
                 })?
         }
     };
+    let mut proofs = past.proofs.iter();
     for frame in past.frames.iter() {
         // What committed once commits again; the answer was acted on then.
-        instance.turns(frame, None).map_err(|fault| {
+        let answer = instance.turns(frame, None).map_err(|fault| {
             let what = format!(
                 "a committed turn faults when it is run again: {}",
                 fault.message
             );
             Ended::Unrecoverable(what)
         })?;
+        if let Some(proof) = proofs.next() {
+            let proved = proof.check(&mut instance, &answer.frame);
+            proved.map_err(|why| {
+                let component = kind.info.component;
+                Ended::Unrecoverable(format!("{why}, by the component {component}"))
+            })?;
+        }
     }
     Ok(Box::new(instance))
 }

@@ -7,6 +7,7 @@
 
 mod ask_notices;
 mod drain;
+mod durable;
 mod fence;
 mod flow;
 mod frames;
@@ -41,6 +42,8 @@ use slab::Slab;
 use drain::Drain;
 pub(crate) use drain::DrainDone;
 pub use drain::Drained;
+use durable::Durables;
+pub(crate) use durable::known as known_agents;
 pub(crate) use flow::Gated;
 use flow::Waiting;
 pub(crate) use job::Job;
@@ -131,6 +134,8 @@ pub(crate) enum Event {
     },
     /// A job that was relieved has ended.
     Finished(Box<Job>),
+    /// More of the journal is durable than was, or it failed.
+    Journal,
     /// Policies of flow control have changed.
     Regate,
     /// Something may pass a gate that could not.
@@ -186,6 +191,7 @@ pub(crate) struct Worker {
     routes: Routes,
     movement: Movement,
     spilled: Spilled,
+    durables: Durables,
     /// What waits at gates.
     waiting: Waiting,
     /// Messages and verdicts for other workers and nodes, handed over once a step.
@@ -224,6 +230,7 @@ impl Worker {
             routes: Routes::default(),
             movement,
             spilled,
+            durables: Durables::default(),
             waiting: Waiting::default(),
             outgoing: Outgoing::new(workers),
             room: BatchRoom::default(),
@@ -297,6 +304,8 @@ impl Worker {
                 then,
             } => self.place_on(agent, prefer, then),
             Event::Finished(job) => self.finish_late(*job),
+            // What is held back is looked at in every step.
+            Event::Journal => {}
             Event::Regate => self.regate(),
             Event::FlowReady => self.flow_ready(),
             Event::Fence => self.fence(),
@@ -312,6 +321,7 @@ impl Worker {
         }
         self.schedule.pass(self.now, false);
         self.fire_wakes();
+        self.release_held();
         self.flush();
         let wait = loop {
             match self.schedule.choose() {
@@ -324,8 +334,12 @@ impl Worker {
                 Next::Nobody => break None,
             }
         };
+        let is_released = self.release_held();
         self.flush();
         self.finish_drain();
+        if is_released {
+            return Step::Again;
+        }
         if wait.is_none() && !self.schedule.is_empty() {
             return Step::Again;
         }
@@ -336,6 +350,7 @@ impl Worker {
     /// Hands over what the last call led to. Says until when there is nothing to do, or
     /// that there is something now.
     pub(crate) fn pause(&mut self) -> Option<Nanos> {
+        self.release_held();
         self.flush();
         self.schedule.is_empty().then(|| self.idle_until())
     }
@@ -363,6 +378,9 @@ impl Worker {
                     self.tick(slot);
                 }
                 Some(Slot::Asleep(asleep)) if asleep.wake_at == at => self.wake(slot),
+                Some(Slot::Stored(stored)) if stored.wake_at == at => {
+                    self.recall(slot, std::iter::empty());
+                }
                 _ => {}
             }
         }

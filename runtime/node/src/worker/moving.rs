@@ -163,6 +163,13 @@ impl Worker {
             let text = format!("{id} cannot move: its kind is deployed with movable = false");
             return Err(ControlError::Conflict(text));
         }
+        if awake.durable.is_some() {
+            let text = format!(
+                "{id} cannot move: it is durable, and its log stays in the journal of {}",
+                self.shared.node
+            );
+            return Err(ControlError::Conflict(text));
+        }
         if let Some(why) = &awake.quarantined {
             let text = format!("{id} cannot move: it is quarantined: {why}");
             return Err(ControlError::Conflict(text));

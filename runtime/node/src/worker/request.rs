@@ -29,6 +29,14 @@ impl Worker {
             self.pass_on(request, &agent, from, done);
             return;
         };
+        if matches!(self.slots.get(slot as usize), Some(Slot::Stored(_)))
+            && !matches!(request, Request::Hibernate { .. })
+        {
+            self.recall(slot, std::iter::empty());
+            let text = format!("{agent} is being restored from the journal: ask again");
+            done(Err(ControlError::Unavailable(text)));
+            return;
+        }
         match request {
             Request::Inspect { .. } => {
                 let detail = self.inspect(slot, &agent);
@@ -116,6 +124,15 @@ impl Worker {
                     bytes: bytes.len() as u64,
                 }
             }
+            Slot::Stored(_) => AgentInfo {
+                agent: agent.clone(),
+                node: self.shared.node,
+                status: AgentStatus::Hibernated,
+                // Nothing was read of it since the node began.
+                turns: 0,
+                mailbox: 0,
+                bytes: 0,
+            },
         };
         Some(info)
     }
@@ -153,6 +170,7 @@ impl Worker {
                     ..detail(info, &snapshot.agent, snapshot.component, asleep.generation)
                 })
             }
+            Slot::Stored(_) => Err(gone()),
         }
     }
 
@@ -171,6 +189,7 @@ impl Worker {
                 awake.sleepers.push(done);
                 self.rest(slot);
             }
+            Some(Slot::Stored(_)) => done(Ok(Response::Hibernated { bytes: 0 })),
             None => done(Err(ControlError::Internal("the agent is gone".to_owned()))),
         }
     }

@@ -86,6 +86,7 @@ impl Worker {
             return;
         };
         awake.agent.renew(incarnation, config, &mut self.actions);
+        let was_durable = awake.durable.is_some();
         let dead_letters = (self.actions.dead.len() - before) as u64;
         let kind = match self.shared.kinds.get(id.kind()) {
             Known::Ready(kind) => kind,
@@ -93,6 +94,10 @@ impl Worker {
         };
         self.tenants += 1;
         awake.begin_anew(self.tenants, kind, self.now.millis());
+        if was_durable {
+            self.end_log(slot, &DeadReason::Reset);
+        }
+        self.renew_log(slot);
         self.perform(slot);
         let text = format!("reset: begins anew, and {dead_letters} messages are dead letters");
         self.shared.log(Some(&id), Level::Warn, &text);

@@ -186,6 +186,9 @@ impl Worker {
         if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
             self.wake(slot);
         }
+        if matches!(self.slots.get(slot as usize), Some(Slot::Stored(_))) {
+            return self.recall(slot, run);
+        }
         let now = self.now.millis();
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             // Nothing is dropped in silence, whatever kept it from waking.
@@ -411,6 +414,7 @@ impl Worker {
             }
             DirectoryAnswer::InDoubt(_) | DirectoryAnswer::Unclaimed(_) => {
                 self.routes.routes.remove(&agent);
+                self.store_again(&agent);
                 for envelope in held {
                     self.turn_away(&envelope, Refusal::Busy);
                 }
@@ -431,6 +435,20 @@ impl Worker {
     /// The agent is this node's: brings it to life if it does not live yet.
     fn settle_here(&mut self, agent: &AgentId, ownership: Ownership, held: Vec<Arc<Envelope>>) {
         let (mut never_lived, mut comes_again) = (false, false);
+        if self.is_stored(agent) {
+            let is_known = matches!(self.shared.kinds.get(agent.kind()), Known::Ready(_));
+            if is_known && !self.shared.is_draining() {
+                self.restore(agent, ownership);
+            } else {
+                self.store_again(agent);
+            }
+            if self.is_away(agent) {
+                for envelope in held {
+                    self.turn_away(&envelope, Refusal::Busy);
+                }
+                return;
+            }
+        }
         for envelope in held {
             if let Some(slot) = self.table.get(agent) {
                 let slot = *slot;
@@ -438,6 +456,10 @@ impl Worker {
                 continue;
             }
             match self.shared.kinds.get(agent.kind()) {
+                Known::Ready(kind) if !self.has_journal_for(&kind) => {
+                    comes_again = true;
+                    self.turn_away(&envelope, Refusal::Busy);
+                }
                 Known::Ready(kind)
                     if !self.shared.is_draining() && !self.movement.machines.is_coming(agent) =>
                 {

@@ -10,6 +10,7 @@ use phoenix_core::{AgentId, Level, Millis, Payload, control};
 
 use crate::counters::count;
 use crate::kinds::Kind;
+use crate::worker::durable::Durable;
 use crate::worker::job::{Seating, rebuild};
 use crate::worker::slot::{Asleep, Awake, Rollback, Slot};
 use crate::worker::{Event, Worker};
@@ -41,18 +42,9 @@ impl Worker {
         let incarnation = self.shared.incarnation(ownership.epoch);
         let agent = Agent::new(id, incarnation, config);
         count(&self.shared.counters.spawned);
-        self.seat_agent(agent, kind, ownership.epoch.generation, Rollback::default())
-    }
-
-    /// Gives an agent a slot of its own, awake, its memory to be made.
-    pub(super) fn seat_agent(
-        &mut self,
-        agent: Agent,
-        kind: Arc<Kind>,
-        generation: u64,
-        rollback: Rollback,
-    ) -> u32 {
-        let awake = self.new_awake(agent, kind, generation, rollback);
+        let generation = ownership.epoch.generation;
+        let mut awake = self.new_awake(agent, kind, generation, Rollback::default());
+        self.begin_log(&mut awake);
         self.insert_awake(awake)
     }
 
@@ -85,6 +77,7 @@ impl Worker {
             gated,
             kind,
             agent,
+            durable: None,
             generation,
             seating: rollback.seating(),
             rollback,
@@ -120,7 +113,7 @@ impl Worker {
         }
     }
 
-    fn count_asleep(&self, change: i64) {
+    pub(super) fn count_asleep(&self, change: i64) {
         use std::sync::atomic::Ordering::Relaxed;
         if change > 0 {
             self.shared.asleep.fetch_add(1, Relaxed);
@@ -141,6 +134,9 @@ impl Worker {
         let mut image = Vec::new();
         match instance.snapshot(&mut image) {
             Ok(()) => {
+                if let Some(durable) = &mut awake.durable {
+                    durable.memory = Some(instance.memory_hash());
+                }
                 awake.rollback = Rollback::from(Some(image.into()));
                 awake.unmovable = None;
                 count(&self.shared.counters.checkpoints);
@@ -207,9 +203,17 @@ impl Worker {
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return false;
         };
-        let component = awake.kind.info.component;
-        snapshot::encode(&awake.agent, &component, &image, &mut self.scratch);
+        if awake.durable.is_some() {
+            // It says all there is to be said before it sleeps.
+            self.store_snapshot(slot, &image);
+        } else {
+            let component = awake.kind.info.component;
+            snapshot::encode(&awake.agent, &component, &image, &mut self.scratch);
+        }
         let Ok(handle) = self.arena.insert(&self.scratch) else {
+            return false;
+        };
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return false;
         };
         let wake_at = awake.agent.next_wake_exact();
@@ -218,6 +222,7 @@ impl Worker {
             kind: awake.kind.clone(),
             generation: awake.generation,
             wake_at,
+            log: awake.durable.take().map(|durable| Box::new(durable.log)),
         };
         let sleepers = std::mem::take(&mut awake.sleepers);
         self.schedule.end(&awake.share);
@@ -276,9 +281,10 @@ impl Worker {
 
     /// Wakes a sleeping agent: its core state at once, its memory with its next turn.
     pub(super) fn wake(&mut self, slot: u32) {
-        let Some(Slot::Asleep(asleep)) = self.slots.get(slot as usize) else {
+        let Some(Slot::Asleep(asleep)) = self.slots.get_mut(slot as usize) else {
             return;
         };
+        let log = asleep.log.take();
         let Some(bytes) = self.arena.get(asleep.handle) else {
             return;
         };
@@ -289,7 +295,13 @@ impl Worker {
         let awake = match snapshot::decode(&bytes) {
             Ok(snapshot) => {
                 let image = (!snapshot.image.is_empty()).then_some(snapshot.image);
-                self.new_awake(snapshot.agent, kind, generation, Rollback::from(image))
+                let rollback = Rollback::from(image);
+                let mut awake = self.new_awake(snapshot.agent, kind, generation, rollback);
+                if let Some(log) = log {
+                    awake.agent.keep_log(&awake.kind.terms);
+                    awake.durable = Some(Durable::new(*log));
+                }
+                awake
             }
             Err(error) => {
                 // Only damaged memory does this: nothing of the agent can be trusted.
@@ -400,6 +412,7 @@ impl Worker {
             kept.retain(|Reverse((at, slot))| match slots.get(*slot as usize) {
                 Some(Slot::Awake(awake)) => awake.armed == *at,
                 Some(Slot::Asleep(asleep)) => asleep.wake_at == *at,
+                Some(Slot::Stored(stored)) => stored.wake_at == *at,
                 None => false,
             });
             kept.sort_unstable();
@@ -432,6 +445,7 @@ impl Worker {
                     self.arena.remove(asleep.handle);
                     self.count_asleep(-1);
                 }
+                Slot::Stored(_) => self.count_asleep(-1),
             }
         }
     }

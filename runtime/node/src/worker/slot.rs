@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use phoenix_core::agent::Agent;
+use phoenix_core::journal::AgentLog;
 use phoenix_core::schedule::Share;
-use phoenix_core::{MigrationId, Millis, Payload, control};
+use phoenix_core::{AgentId, MigrationId, Millis, Payload, control};
 use phoenix_store::arena;
 
 use crate::kinds::Kind;
 use crate::worker::Gated;
+use crate::worker::durable::Durable;
 use crate::worker::frames::Frames;
-use crate::worker::job::Seating;
+use crate::worker::job::{Proof, Seating};
 
 /// An agent of this worker.
 pub(crate) enum Slot {
@@ -19,6 +21,15 @@ pub(crate) enum Slot {
     Awake(Box<Awake>),
     /// A snapshot in the arena. Kept small: there are millions of these.
     Asleep(Asleep),
+    /// In the journal alone, and not loaded since the node began.
+    Stored(Stored),
+}
+
+/// A durable agent of which only the journal knows more.
+pub(crate) struct Stored {
+    pub(crate) agent: AgentId,
+    /// When it must be woken, by a timer, a deadline or what it has to send again.
+    pub(crate) wake_at: Millis,
 }
 
 /// A hibernated agent.
@@ -29,6 +40,8 @@ pub(crate) struct Asleep {
     pub(crate) generation: u64,
     /// When it must be woken, by a timer or a deadline.
     pub(crate) wake_at: Millis,
+    /// Where its log ends, if it is durable.
+    pub(crate) log: Option<Box<AgentLog>>,
 }
 
 /// An agent that is awake.
@@ -36,6 +49,8 @@ pub(crate) struct Awake {
     pub(crate) tenant: u64,
     pub(crate) kind: Arc<Kind>,
     pub(crate) agent: Agent,
+    /// What it has if it is durable.
+    pub(crate) durable: Option<Box<Durable>>,
     /// The gates before it; most agents have none.
     pub(crate) gated: Option<Box<Gated>>,
     /// The directory's generation it is owned under.
@@ -95,6 +110,8 @@ pub(crate) struct Past {
     pub(crate) image: Option<Bytes>,
     /// What was committed since.
     pub(crate) frames: Frames,
+    /// What the journal says of the first of them, one by one.
+    pub(crate) proofs: Arc<[Proof]>,
 }
 
 /// What brings memory back after a trap: a checkpoint and the frames since.
@@ -155,6 +172,11 @@ impl Rollback {
     pub(crate) fn is_due(&self, bound: usize) -> bool {
         self.wait == 0
             && (self.broken || self.past.frames.bytes() > bound || self.spent > MAX_REPLAY)
+    }
+
+    /// Whether a checkpoint may be tried now that is wanted for another reason.
+    pub(crate) fn may_try(&self) -> bool {
+        self.wait == 0
     }
 
     /// A checkpoint was refused. What there is to come back to stays while it is

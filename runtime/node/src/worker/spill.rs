@@ -294,7 +294,10 @@ impl Worker {
         };
         if kind.policy.spawn == SpawnPolicy::Explicit {
             self.end_stranded(agent, &DeadReason::NoSuchAgent);
-        } else if !self.shared.is_draining() && !self.movement.machines.is_coming(agent) {
+        } else if !self.shared.is_draining()
+            && !self.movement.machines.is_coming(agent)
+            && self.has_journal_for(&kind)
+        {
             self.create(
                 agent.clone(),
                 kind,

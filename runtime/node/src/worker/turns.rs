@@ -41,8 +41,12 @@ impl Worker {
         if !awake.runnable(now.millis()) {
             return None;
         }
+        let is_durable = awake.durable.is_some();
         if awake.agent.spilled() > 0 {
             self.refill(slot);
+        }
+        if is_durable && !self.may_append(slot) {
+            return None;
         }
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return None;
@@ -265,9 +269,13 @@ impl Worker {
         let (answer, spent) = answer.unwrap_or_default();
         let (turn, turns) = (batch.first_turn(), u64::from(batch.turns()));
         let mut batch = batch;
-        let frame = std::mem::take(&mut batch.frame);
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return None;
+        };
+        // A durable agent's record takes the frame: of that it has a copy to come back by.
+        let frame = match awake.durable {
+            Some(_) => batch.frame.clone(),
+            None => std::mem::take(&mut batch.frame),
         };
         let committed = awake.agent.commit(
             batch,
@@ -296,13 +304,15 @@ impl Worker {
                 verdicts: &self.actions.acknowledge,
             });
         }
+        let mut is_snapshot_due = false;
         if turns > 0 {
             if let Some(seat) = self.shared.seats.get(self.index) {
                 seat.tally.add(turns);
             }
             self.frame = awake.rollback.push(frame, spent);
             let bound = awake.kind.policy.rollback_bytes as usize;
-            if awake.rollback.is_due(bound) {
+            is_snapshot_due = awake.rollback.may_try() && Self::is_snapshot_due(awake);
+            if awake.rollback.is_due(bound) || is_snapshot_due {
                 self.checkpoint(slot);
             }
         }
@@ -310,6 +320,9 @@ impl Worker {
             self.settle_gates(slot);
         }
         self.perform(slot);
+        if is_snapshot_due {
+            self.store_checkpoint(slot);
+        }
         None
     }
 
@@ -399,8 +412,17 @@ impl Worker {
         }
     }
 
-    /// Does what an agent wants done.
+    /// Does what an agent wants done; what a durable one does, once the journal has it.
     pub(super) fn perform(&mut self, slot: u32) {
+        if self.is_durable(slot) {
+            self.keep(slot);
+        } else {
+            self.perform_now(slot);
+        }
+    }
+
+    /// Does what an agent wants done, whether or not the journal has it.
+    pub(super) fn perform_now(&mut self, slot: u32) {
         if self.actions.is_empty() {
             return;
         }
@@ -505,6 +527,7 @@ impl Worker {
         let moving = awake.moving.take();
         self.settle_gates(slot);
         self.abandon_spilled(slot, reason);
+        self.end_log(slot, reason);
         self.perform(slot);
         self.remove(slot, &id);
         self.forget(id.clone(), generation);

@@ -83,6 +83,12 @@ async fn live(config: Config, json: bool) -> Result<ExitCode, CliError> {
             return Err(CliError::failed("this node was declared dead, and its agents live elsewhere")
                 .help("start it again: it joins its cluster anew"));
         }
+        why = journal_failed(&node) => {
+            tracing::error!(%why, "stopping: the journal failed");
+            stop(node, gateway, Duration::ZERO).await;
+            return Err(CliError::failed(format!("the journal failed, and the node has stopped: {why}"))
+                .help("see to the disk, then start it again: what was acknowledged is in the journal"));
+        }
     }
     tokio::select! {
         () = stop(node, gateway, drain_timeout) => Ok(Exit::Ok.into()),
@@ -208,6 +214,16 @@ async fn shutdown_wanted(node: &Node) {
 
 async fn declared_dead(node: &Node) {
     while !node.declared_dead() {
+        tokio::time::sleep(SHUTDOWN_POLL).await;
+    }
+}
+
+/// Why the journal failed, once it has.
+async fn journal_failed(node: &Node) -> std::sync::Arc<str> {
+    loop {
+        if let Some(why) = node.journal_failure() {
+            return why;
+        }
         tokio::time::sleep(SHUTDOWN_POLL).await;
     }
 }

@@ -1,0 +1,152 @@
+//! The node's journal: when it is opened, and who is told what became of entries.
+//!
+//! ```text
+//!   worker ──▶ Journals::awaits ──┐            ┌──▶ Event::Journal ──▶ worker
+//!                                 └▶ (flag) ◀──┤
+//!   journal's thread ──▶ Told::Durable ────────┘   none of those that wait for nothing
+//! ```
+//!
+//! A node without durable agents has no journal: one is begun when the first comes.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
+use phoenix_core::Level;
+use phoenix_core::journal::{Journal, Told};
+use phoenix_store::DiskJournal;
+use phoenix_store::journal::{Options, RealVolume};
+
+use crate::clock;
+use crate::shared::Shared;
+use crate::worker::Event;
+
+/// The journal, if there is one, and the workers that wait for it.
+pub(crate) struct Journals {
+    directory: PathBuf,
+    open: RwLock<Option<Arc<dyn Journal>>>,
+    /// By worker: it holds something back.
+    awaited: Vec<AtomicBool>,
+    failure: OnceLock<Arc<str>>,
+}
+
+impl Journals {
+    /// None yet; it is to lie in `directory`.
+    pub(crate) fn new(directory: PathBuf, workers: usize) -> Self {
+        Self {
+            directory,
+            open: RwLock::new(None),
+            awaited: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// Whether an earlier run of the node has begun one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.directory.is_dir()
+    }
+
+    /// The journal, if it is open.
+    pub(crate) fn get(&self) -> Option<Arc<dyn Journal>> {
+        self.open.read().clone()
+    }
+
+    /// The worker wants an [`Event::Journal`] when more is durable. What became durable
+    /// before this call is told to nobody: it has to look after it.
+    pub(crate) fn awaits(&self, worker: usize) {
+        if let Some(awaited) = self.awaited.get(worker) {
+            awaited.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Why the node has to stop, if the journal failed.
+    pub(crate) fn failure(&self) -> Option<&Arc<str>> {
+        self.failure.get()
+    }
+
+    /// Lets go of it: the node has stopped.
+    pub(crate) fn close(&self) {
+        let open = self.open.write().take();
+        drop(open);
+    }
+}
+
+impl Shared {
+    /// The journal, which is opened if it is not, and begun if there is none.
+    pub(crate) fn open_journal(self: &Arc<Self>) -> Result<Arc<dyn Journal>, String> {
+        let mut open = self.journals.open.write();
+        if let Some(journal) = &*open {
+            return Ok(journal.clone());
+        }
+        let directory = &self.journals.directory;
+        let volume = RealVolume::open(directory)
+            .map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
+        let options = Options::new(Arc::new(clock::now_ms));
+        let (journal, opened) =
+            DiskJournal::open(Arc::new(volume), options).map_err(|error| error.to_string())?;
+        if let Some(torn) = opened.torn {
+            let text = format!(
+                "{} ended in {} bytes that a crash left, at byte {}: nothing of them was \
+                 acknowledged, and they were cut off",
+                torn.file, torn.bytes, torn.offset
+            );
+            self.log(None, Level::Warn, &text);
+        }
+        for file in opened.damaged_indexes {
+            let text = format!("the index {file} was damaged, and is made again");
+            self.log(None, Level::Warn, &text);
+        }
+        let journal: Arc<dyn Journal> = Arc::new(journal);
+        // The journal must not keep alive what keeps it.
+        let shared = Arc::downgrade(self);
+        journal.watch(Box::new(move |told| {
+            if let Some(shared) = shared.upgrade() {
+                shared.journal_told(told);
+            }
+        }));
+        *open = Some(journal.clone());
+        Ok(journal)
+    }
+
+    /// The journal says something, on its own thread.
+    fn journal_told(&self, told: &Told) {
+        match told {
+            Told::Durable(_) => {
+                for (seat, awaited) in self.seats.iter().zip(&self.journals.awaited) {
+                    if awaited.swap(false, Ordering::SeqCst) {
+                        seat.post(Event::Journal);
+                    }
+                }
+            }
+            Told::Room(false) => {
+                let text = format!(
+                    "the journal has no room: durable agents wait until there is free space in {}",
+                    self.journals.directory.display()
+                );
+                self.log(None, Level::Error, &text);
+            }
+            Told::Room(true) => {
+                let text = "the journal has room again, and durable agents go on";
+                self.log(None, Level::Info, text);
+            }
+            Told::Unreadable(error) => {
+                let text = format!("the journal frees no file any more: {error}");
+                self.log(None, Level::Error, &text);
+            }
+            Told::Failed(failed) => self.journal_failed(&failed.to_string()),
+        }
+    }
+
+    /// Nobody knows what is durable: nothing that waits for that leaves any more, and
+    /// the node has to stop.
+    pub(crate) fn journal_failed(&self, why: &str) {
+        if self.journals.failure.set(why.into()).is_err() {
+            return;
+        }
+        self.log(None, Level::Error, why);
+        for seat in &self.seats {
+            seat.post(Event::Journal);
+        }
+    }
+}

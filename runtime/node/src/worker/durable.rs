@@ -1,0 +1,598 @@
+//! Durable agents: what they commit goes to the journal before anything of it leaves.
+//!
+//! ```text
+//!   commit, fail, offer … ──▶ keep ──▶ AgentLog::append
+//!                              │
+//!                              └▶ Gate::hold ──▶ (durable) ──▶ release_held ──▶ perform
+//!
+//!   start ──▶ Slot::Stored ──▶ recall ──▶ directory ──▶ restore ──▶ Recovery ──▶ Slot::Awake
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use phoenix_core::agent::{Agent, Held, Recovery};
+use phoenix_core::directory::Ownership;
+use phoenix_core::journal::record::{self, Says};
+use phoenix_core::journal::{AgentLog, Gate, History, Journal, ReadError, Refused, Standing};
+use phoenix_core::{
+    AgentId, DeadReason, Digest, Envelope, Epoch, Level, Millis, Payload, snapshot,
+};
+
+use crate::counters::count;
+use crate::kinds::{Kind, Known};
+use crate::worker::Worker;
+use crate::worker::job::Proof;
+use crate::worker::slot::{Awake, Rollback, Slot, Stored};
+
+/// How long an agent waits for the journal before it looks whether it may go on.
+const JOURNAL_RETRY: Millis = Millis(5);
+/// How long one that could not be restored just now waits before that is tried again.
+const RESTORE_RETRY: Millis = Millis(1_000);
+
+/// What a worker keeps of its durable agents, beside them.
+#[derive(Default)]
+pub(super) struct Durables {
+    /// The journal, from the first durable agent on.
+    journal: Option<Arc<dyn Journal>>,
+    /// What waits until the journal has what led to it.
+    gate: Gate<Held>,
+    /// Logs of agents that have ended, as long as the journal may not know it.
+    ended: HashMap<AgentId, AgentLog>,
+}
+
+/// What a durable agent has that others have not.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    pub(crate) log: AgentLog,
+    /// What its memory hashes to after the batch that is to be appended next, if a
+    /// checkpoint was taken then.
+    pub(crate) memory: Option<Digest>,
+}
+
+impl Durable {
+    pub(crate) fn new(log: AgentLog) -> Box<Self> {
+        Box::new(Self { log, memory: None })
+    }
+}
+
+/// An agent as its journal has it.
+struct Restored {
+    agent: Agent,
+    kind: Arc<Kind>,
+    rollback: Rollback,
+    log: AgentLog,
+}
+
+/// Why an agent is not restored.
+enum Unrestored {
+    /// It may be later.
+    Later(String),
+    /// What the journal has of it cannot be made an agent.
+    Never(String),
+}
+
+impl Durables {
+    /// Whether something waits for the journal.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.gate.is_empty()
+    }
+
+    /// Whether there ever was a durable agent here.
+    pub(super) fn is_used(&self) -> bool {
+        self.journal.is_some()
+    }
+}
+
+impl Worker {
+    /// The journal, opened if it is not yet.
+    pub(super) fn journal(&mut self) -> Result<Arc<dyn Journal>, String> {
+        if let Some(journal) = &self.durables.journal {
+            return Ok(journal.clone());
+        }
+        let journal = self.shared.open_journal()?;
+        self.durables.journal = Some(journal.clone());
+        Ok(journal)
+    }
+
+    /// Whether agents of the kind can begin a life here: durable ones need the journal.
+    pub(super) fn has_journal_for(&mut self, kind: &Kind) -> bool {
+        if !kind.policy.durable {
+            return true;
+        }
+        match self.journal() {
+            Ok(_) => true,
+            Err(why) => {
+                let text = format!(
+                    "agents of the kind {} are durable, and cannot begin: {why}",
+                    kind.info.kind
+                );
+                self.shared.log(None, Level::Error, &text);
+                false
+            }
+        }
+    }
+
+    /// Lets an agent that begins a life keep a log, if it is durable.
+    pub(super) fn begin_log(&mut self, awake: &mut Awake) {
+        let (journal, ended) = (&self.durables.journal, &mut self.durables.ended);
+        begin_log(journal.as_deref(), ended, awake);
+    }
+
+    /// Whether a batch may begin whose record the journal has to take. One that may not
+    /// is tried again soon.
+    pub(super) fn may_append(&mut self, slot: u32) -> bool {
+        let room = self.durables.journal.as_ref().map(|it| it.room());
+        if matches!(room, Some(Ok(()))) && !self.durables.gate.is_full() {
+            return true;
+        }
+        let retry = self.now.millis() + JOURNAL_RETRY;
+        if let Some(awake) = self.awake_mut(slot) {
+            awake.backoff_until = retry;
+        }
+        self.arm(slot);
+        false
+    }
+
+    /// Whether the slot's agent is durable.
+    #[inline]
+    pub(super) fn is_durable(&self, slot: u32) -> bool {
+        self.durables.is_used() && self.awake(slot).is_some_and(|it| it.durable.is_some())
+    }
+
+    /// Whether the slot's agent goes on when its node is started again.
+    pub(super) fn outlives_node(&self, slot: u32) -> bool {
+        match self.slots.get(slot as usize) {
+            Some(Slot::Awake(awake)) => awake.durable.is_some(),
+            Some(Slot::Asleep(asleep)) => asleep.log.is_some(),
+            Some(Slot::Stored(_)) => true,
+            None => false,
+        }
+    }
+
+    /// Has the journal keep what a durable agent committed, and does what the agent
+    /// wants done: what depends on that when the journal has it.
+    pub(super) fn keep(&mut self, slot: u32) {
+        let Some((agent, number)) = self.append(slot, false) else {
+            return;
+        };
+        self.hold(slot, agent, number);
+    }
+
+    /// Appends what an agent noted; `all` of it, or only what cannot wait. Says what its
+    /// actions have to wait for.
+    fn append(
+        &mut self,
+        slot: u32,
+        all: bool,
+    ) -> Option<(AgentId, phoenix_core::journal::CommitNumber)> {
+        let journal = self.durables.journal.as_deref()?;
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return None;
+        };
+        let epoch = Epoch {
+            generation: awake.generation,
+            term: self.shared.boot,
+        };
+        let awake = &mut **awake;
+        let durable = awake.durable.as_mut()?;
+        if let Err(refused) = append(journal, &mut awake.agent, durable, epoch, all) {
+            // It is committed, and cannot be undone any more: nobody may hear of it.
+            let id = awake.agent.id();
+            let why =
+                format!("a turn of {id} is committed, and the journal cannot have it: {refused}");
+            self.shared.journal_failed(&why);
+        }
+        let id = awake.agent.id().clone();
+        Some((id, durable.log.number()))
+    }
+
+    /// Does what an agent wants done as soon as `number` is durable, and at once what
+    /// need not wait for it.
+    fn hold(&mut self, slot: u32, agent: AgentId, number: phoenix_core::journal::CommitNumber) {
+        if self.actions.is_empty() {
+            return;
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        if self.shared.journals.failure().is_some() {
+            return;
+        }
+        self.actions = actions.take_free();
+        let back = if actions.is_empty() {
+            None
+        } else {
+            self.durables.gate.hold(number, Held { agent, actions })
+        };
+        self.perform_now(slot);
+        if let Some(held) = back {
+            self.actions = held.actions;
+            self.perform_now(slot);
+        }
+    }
+
+    /// Does what was held back and need not be any more. Says whether anything was.
+    pub(super) fn release_held(&mut self) -> bool {
+        if self.durables.gate.is_empty() && self.durables.ended.is_empty() {
+            return false;
+        }
+        let Some(journal) = self.durables.journal.clone() else {
+            return false;
+        };
+        if self.shared.journals.failure().is_some() {
+            self.durables.gate.condemn().for_each(drop);
+            return false;
+        }
+        let mut any = false;
+        loop {
+            // In this order: what becomes durable from here on is told.
+            self.shared.journals.awaits(self.index);
+            let through = journal.durable();
+            self.durables.gate.reach(through);
+            self.durables.ended.retain(|_, log| log.number() > through);
+            let Some(first) = self.durables.gate.release() else {
+                return any;
+            };
+            any = true;
+            let mut next = Some(first);
+            while let Some(Held { agent, actions }) = next {
+                let slot = self.table.get(&agent).copied().unwrap_or(u32::MAX);
+                self.actions = actions;
+                self.perform_now(slot);
+                next = self.durables.gate.release();
+            }
+        }
+    }
+
+    /// Whether the durable agent's next batch is to end with a snapshot.
+    pub(super) fn is_snapshot_due(awake: &Awake) -> bool {
+        let every = &awake.kind.policy.snapshot_every;
+        awake
+            .durable
+            .as_ref()
+            .is_some_and(|it| it.log.is_due(every))
+    }
+
+    /// Hands the journal a snapshot of an agent whose memory was just taken.
+    pub(super) fn store_checkpoint(&mut self, slot: u32) {
+        let Some(awake) = self.awake(slot) else {
+            return;
+        };
+        if !awake.rollback.past.frames.is_empty() {
+            // No checkpoint could be taken: it is tried again with another batch.
+            return;
+        }
+        let image = awake.rollback.past.image.clone().unwrap_or_default();
+        self.store_snapshot(slot, &image);
+    }
+
+    /// Hands the journal a snapshot of an agent with this memory, which is left in
+    /// `scratch`. If the journal has no room for it just now, its entries are enough.
+    pub(super) fn store_snapshot(&mut self, slot: u32, image: &[u8]) {
+        if self.append(slot, true).is_none() {
+            return;
+        }
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let awake = &mut **awake;
+        let (Some(journal), Some(durable)) = (&self.durables.journal, &mut awake.durable) else {
+            return;
+        };
+        let component = awake.kind.info.component;
+        snapshot::encode(&awake.agent, &component, image, &mut self.scratch);
+        if !durable.log.is_behind() {
+            return;
+        }
+        let wake = awake.agent.next_wake_exact();
+        let bytes = Bytes::copy_from_slice(&self.scratch);
+        let stored = durable.log.store(&**journal, wake, bytes, Box::new(|_| ()));
+        if stored.is_ok() {
+            count(&self.shared.counters.snapshots);
+            awake.agent.keep_log(&awake.kind.terms);
+        }
+    }
+
+    /// Ends the log of an agent that ends: what it still wants done waits for that.
+    pub(super) fn end_log(&mut self, slot: u32, reason: &DeadReason) {
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let (Some(journal), Some(mut durable)) = (&self.durables.journal, awake.durable.take())
+        else {
+            return;
+        };
+        let id = awake.agent.id().clone();
+        let why = Bytes::copy_from_slice(reason.code().as_bytes());
+        if let Err(refused) = durable.log.end(&**journal, why) {
+            let why = format!("{id} has ended, and the journal cannot have it: {refused}");
+            self.shared.journal_failed(&why);
+        }
+        let number = durable.log.number();
+        self.durables.ended.insert(id.clone(), durable.log);
+        self.hold(slot, id, number);
+    }
+
+    /// Lets an agent that begins anew keep a log of its new life.
+    pub(super) fn renew_log(&mut self, slot: u32) {
+        let Some(kind) = self.awake(slot).map(|awake| awake.kind.clone()) else {
+            return;
+        };
+        if !self.has_journal_for(&kind) {
+            return;
+        }
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let (journal, ended) = (&self.durables.journal, &mut self.durables.ended);
+        begin_log(journal.as_deref(), ended, awake);
+    }
+
+    /// Knows of the agents of an earlier run, each with when it has to be woken.
+    pub(crate) fn know_all(&mut self, agents: Vec<(AgentId, Millis)>) {
+        self.durables.journal = self.shared.journals.get();
+        for (agent, wake_at) in agents {
+            self.know(agent, wake_at);
+        }
+    }
+
+    /// Knows of an agent of an earlier run, without loading it.
+    pub(crate) fn know(&mut self, agent: AgentId, wake_at: Millis) {
+        if self.table.contains_key(&agent) {
+            return;
+        }
+        let stored = Stored {
+            agent: agent.clone(),
+            wake_at,
+        };
+        let slot = u32::try_from(self.slots.insert(Slot::Stored(stored))).unwrap_or(u32::MAX);
+        self.recent.forget(&agent);
+        self.table.insert(agent, slot);
+        self.count_asleep(1);
+        if wake_at != Millis::NEVER {
+            self.look_at(slot, wake_at);
+        }
+    }
+
+    /// A stored agent is wanted: asks the directory whether it is still this node's.
+    /// What comes meanwhile waits for the answer.
+    pub(super) fn recall(&mut self, slot: u32, run: impl Iterator<Item = Arc<Envelope>>) {
+        let Some(Slot::Stored(stored)) = self.slots.get(slot as usize) else {
+            return;
+        };
+        let agent = stored.agent.clone();
+        self.remove(slot, &agent);
+        self.ask_place(agent);
+        for envelope in run {
+            self.route(envelope, None);
+        }
+    }
+
+    /// Whether the journal has an agent that is to be restored before it is given anything.
+    pub(super) fn is_stored(&self, agent: &AgentId) -> bool {
+        let Some(journal) = &self.durables.journal else {
+            return false;
+        };
+        if self.table.contains_key(agent) || self.durables.ended.contains_key(agent) {
+            return false;
+        }
+        journal.standing(agent).is_some_and(|it| !it.has_ended())
+    }
+
+    /// Whether the agent is in the journal alone, or nowhere.
+    pub(super) fn is_away(&self, agent: &AgentId) -> bool {
+        let slot = self
+            .table
+            .get(agent)
+            .and_then(|slot| self.slots.get(*slot as usize));
+        matches!(slot, None | Some(Slot::Stored(_)))
+    }
+
+    /// Nobody can say just now whether a stored agent may be restored: it is looked
+    /// for again.
+    pub(super) fn store_again(&mut self, agent: &AgentId) {
+        if self.is_stored(agent) {
+            let retry = self.now.millis() + RESTORE_RETRY;
+            self.know(agent.clone(), retry);
+        }
+    }
+
+    /// A stored agent is this node's: has it again, awake, its memory to be made with its
+    /// next turn.
+    pub(super) fn restore(&mut self, agent: &AgentId, ownership: Ownership) {
+        self.was_costly = true;
+        let generation = ownership.epoch.generation;
+        match self.read_back(agent) {
+            Ok(Restored {
+                agent,
+                kind,
+                rollback,
+                log,
+            }) => {
+                let mut awake = self.new_awake(agent, kind, generation, rollback);
+                awake.agent.keep_log(&awake.kind.terms);
+                awake.durable = Some(Durable::new(log));
+                let slot = self.insert_awake(awake);
+                count(&self.shared.counters.restored);
+                self.pass_time(slot);
+            }
+            Err(Unrestored::Later(why)) => {
+                let text = format!("it cannot be restored just now: {why}");
+                self.shared.log(Some(agent), Level::Warn, &text);
+                self.store_again(agent);
+            }
+            Err(Unrestored::Never(why)) => {
+                let Known::Ready(kind) = self.shared.kinds.get(agent.kind()) else {
+                    return self.store_again(agent);
+                };
+                let text = format!("quarantined: {why}");
+                self.shared.log(Some(agent), Level::Error, &text);
+                // It notes nothing: what the journal has stays as it is, to be looked at,
+                // until the agent is stopped or begins anew.
+                let incarnation = self.shared.incarnation(ownership.epoch);
+                let placeholder = Agent::new(agent.clone(), incarnation, Payload::default());
+                let mut awake = self.new_awake(placeholder, kind, generation, Rollback::none());
+                awake.quarantined = Some(why.into());
+                let journal = self.durables.journal.as_ref();
+                let standing = journal.and_then(|it| it.standing(agent));
+                awake.durable = standing
+                    .map(|standing| Durable::new(AgentLog::resume(agent.clone(), &standing, 0)));
+                self.insert_awake(awake);
+            }
+        }
+    }
+
+    /// Makes an agent of what the journal has of it.
+    fn read_back(&mut self, id: &AgentId) -> Result<Restored, Unrestored> {
+        let journal = self.durables.journal.clone();
+        let journal = journal.ok_or_else(|| Unrestored::Later("no journal is open".to_owned()))?;
+        let history = journal.read(id).map_err(|error| match error {
+            ReadError::Damaged(_) => Unrestored::Never(error.to_string()),
+            ReadError::Disk { .. } => Unrestored::Later(error.to_string()),
+        })?;
+        let never = |why: String| Unrestored::Never(why);
+        let Some(History {
+            standing,
+            snapshot,
+            records,
+        }) = history
+        else {
+            return Err(never("the journal has nothing of it any more".to_owned()));
+        };
+        let unread = |index: usize, error: record::RecordError| {
+            let entry = standing.base + 1 + index as u64;
+            never(format!("entry {entry} of its log cannot be read: {error}"))
+        };
+        let mut decoded = Vec::with_capacity(records.len());
+        for (index, body) in records.iter().enumerate() {
+            let record = record::decode(body).map_err(|error| unread(index, error))?;
+            decoded.push(record);
+        }
+        let (mut recovery, image, component) = match snapshot {
+            Some(bytes) => {
+                let snapshot =
+                    snapshot::decode(&bytes).map_err(|error| never(error.to_string()))?;
+                let image = (!snapshot.image.is_empty()).then_some(snapshot.image);
+                let recovery = Recovery::from_snapshot(snapshot.agent);
+                (recovery, image, Some(snapshot.component))
+            }
+            None => {
+                let first = decoded.first();
+                let recovery = first.and_then(|first| Recovery::from_first(id, first));
+                let why = "no life begins with the first entry of its log";
+                let recovery = recovery.ok_or_else(|| never(why.to_owned()))?;
+                (recovery, None, None)
+            }
+        };
+        let mut rollback = Rollback::from(image);
+        let mut proofs = Vec::new();
+        let mut turns = 0;
+        for record in &decoded {
+            let again = recovery
+                .replay(record)
+                .map_err(|error| never(error.to_string()))?;
+            let Some(rerun) = again else { continue };
+            turns += u64::from(rerun.turns);
+            rollback.past.frames.push(rerun.frame.to_vec());
+            proofs.push(Proof {
+                first: rerun.first,
+                answer: rerun.answer,
+                memory: rerun.memory,
+            });
+        }
+        rollback.past.proofs = proofs.into();
+        let component = recovery.terms().map(|terms| terms.component).or(component);
+        let kind = self
+            .kind_running(id, component)
+            .map_err(Unrestored::Later)?;
+        let agent = recovery.resume(self.now.millis());
+        let log = AgentLog::resume(id.clone(), &standing, turns);
+        Ok(Restored {
+            agent,
+            kind,
+            rollback,
+            log,
+        })
+    }
+
+    /// The agent's kind with the component that the agent runs.
+    fn kind_running(
+        &self,
+        agent: &AgentId,
+        component: Option<Digest>,
+    ) -> Result<Arc<Kind>, String> {
+        let name = agent.kind();
+        let Some(component) = component else {
+            return match self.shared.kinds.get(name) {
+                Known::Ready(kind) => Ok(kind),
+                Known::Coming | Known::Unknown => Err(format!("the kind {name} is not here yet")),
+            };
+        };
+        if let Some(kind) = self.shared.kinds.with_component(name, &component) {
+            return Ok(kind);
+        }
+        let keeper = self.shared.directory.node();
+        let fetched = Box::new(|_: Result<(), String>| ());
+        self.shared
+            .fetch_component(component, name, keeper, fetched);
+        Err(format!("its component {component} is not here yet"))
+    }
+}
+
+/// Begins the log of an agent's life, if it is durable, where that of the last one ended.
+fn begin_log(
+    journal: Option<&dyn Journal>,
+    ended: &mut HashMap<AgentId, AgentLog>,
+    awake: &mut Awake,
+) {
+    let Some(journal) = journal.filter(|_| awake.kind.policy.durable) else {
+        return;
+    };
+    let id = awake.agent.id();
+    let log = ended
+        .remove(id)
+        .unwrap_or_else(|| match journal.standing(id) {
+            Some(standing) => AgentLog::resume(id.clone(), &standing, 0),
+            None => AgentLog::new(id.clone()),
+        });
+    awake.agent.keep_log(&awake.kind.terms);
+    awake.durable = Some(Durable::new(log));
+}
+
+/// Appends what `agent` noted to its log.
+fn append(
+    journal: &dyn Journal,
+    agent: &mut Agent,
+    durable: &mut Durable,
+    epoch: Epoch,
+    all: bool,
+) -> Result<(), Refused> {
+    for mut record in agent.take_records(epoch, all) {
+        let mut turns = 0;
+        if let Says::Turns(batch) = &mut record.says {
+            turns = batch.count();
+            batch.memory = durable.memory.take();
+        }
+        let mut body = Vec::new();
+        record::encode(&record, &mut body);
+        let wake = agent.next_wake_exact();
+        durable.log.append(journal, turns, wake, body.into())?;
+    }
+    Ok(())
+}
+
+/// Agents that the journal has, by worker, each with when it has to be woken.
+pub(crate) fn known(
+    journal: &dyn Journal,
+    workers: usize,
+    worker_of: impl Fn(&AgentId) -> usize,
+) -> Vec<Vec<(AgentId, Millis)>> {
+    let mut known: Vec<Vec<(AgentId, Millis)>> = Vec::new();
+    known.resize_with(workers, Vec::new);
+    journal.each(&mut |agent: &AgentId, standing: &Standing| {
+        if let Some(of_worker) = known.get_mut(worker_of(agent)) {
+            of_worker.push((agent.clone(), standing.wake));
+        }
+    });
+    known
+}

@@ -1,0 +1,172 @@
+//! Durable agents go on where they were after their node was killed.
+//!
+//! A node that is dropped without a drain has told nobody anything it had not told by
+//! then; what its journal has is what is left of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use e2e::{Client, Cluster, eventually, json, message};
+use phoenix_core::control::{AgentStatus, ClientMessage, ControlError, Verdict};
+use phoenix_core::journal::SnapshotEvery;
+use phoenix_core::{KindPolicy, Millis, Reply};
+
+fn durable() -> KindPolicy {
+    KindPolicy {
+        durable: true,
+        idle_after: Millis(60_000),
+        ..KindPolicy::default()
+    }
+}
+
+fn counters(seed: u64, policy: KindPolicy) -> Cluster {
+    let cluster = Cluster::new(1, seed);
+    cluster.deploy("typed", phoenix_support::guest("typed"), policy);
+    cluster
+}
+
+fn add(agent: &str, by: u64, sequence: u64) -> ClientMessage {
+    ClientMessage {
+        payload: json(&by.to_string()),
+        ..message(agent, "add", (), sequence)
+    }
+}
+
+fn total(client: &Client, agent: &str) -> u64 {
+    client.call_json(agent, "total", "")
+}
+
+fn restart(cluster: &mut Cluster) -> Client {
+    cluster.kill(1);
+    cluster.start(1);
+    cluster.client(1)
+}
+
+#[test]
+fn state_and_dedup_outlive_their_node() {
+    let mut cluster = counters(60, durable());
+    let mut client = cluster.client(1);
+    let mut expected = 0;
+    for round in 0..4 {
+        for number in 1..=5 {
+            let sequence = round * 5 + number;
+            let sent = client.send(vec![add("typed/a", sequence, sequence)]);
+            assert_eq!(sent, [Verdict::Applied]);
+            expected += sequence;
+        }
+        client = restart(&mut cluster);
+        // What was applied is told again, and not applied again.
+        let last = round * 5 + 5;
+        let sent = client.send(vec![add("typed/a", last, last)]);
+        assert_eq!(sent, [Verdict::Applied]);
+        assert_eq!(total(&client, "typed/a"), expected, "after start {round}");
+        assert_eq!(client.counter("restored"), 1);
+    }
+}
+
+#[test]
+fn a_snapshot_stands_for_what_came_before_it() {
+    let every = SnapshotEvery {
+        turns: 4,
+        ..SnapshotEvery::default()
+    };
+    let policy = KindPolicy {
+        snapshot_every: every,
+        ..durable()
+    };
+    let mut cluster = counters(61, policy);
+    let mut client = cluster.client(1);
+    for number in 1..=30 {
+        let sent = client.send(vec![add("typed/a", 1, number)]);
+        assert_eq!(sent, [Verdict::Applied]);
+    }
+    assert!(client.counter("snapshots") >= 5);
+    client = restart(&mut cluster);
+    assert_eq!(total(&client, "typed/a"), 30);
+    // And the snapshot of one that slept.
+    client.hibernate("typed/a").unwrap();
+    assert_eq!(total(&client, "typed/a"), 30, "woken in the same run");
+    client.hibernate("typed/a").unwrap();
+    client = restart(&mut cluster);
+    assert_eq!(total(&client, "typed/a"), 30);
+}
+
+#[test]
+fn agents_are_known_and_not_loaded_when_a_node_starts() {
+    let mut cluster = counters(62, durable());
+    let client = cluster.client(1);
+    let names: Vec<String> = (0..20).map(|n| format!("typed/{n}")).collect();
+    for name in &names {
+        assert_eq!(client.send(vec![add(name, 1, 1)]), [Verdict::Applied]);
+    }
+    let client = restart(&mut cluster);
+    let mut known = client.agents();
+    known.sort_by(|a, b| a.agent.cmp(&b.agent));
+    assert_eq!(known.len(), names.len());
+    assert!(known.iter().all(|it| it.status == AgentStatus::Hibernated));
+    assert_eq!(client.counter("restored"), 0);
+    assert_eq!(total(&client, "typed/7"), 1);
+    assert_eq!(client.counter("restored"), 1, "the one that was asked");
+}
+
+#[test]
+fn timers_fire_after_a_start_without_being_asked() {
+    let mut cluster = counters(63, durable());
+    let client = cluster.client(1);
+    let reply = client.ask_json("typed/t", "tick", "20");
+    assert!(matches!(reply, Reply::Ok(_)), "{reply:?}");
+    let client = restart(&mut cluster);
+    eventually("its timer has it restored", || {
+        client.counter("restored") == 1
+    });
+    let before = total(&client, "typed/t");
+    eventually("it ticks on", || total(&client, "typed/t") > before);
+}
+
+/// What was sent and had no verdict is sent again under its old number.
+#[test]
+fn the_outbox_outlives_its_node() {
+    let mut cluster = counters(64, durable());
+    let relay = phoenix_support::guest("relay");
+    cluster.deploy("relay", relay, durable());
+    let client = cluster.client(1);
+    for number in 1..=20 {
+        let to = ClientMessage {
+            ..message("relay/r", "pass", ("typed/a", "add", 1_u64), number)
+        };
+        assert_eq!(client.send(vec![to]), [Verdict::Applied]);
+    }
+    let client = restart(&mut cluster);
+    eventually("all came, each once", || total(&client, "typed/a") == 20);
+}
+
+#[test]
+fn an_agent_that_has_ended_is_not_had_again() {
+    let mut cluster = counters(65, durable());
+    let client = cluster.client(1);
+    assert_eq!(client.send(vec![add("typed/a", 7, 1)]), [Verdict::Applied]);
+    let stop = phoenix_core::control::Request::Stop {
+        agent: "typed/a".parse().unwrap(),
+    };
+    client.request(stop).unwrap();
+    assert_eq!(total(&client, "typed/a"), 0, "a new life");
+    let client = restart(&mut cluster);
+    assert_eq!(total(&client, "typed/a"), 0);
+}
+
+#[test]
+fn a_durable_agent_stays_with_its_journal() {
+    let cluster = Cluster::new(2, 66);
+    cluster.deploy("typed", phoenix_support::guest("typed"), durable());
+    let client = cluster.client(1);
+    client.spawn("typed/a", 1);
+    let refused = client.migrate("typed/a", 2).unwrap_err();
+    let ControlError::Conflict(why) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.contains("durable"), "{why}");
+    assert_eq!(total(&client, "typed/a"), 0, "it goes on");
+}
