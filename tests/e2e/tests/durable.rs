@@ -10,9 +10,9 @@
 )]
 
 use e2e::{Client, Cluster, eventually, json, message};
-use phoenix_core::control::{AgentStatus, ClientMessage, ControlError, Verdict};
+use phoenix_core::control::{AgentStatus, ClientMessage, ControlError, Request, Verdict};
 use phoenix_core::journal::SnapshotEvery;
-use phoenix_core::{KindPolicy, Millis, Reply};
+use phoenix_core::{ClientId, KindPolicy, Millis, Reply};
 
 fn durable() -> KindPolicy {
     KindPolicy {
@@ -130,17 +130,32 @@ fn timers_fire_after_a_start_without_being_asked() {
 #[test]
 fn the_outbox_outlives_its_node() {
     let mut cluster = counters(64, durable());
-    let relay = phoenix_support::guest("relay");
-    cluster.deploy("relay", relay, durable());
     let client = cluster.client(1);
-    for number in 1..=20 {
-        let to = ClientMessage {
-            ..message("relay/r", "pass", ("typed/a", "add", 1_u64), number)
-        };
-        assert_eq!(client.send(vec![to]), [Verdict::Applied]);
+    // While it waits for its timer the receiver defers all else.
+    let waiting = client.begin(Request::Call {
+        client: ClientId::new("test").unwrap(),
+        agent: "typed/r".parse().unwrap(),
+        method: "later".into(),
+        payload: json("2000"),
+        timeout: Millis(60_000),
+        options: None,
+    });
+    eventually(
+        "it waits",
+        || matches!(client.inspect("typed/r"), Ok(detail) if detail.pending == 1),
+    );
+    for _ in 0..20 {
+        let sent = client.ask_json("typed/s", "send", "\"typed/r add 1\"");
+        assert!(matches!(sent, Reply::Ok(_)), "{sent:?}");
     }
+    drop(waiting);
     let client = restart(&mut cluster);
-    eventually("all came, each once", || total(&client, "typed/a") == 20);
+    eventually("all came, each once", || total(&client, "typed/r") == 20);
+    eventually(
+        "the sender hears of it",
+        || matches!(client.inspect("typed/s"), Ok(detail) if detail.outbox == 0),
+    );
+    assert_eq!(total(&client, "typed/r"), 20);
 }
 
 #[test]
@@ -148,7 +163,7 @@ fn an_agent_that_has_ended_is_not_had_again() {
     let mut cluster = counters(65, durable());
     let client = cluster.client(1);
     assert_eq!(client.send(vec![add("typed/a", 7, 1)]), [Verdict::Applied]);
-    let stop = phoenix_core::control::Request::Stop {
+    let stop = Request::Stop {
         agent: "typed/a".parse().unwrap(),
     };
     client.request(stop).unwrap();
