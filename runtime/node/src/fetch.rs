@@ -68,17 +68,37 @@ impl Shared {
             .or_insert_with(|| Fetch {
                 bytes: BytesMut::new(),
                 last: clock::now_ms(),
-                admitting: false,
+                // Where the directory is the disk is looked at first.
+                admitting: self.kind_store.is_some(),
                 waiting: Vec::new(),
             })
             .waiting
             .push((kind.to_owned(), done));
         drop(open);
-        if is_new
-            && self
-                .send(from, PeerMessage::ComponentWanted { component })
-                .is_err()
-        {
+        if !is_new {
+            return;
+        }
+        if self.kind_store.is_none() {
+            return self.want_component(component, from);
+        }
+        let shared = self.clone();
+        self.in_background("admit", move || {
+            let Some(whole) = shared.component_bytes(&component) else {
+                return shared.want_component(component, from);
+            };
+            let result = shared.admit_fetched(component, &whole);
+            shared.fetched(component, result);
+        });
+    }
+
+    /// Asks a peer for a component that is not on this node's disk.
+    fn want_component(&self, component: Digest, from: NodeId) {
+        if let Some(fetch) = self.fetches.open.lock().get_mut(&component) {
+            fetch.admitting = false;
+            fetch.last = clock::now_ms();
+        }
+        let wanted = PeerMessage::ComponentWanted { component };
+        if self.send(from, wanted).is_err() {
             self.fetched(component, Err(format!("{from} cannot be reached")));
         }
     }

@@ -158,6 +158,21 @@ fn the_outbox_outlives_its_node() {
     assert_eq!(total(&client, "typed/r"), 20);
 }
 
+/// An agent keeps the component it began with, also where nothing else is of that any more.
+#[test]
+fn an_agent_goes_on_with_the_component_it_began_with() {
+    let mut cluster = counters(67, durable());
+    let client = cluster.client(1);
+    assert_eq!(client.send(vec![add("typed/a", 5, 1)]), [Verdict::Applied]);
+    let other = phoenix_support::agent("counter");
+    cluster.deploy("typed", other, durable());
+    let client = restart(&mut cluster);
+    eventually(
+        "its component is made ready",
+        || matches!(client.ask_json("typed/a", "total", ""), Reply::Ok(it) if *it.bytes == *b"5"),
+    );
+}
+
 #[test]
 fn an_agent_that_has_ended_is_not_had_again() {
     let mut cluster = counters(65, durable());
