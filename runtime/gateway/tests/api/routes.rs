@@ -114,7 +114,8 @@ async fn kinds_describe_themselves() {
         kind["handlers"][1],
         value!({"name": "total", "interleave": true})
     );
-    assert_eq!(kind["policy"].as_object().unwrap().len(), 35);
+    assert_eq!(kind["policy"].as_object().unwrap().len(), 38);
+    assert_eq!(kind["policy"]["durable"], false);
 }
 
 #[tokio::test]
