@@ -10,7 +10,7 @@ use bytes::Bytes;
 use phoenix_wit::ContentType;
 
 use super::SnapshotError;
-use crate::agent::Closed;
+use crate::agent::{Closed, Input};
 use crate::attributes::Value;
 use crate::{
     AgentId, Ask, Attributes, Body, Bounce, ClientId, DeadReason, Envelope, Expiry, Extras,
@@ -185,14 +185,36 @@ impl Writer<'_> {
         }
     }
 
-    pub(crate) fn envelope(&mut self, envelope: &Envelope) {
-        self.envelope_with(envelope, true);
+    /// An input. Of one that is framed, the frame kept with it has what its message says.
+    pub(crate) fn input(&mut self, input: &Input, is_framed: bool) {
+        match input {
+            Input::Init { config } => {
+                self.u8(0);
+                self.payload(config);
+            }
+            Input::Envelope(envelope, _) => {
+                self.u8(1);
+                self.envelope_with(envelope, !is_framed);
+            }
+            Input::Ended { ask, reply } => {
+                self.u8(2);
+                self.number(*ask);
+                self.reply(reply);
+            }
+            Input::Timer { id, due } => {
+                self.u8(3);
+                self.number(*id);
+                self.number(due.0);
+            }
+            Input::Abandoned { ask } => {
+                self.u8(4);
+                self.number(*ask);
+            }
+        }
     }
 
-    /// An envelope without the method and the payload of a message, which stand in
-    /// the frame that is kept with it.
-    pub(crate) fn framed_envelope(&mut self, envelope: &Envelope) {
-        self.envelope_with(envelope, false);
+    pub(crate) fn envelope(&mut self, envelope: &Envelope) {
+        self.envelope_with(envelope, true);
     }
 
     fn envelope_with(&mut self, envelope: &Envelope, whole: bool) {
@@ -545,7 +567,7 @@ impl<'a> Reader<'a> {
         self.envelope_with(None)
     }
 
-    /// Reads what [`Writer::framed_envelope`] wrote; method and payload of a message
+    /// Reads what [`Writer::input`] wrote of a framed envelope; method and payload of a message
     /// are `framed`.
     pub(crate) fn framed_envelope(
         &mut self,

@@ -126,7 +126,7 @@ pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>
     encode_tables(agent, &mut w);
     w.number(agent.mailbox.len() as u64);
     for input in agent.mailbox.iter() {
-        encode_input(input, &mut w);
+        w.input(input, false);
     }
     w.bytes(image);
     let seal = Digest::of(out);
@@ -195,33 +195,6 @@ fn encode_tables(agent: &Agent, w: &mut Writer<'_>) {
         w.u8(u8::from(timer.queued));
         w.text(&timer.method);
         w.payload(&timer.payload);
-    }
-}
-
-fn encode_input(input: &Input, w: &mut Writer<'_>) {
-    match input {
-        Input::Init { config } => {
-            w.u8(0);
-            w.payload(config);
-        }
-        Input::Envelope(envelope, _) => {
-            w.u8(1);
-            w.envelope(envelope);
-        }
-        Input::Ended { ask, reply } => {
-            w.u8(2);
-            w.number(*ask);
-            w.reply(reply);
-        }
-        Input::Timer { id, due } => {
-            w.u8(3);
-            w.number(*id);
-            w.number(due.0);
-        }
-        Input::Abandoned { ask } => {
-            w.u8(4);
-            w.number(*ask);
-        }
     }
 }
 

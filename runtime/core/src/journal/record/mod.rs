@@ -257,7 +257,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
     match &record.says {
         Says::Turns(turns) => turns.encode(&mut w),
         Says::GivenUp(given_up) => {
-            put_input(&given_up.input, false, &mut w);
+            w.input(&given_up.input, false);
             w.text(&given_up.why);
             w.number(given_up.attempts.into());
             w.number(given_up.through);
@@ -413,7 +413,7 @@ impl Turns {
         w.number(self.inputs.len() as u64);
         for put in &self.inputs {
             w.u8(skip_number(put.skip));
-            put_input(&put.input, put.skip.is_none(), w);
+            w.input(&put.input, put.skip.is_none());
         }
         w.number(self.numbers.len() as u64);
         for number in &self.numbers {
@@ -520,37 +520,6 @@ fn skip_of(number: u8) -> Result<Option<Skip>, RecordError> {
         4 => Some(Skip::Nothing),
         _ => return Err(RecordError::Invalid("skip")),
     })
-}
-
-fn put_input(input: &Input, is_framed: bool, w: &mut Writer<'_>) {
-    match input {
-        Input::Init { config } => {
-            w.u8(0);
-            w.payload(config);
-        }
-        Input::Envelope(envelope, _) => {
-            w.u8(1);
-            if is_framed {
-                w.framed_envelope(envelope);
-            } else {
-                w.envelope(envelope);
-            }
-        }
-        Input::Ended { ask, reply } => {
-            w.u8(2);
-            w.number(*ask);
-            w.reply(reply);
-        }
-        Input::Timer { id, due } => {
-            w.u8(3);
-            w.number(*id);
-            w.number(due.0);
-        }
-        Input::Abandoned { ask } => {
-            w.u8(4);
-            w.number(*ask);
-        }
-    }
 }
 
 /// Reads an input; of one that is in the frame, `turn` is what that says of it.
