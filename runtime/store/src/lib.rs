@@ -12,6 +12,7 @@
 
 pub mod arena;
 mod boot;
+mod chain;
 mod data_dir;
 mod dead_letters;
 mod directory;

@@ -291,7 +291,7 @@ impl Opening {
         if let Some(number) = indexes.iter().min() {
             return Err(self.files.missing(*number));
         }
-        let header = next_header(1, Link::first(), 1, options.file_bytes);
+        let header = next_header(1, format::first_link(), 1, options.file_bytes);
         let file = self.files.create(header).map_err(|error| match error {
             CreateError::NoRoom => JournalError::NoRoom {
                 place: self.files.volume.place(),

@@ -26,6 +26,9 @@
 use phoenix_core::Millis;
 use phoenix_core::journal::{Check, Sealed, What};
 
+pub(super) use crate::chain::Link;
+
+use crate::chain;
 use crate::wire::{BadBytes, Reader};
 
 /// What a disk writes whole, bytes.
@@ -41,48 +44,13 @@ const FILE_MAGIC: [u8; 8] = *b"PHXJRN\0\x01";
 const BLOCK_MAGIC: [u8; 4] = *b"PXJ\x01";
 const MARK: u8 = 0xd3;
 
-/// What the next block is chained to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) sequence: u64,
-    pub(super) chain: [u8; 16],
-}
-
-impl Link {
-    /// The beginning of a journal.
-    pub(super) fn first() -> Self {
-        let mut hash = blake3::Hasher::new();
-        hash.update(b"phoenix journal");
-        Self {
-            sequence: 1,
-            chain: shorten(&hash),
-        }
-    }
-
-    /// The link after a block with this payload.
-    pub(super) fn next(&self, payload: &[u8]) -> Self {
-        let mut hash = blake3::Hasher::new();
-        hash.update(&self.chain);
-        hash.update(&self.sequence.to_le_bytes());
-        hash.update(payload);
-        Self {
-            sequence: self.sequence.wrapping_add(1),
-            chain: shorten(&hash),
-        }
-    }
-}
-
-fn shorten<const N: usize>(hash: &blake3::Hasher) -> [u8; N] {
-    let mut short = [0; N];
-    hash.finalize_xof().fill(&mut short);
-    short
+/// The beginning of a journal.
+pub(super) fn first_link() -> Link {
+    Link::first(&[b"phoenix journal"])
 }
 
 fn check_of<const N: usize>(number: u32, bytes: &[u8]) -> [u8; N] {
-    let mut hash = blake3::Hasher::new();
-    hash.update(&u64::from(number).to_le_bytes());
-    hash.update(bytes);
-    shorten(&hash)
+    chain::check(number.into(), bytes)
 }
 
 /// A file's header.
@@ -184,7 +152,7 @@ impl Mask {
         hash.update(b"phoenix journal mask");
         hash.update(&number.to_le_bytes());
         hash.update(&link.chain);
-        Self(shorten(&hash))
+        Self(chain::shorten(&hash))
     }
 
     /// Masks bytes that lie at `offset` of the file, or shows them again.

@@ -11,6 +11,9 @@
 //! exchanged is noticed. The check is over the header alone and the log's
 //! number: it lets a later block be recognised behind damage.
 
+pub(super) use crate::chain::Link;
+
+use crate::chain;
 use crate::wire::{BadBytes, Reader, put_bytes};
 
 pub(super) const FILE_HEADER: usize = 24;
@@ -25,42 +28,9 @@ pub const MAX_RECORD: usize = 1 << 20;
 const FILE_MAGIC: [u8; 8] = *b"PHXLOG\0\x01";
 const BLOCK_MAGIC: [u8; 4] = *b"PXB\x01";
 
-/// What the next block is chained to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) sequence: u64,
-    pub(super) chain: [u8; 16],
-}
-
-impl Link {
-    /// The beginning of the log of this number.
-    pub(super) fn first(number: u64) -> Self {
-        let mut hash = blake3::Hasher::new();
-        hash.update(b"phoenix log");
-        hash.update(&number.to_le_bytes());
-        Self {
-            sequence: 1,
-            chain: shorten(&hash),
-        }
-    }
-
-    /// The link after a block with this payload.
-    pub(super) fn next(&self, payload: &[u8]) -> Self {
-        let mut hash = blake3::Hasher::new();
-        hash.update(&self.chain);
-        hash.update(&self.sequence.to_le_bytes());
-        hash.update(payload);
-        Self {
-            sequence: self.sequence.wrapping_add(1),
-            chain: shorten(&hash),
-        }
-    }
-}
-
-fn shorten<const N: usize>(hash: &blake3::Hasher) -> [u8; N] {
-    let mut short = [0; N];
-    hash.finalize_xof().fill(&mut short);
-    short
+/// The beginning of the log of this number.
+pub(super) fn first_link(number: u64) -> Link {
+    Link::first(&[b"phoenix log", &number.to_le_bytes()])
 }
 
 /// A block's header.
@@ -72,19 +42,12 @@ pub(super) struct Header {
 }
 
 impl Header {
-    fn check(number: u64, head: &[u8]) -> [u8; 8] {
-        let mut hash = blake3::Hasher::new();
-        hash.update(&number.to_le_bytes());
-        hash.update(head);
-        shorten(&hash)
-    }
-
     /// The header at the beginning of `bytes`, if that is one of the log of this number.
     pub(super) fn read(bytes: &[u8], number: u64) -> Option<Self> {
         let (head, rest) = bytes.split_at_checked(BLOCK_HEADER - 8)?;
         let check = rest.first_chunk::<8>()?;
         let mut reader = Reader::new(head);
-        if reader.array("magic").ok()? != BLOCK_MAGIC || Self::check(number, head) != *check {
+        if reader.array("magic").ok()? != BLOCK_MAGIC || chain::check(number, head) != *check {
             return None;
         }
         let length = u32::from_le_bytes(reader.array("length").ok()?);
@@ -104,7 +67,7 @@ pub(super) fn file_header(number: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(FILE_HEADER);
     out.extend_from_slice(&FILE_MAGIC);
     out.extend_from_slice(&number.to_le_bytes());
-    let check = Header::check(number, &out);
+    let check: [u8; 8] = chain::check(number, &out);
     out.extend_from_slice(&check);
     out
 }
@@ -122,7 +85,7 @@ pub(super) fn put_block(out: &mut Vec<u8>, number: u64, link: Link, payload: &[u
     );
     out.extend_from_slice(&link.sequence.to_le_bytes());
     out.extend_from_slice(&next.chain);
-    let check = Header::check(number, out.get(start..).unwrap_or_default());
+    let check = chain::check::<8>(number, out.get(start..).unwrap_or_default());
     out.extend_from_slice(&check);
     out.extend_from_slice(payload);
     next

@@ -264,7 +264,7 @@ impl RecordLog {
             Ok(file) => {
                 self.file = file;
                 self.number = number;
-                self.link = Link::first(number);
+                self.link = block::first_link(number);
                 self.bytes = block::FILE_HEADER as u64;
                 self.snapshot_bytes = snapshot.len() as u64;
                 for kind in ["log", "snapshot"] {

@@ -36,7 +36,7 @@ pub(super) fn scan(file: &[u8], number: u64) -> Result<Scan, Damage> {
     let mut scan = Scan {
         records: Vec::new(),
         end: FILE_HEADER,
-        link: Link::first(number),
+        link: block::first_link(number),
         torn: 0,
     };
     while let Some(rest) = file.get(scan.end..).filter(|rest| !rest.is_empty()) {
