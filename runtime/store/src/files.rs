@@ -8,9 +8,20 @@ use std::path::Path;
 /// Ends the names of files that are being written.
 pub(crate) const UNFINISHED: &str = ".unfinished";
 
-/// Makes a directory that only its owner can enter, and those above it.
+/// Makes a directory that only its owner can enter, and those above it, durably.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let new: Vec<&Path> = path.ancestors().skip(1).take_while(missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // The directory itself may be there since a run that ended before this.
+    for dir in std::iter::once(path).chain(new) {
+        match sync_parent(dir) {
+            // One may be entered and not read, and then its names cannot be synced.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 /// Puts `bytes` at `path`, whole and durable, in place of what was there.
@@ -50,8 +61,10 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    let is_here = parent.as_os_str().is_empty();
+    let parent = if is_here { Path::new(".") } else { parent };
+    File::open(parent)?.sync_all()
 }

@@ -74,6 +74,30 @@ fn much_is_split_into_blocks() {
 }
 
 #[test]
+fn what_a_killed_run_has_left_is_durable_before_it_is_read() {
+    for operations in 0..30 {
+        let disk = FaultyDisk::default();
+        disk.die_after(operations);
+        if let Ok((mut log, _)) = open(&disk) {
+            let mut numbers = 0..6;
+            let _ = numbers.try_for_each(|number| {
+                log.commit([record(number).as_slice()])?;
+                log.compact(b"all before").map(|_| ())
+            });
+        }
+        let disk = disk.after_kill();
+        let (mut log, mut found) = open(&disk).unwrap();
+        log.commit([b"more".as_slice()]).unwrap();
+        found.records.push(b"more".to_vec());
+        // The power is lost, and with it all that could be.
+        let disk = disk.after_power_loss(|_| 0);
+        let (_, again) = open(&disk).unwrap();
+        assert_eq!(again.records, found.records, "killed after {operations}");
+        assert_eq!(again.snapshot, found.snapshot, "killed after {operations}");
+    }
+}
+
+#[test]
 fn every_flipped_bit_is_noticed() {
     let disk = written(8);
     let log = disk.get(LOG);

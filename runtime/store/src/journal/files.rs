@@ -59,6 +59,9 @@ impl Files {
             all: BTreeMap::new(),
             bytes: 0,
         };
+        // A file may be there whose maker was killed before its name was durable: what is
+        // written to it from now on would be lost with the name.
+        files.try_io("sync the names of", "the journal", |volume| volume.sync())?;
         let names = files.try_io("list the files of", "the journal", |volume| volume.list())?;
         let mut indexes = Vec::new();
         for name in names {

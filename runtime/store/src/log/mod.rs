@@ -111,6 +111,9 @@ impl RecordLog {
     /// Opens the log of this name, or begins it, and reads back what it holds.
     pub fn open(disk: Arc<dyn Disk>, name: &str) -> Result<(Self, Recovered), LogError> {
         let at = At { disk: &*disk, name };
+        // What a run that was killed has named and written may not be durable: it has to
+        // be before anything is done about what is read.
+        at.try_io("sync", "names", |disk| disk.sync())?;
         let files = at.try_io("list", "files", |disk| disk.list())?;
         let numbers = |kind: &str| -> Vec<u64> {
             let found = files.iter().filter_map(|file| number_of(file, name, kind));
@@ -152,7 +155,8 @@ impl RecordLog {
             bytes: scan.torn as u64,
         });
         let end = scan.end as u64;
-        let file = at.try_io("open", &log_name, |disk| disk.append_to(&log_name, end))?;
+        let mut file = at.try_io("open", &log_name, |disk| disk.append_to(&log_name, end))?;
+        at.try_io("sync", &log_name, |_| file.sync())?;
         at.clean_up(&files, number);
         let log = Self {
             name: name.to_owned(),

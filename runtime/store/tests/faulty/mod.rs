@@ -111,6 +111,20 @@ impl FaultyDisk {
         inner.history.clear();
     }
 
+    /// What is there after the process was killed: all that was written, durable or not.
+    pub(crate) fn after_kill(&self) -> Self {
+        let inner = self.inner.lock();
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                inodes: inner.inodes.clone(),
+                names: inner.names.clone(),
+                history: inner.history.clone(),
+                ..Inner::default()
+            })),
+            before_sync: Arc::default(),
+        }
+    }
+
     /// What is on the disk after a loss of power. Of what was not synced, `pick`
     /// (a number below its argument) decides what is left.
     pub(crate) fn after_power_loss(&self, mut pick: impl FnMut(usize) -> usize) -> Self {
@@ -187,8 +201,11 @@ impl Disk for FaultyDisk {
         let id = inner.id(name)?;
         let length = usize::try_from(length).unwrap();
         let inode = &mut inner.inodes[id];
-        inode.content.resize(length, 0);
-        inode.synced = length;
+        // As on a real disk, what is there is not durable for having been opened.
+        if inode.content.len() != length {
+            inode.content.resize(length, 0);
+            inode.synced = length;
+        }
         drop(inner);
         Ok(Box::new(FaultyFile {
             disk: self.clone(),
