@@ -199,11 +199,13 @@ impl Instance {
             &self.store.data().typed.kept,
             globals,
         );
-        std::mem::swap(&mut self.residue, &mut reading.residue);
+        let is_tangled = self.store.data().wasi.handles.tangled;
+        if !is_tangled {
+            std::mem::swap(&mut self.residue, &mut reading.residue);
+        }
         reading.reuse();
-        if self.store.data().wasi.handles.tangled
-            && let Err(refused) = self.start_over(out.get(before..).unwrap_or_default())
-        {
+        // Of a snapshot that is refused nothing remains: no dead stack is zeroed either.
+        if is_tangled && let Err(refused) = self.start_over(out.get(before..).unwrap_or_default()) {
             out.truncate(before);
             return Err(refused);
         }

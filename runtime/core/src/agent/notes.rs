@@ -40,6 +40,8 @@ pub(super) struct Notes {
     pub(super) terms: Option<Arc<Terms>>,
     /// Whether the entries that count say so.
     is_said: bool,
+    /// Whether a checkpoint of the memory was taken since the last batch.
+    is_after_checkpoint: bool,
     /// What the agent begins with, until an entry says so.
     config: Option<Box<Payload>>,
 }
@@ -77,6 +79,14 @@ impl Agent {
         notes.terms = Some(terms.clone());
         notes.is_said = false;
         notes.config = self.mailbox.init().cloned().map(Box::new);
+    }
+
+    /// Notes that a checkpoint of its memory was taken after its last batch: with an image
+    /// that was taken then it goes on, here or where the image is put.
+    pub fn note_checkpoint(&mut self) {
+        if let Some(notes) = &mut self.notes {
+            notes.is_after_checkpoint = true;
+        }
     }
 
     /// Whether it notes what has to be kept of it.
@@ -130,9 +140,14 @@ impl Agent {
 
     #[cold]
     fn begin_turns(&mut self, batch: &mut Batch, answer: &Bytes) -> Box<Turns> {
-        let mut terms = None;
+        let was_put = batch.turns() > 0;
+        let (mut terms, mut after_checkpoint) = (None, false);
         if let Some(notes) = &mut self.notes {
             notes.numbers.clear();
+            // Memory changes with a batch that is put to the guest.
+            if was_put {
+                after_checkpoint = std::mem::take(&mut notes.is_after_checkpoint);
+            }
             if !std::mem::replace(&mut notes.is_said, true) {
                 terms = notes.terms.as_deref().cloned();
             }
@@ -141,10 +156,10 @@ impl Agent {
             input: placeless(&entry.input),
             skip: entry.skip,
         };
-        let was_put = batch.turns() > 0;
         let frame = std::mem::take(&mut batch.frame);
         Box::new(Turns {
             terms,
+            after_checkpoint,
             first: batch.first_turn(),
             frame: if was_put { frame.into() } else { Bytes::new() },
             answer: if was_put {

@@ -54,13 +54,28 @@ impl Seating {
 pub(crate) struct Proof {
     /// The number of its first turn.
     pub(crate) first: u64,
+    /// Whether a checkpoint was taken before it.
+    pub(crate) after_checkpoint: bool,
     /// What the guest answered.
     pub(crate) answer: Bytes,
-    /// What its memory hashed to after that, if a checkpoint was taken then.
+    /// What its memory hashed to after that, if that was noted.
     pub(crate) memory: Option<Digest>,
 }
 
 impl Proof {
+    /// Takes the checkpoint that was taken before it, if one was: what was dead stack then
+    /// is zeroed by that.
+    fn prepare(&self, instance: &mut Instance) -> Result<(), String> {
+        if !self.after_checkpoint {
+            return Ok(());
+        }
+        let taken = instance.snapshot(&mut Vec::new());
+        taken.map_err(|refused| {
+            let turn = self.first;
+            format!("no checkpoint can be taken again before turn {turn}: {refused}")
+        })
+    }
+
     /// Compares what came of it when it was run again. On a divergence says in words
     /// where it is and what both hashes are.
     fn check(&self, instance: &mut Instance, answer: &[u8]) -> Result<(), String> {
@@ -77,9 +92,6 @@ impl Proof {
         let Some(recorded) = self.memory else {
             return Ok(());
         };
-        // A checkpoint was taken here, which leaves dead stack behind it zeroed.
-        let taken = instance.snapshot(&mut Vec::new());
-        taken.map_err(|refused| format!("no checkpoint can be taken again: {refused}"))?;
         let found = instance.memory_hash();
         if found != recorded {
             return diverged("the memory", recorded, found);
@@ -164,7 +176,14 @@ pub(crate) fn rebuild(kind: &Kind, past: &Past) -> Result<Box<Instance>, Ended> 
         }
     };
     let mut proofs = past.proofs.iter();
+    let component = kind.info.component;
+    let unproved =
+        |why: String| Ended::Unrecoverable(format!("{why}, by the component {component}"));
     for frame in past.frames.iter() {
+        let proof = proofs.next();
+        if let Some(proof) = proof {
+            proof.prepare(&mut instance).map_err(unproved)?;
+        }
         // What committed once commits again; the answer was acted on then.
         let answer = instance.turns(frame, None).map_err(|fault| {
             let what = format!(
@@ -173,12 +192,9 @@ pub(crate) fn rebuild(kind: &Kind, past: &Past) -> Result<Box<Instance>, Ended> 
             );
             Ended::Unrecoverable(what)
         })?;
-        if let Some(proof) = proofs.next() {
+        if let Some(proof) = proof {
             let proved = proof.check(&mut instance, &answer.frame);
-            proved.map_err(|why| {
-                let component = kind.info.component;
-                Ended::Unrecoverable(format!("{why}, by the component {component}"))
-            })?;
+            proved.map_err(unproved)?;
         }
     }
     Ok(Box::new(instance))

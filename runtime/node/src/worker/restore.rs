@@ -207,6 +207,7 @@ impl Worker {
             rollback.past.frames.push(rerun.frame.to_vec());
             proofs.push(Proof {
                 first: rerun.first,
+                after_checkpoint: rerun.after_checkpoint,
                 answer: rerun.answer,
                 memory: rerun.memory,
             });

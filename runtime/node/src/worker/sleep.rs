@@ -136,6 +136,7 @@ impl Worker {
             Ok(()) => {
                 if let Some(durable) = &mut awake.durable {
                     durable.memory = Some(instance.memory_hash());
+                    awake.agent.note_checkpoint();
                 }
                 awake.rollback = Rollback::from(Some(image.into()));
                 awake.unmovable = None;
@@ -242,7 +243,8 @@ impl Worker {
         true
     }
 
-    /// The memory image of an agent that may sleep or move.
+    /// The memory image of an agent that may sleep or move. If it stays awake after all, it
+    /// comes back by that after a trap, for taking it has zeroed its dead stack.
     pub(super) fn image(awake: &mut Awake) -> Result<Bytes, Arc<str>> {
         match &mut awake.seating {
             Seating::Live(instance) => {
@@ -250,7 +252,10 @@ impl Worker {
                 instance
                     .snapshot(&mut image)
                     .map_err(|refused| Arc::from(refused.to_string()))?;
-                Ok(image.into())
+                let image = Bytes::from(image);
+                awake.rollback = Rollback::from(Some(image.clone()));
+                awake.agent.note_checkpoint();
+                Ok(image)
             }
             Seating::Rebuild(past) => {
                 if !past.frames.is_empty() {
@@ -299,6 +304,7 @@ impl Worker {
                 let mut awake = self.new_awake(snapshot.agent, kind, generation, rollback);
                 if let Some(log) = log {
                     awake.agent.keep_log(&awake.kind.terms);
+                    awake.agent.note_checkpoint();
                     awake.durable = Some(Durable::new(*log));
                 }
                 awake

@@ -53,6 +53,8 @@ pub struct Rerun {
     pub first: u64,
     /// How many they are.
     pub turns: u32,
+    /// Whether a checkpoint of the memory has to be taken before them, as was then.
+    pub after_checkpoint: bool,
     /// The frame, exactly as it was put to the guest.
     pub frame: Bytes,
     /// What the guest answered then: it has to answer the same.
@@ -66,6 +68,8 @@ pub struct Rerun {
 pub struct Recovery {
     agent: Agent,
     room: BatchRoom,
+    /// Whether its memory is still what the snapshot has.
+    is_at_snapshot: bool,
     /// What it would want done, and must not.
     unsaid: Actions,
 }
@@ -76,6 +80,7 @@ impl Recovery {
         let mut recovery = Self {
             agent,
             room: BatchRoom::default(),
+            is_at_snapshot: true,
             unsaid: Actions::default(),
         };
         recovery.agent.notes.get_or_insert_default();
@@ -94,7 +99,9 @@ impl Recovery {
         };
         let config = config?.clone();
         let agent = Agent::new(agent.clone(), first.incarnation, config);
-        Some(Self::from_snapshot(agent))
+        let mut recovery = Self::from_snapshot(agent);
+        recovery.is_at_snapshot = false;
+        Some(recovery)
     }
 
     /// The agent as far as it has come.
@@ -153,6 +160,9 @@ impl Recovery {
     pub fn resume(mut self, now: Millis) -> Agent {
         self.forget();
         let mut agent = self.agent;
+        if self.is_at_snapshot {
+            agent.note_checkpoint();
+        }
         agent.clock = agent.clock.max(now);
         agent.outbox.resume();
         agent.wake = Millis(0);
@@ -228,9 +238,11 @@ impl Recovery {
         }
         // What was deferred waits with its senders.
         self.agent.forget_uncommitted();
+        self.is_at_snapshot &= turns.count() == 0;
         Ok((turns.count() > 0).then(|| Rerun {
             first,
             turns: turns.count(),
+            after_checkpoint: turns.after_checkpoint,
             frame: turns.frame.clone(),
             answer: turns.answer.clone(),
             memory: turns.memory,

@@ -12,8 +12,9 @@
 //! | now | nanoseconds since 1970-01-01 UTC |
 //! | … | by kind |
 //!
-//! Of a batch of **turns** there follow: a byte of flags; the terms it ran under, if
-//! they are others than those before; its first turn's number; the frame and the
+//! Of a batch of **turns** there follow: a byte of flags, which say also whether a
+//! checkpoint of the memory was taken right before it; the terms it ran under, if they
+//! are others than those before; its first turn's number; the frame and the
 //! answer, byte for byte; each input in order, with why it was not put to the guest or
 //! what the frame does not say of it; the numbers its effects got in their streams; the
 //! streams that moved on, with their watermarks; and at times a hash of the memory
@@ -53,6 +54,8 @@ const BEGINS: u8 = 6;
 const HAS_TERMS: u8 = 1;
 /// A hash of the memory follows.
 const HAS_HASH: u8 = 1 << 1;
+/// A checkpoint was taken right before it.
+const AFTER_CHECKPOINT: u8 = 1 << 2;
 
 /// Why an entry cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +137,10 @@ pub struct Turns {
     /// The terms it ran under; `None` if they are those of the entry before, or of the
     /// snapshot.
     pub terms: Option<Terms>,
+    /// Whether a checkpoint of the memory was taken since the batch before, whatever for:
+    /// that zeroes dead stack, and what is put together there later has the zeros in its
+    /// padding. A replay has to take one there too.
+    pub after_checkpoint: bool,
     /// The number of its first turn.
     pub first: u64,
     /// The frame, exactly as it was put to the guest; empty if all inputs were skipped.
@@ -403,7 +410,9 @@ impl Turns {
 
     fn encode(&self, w: &mut Writer<'_>) {
         let flag = |is_there, bit| if is_there { bit } else { 0 };
-        w.u8(flag(self.terms.is_some(), HAS_TERMS) | flag(self.memory.is_some(), HAS_HASH));
+        w.u8(flag(self.terms.is_some(), HAS_TERMS)
+            | flag(self.memory.is_some(), HAS_HASH)
+            | flag(self.after_checkpoint, AFTER_CHECKPOINT));
         if let Some(terms) = &self.terms {
             terms.encode(w);
         }
@@ -432,7 +441,7 @@ impl Turns {
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, RecordError> {
         let flags = r.u8("flags")?;
-        if flags & !(HAS_TERMS | HAS_HASH) != 0 {
+        if flags & !(HAS_TERMS | HAS_HASH | AFTER_CHECKPOINT) != 0 {
             return Err(RecordError::Invalid("flags"));
         }
         let terms = if flags & HAS_TERMS != 0 {
@@ -470,6 +479,7 @@ impl Turns {
         }
         Ok(Self {
             terms,
+            after_checkpoint: flags & AFTER_CHECKPOINT != 0,
             first,
             frame,
             answer,

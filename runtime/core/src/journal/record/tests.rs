@@ -94,6 +94,7 @@ fn turns(inputs: Vec<Put>) -> Turns {
     }
     Turns {
         terms: None,
+        after_checkpoint: true,
         first: 12,
         frame: frame.finish().into(),
         answer: Bytes::from_static(b"an answer"),
@@ -181,6 +182,7 @@ fn records() -> Vec<Record> {
             skip: Some(Skip::Cancelled),
         }],
         memory: None,
+        after_checkpoint: false,
         terms: Some(terms.clone()),
         ..turns(Vec::new())
     };
