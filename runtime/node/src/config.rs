@@ -54,6 +54,10 @@ pub struct NodeConfig {
     pub max_shipment: u64,
     /// Bytes of spilled messages kept on disk, of all agents together.
     pub max_spill: u64,
+    /// Whether the journal has a hash of a durable agent's memory after every batch, and not
+    /// only where a checkpoint is taken: then a replay names the first batch that differs.
+    /// It costs a look at all changed memory each time; tests want that.
+    pub hash_every_batch: bool,
     /// Who sees every commit, in tests.
     pub witness: Option<Arc<dyn Witness>>,
 }
@@ -92,6 +96,7 @@ impl NodeConfig {
             migration_patience: Duration::from_secs(60),
             max_shipment: 256 << 20,
             max_spill: phoenix_store::spill::DEFAULT_SPACE,
+            hash_every_batch: false,
             witness: None,
         }
     }

@@ -18,6 +18,7 @@ use phoenix_core::{AgentId, DeadReason, Digest, Epoch, Level, Millis, snapshot};
 use crate::counters::count;
 use crate::kinds::Kind;
 use crate::worker::Worker;
+use crate::worker::job::Seating;
 use crate::worker::slot::{Awake, Slot};
 
 /// How long an agent waits for the journal before it looks whether it may go on.
@@ -217,6 +218,16 @@ impl Worker {
                 self.perform_now(slot);
                 next = self.durables.gate.release();
             }
+        }
+    }
+
+    /// Has the record of the batch that was just committed say what its memory hashes to.
+    pub(super) fn note_memory(&mut self, slot: u32) {
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        if let (Some(durable), Seating::Live(instance)) = (&mut awake.durable, &mut awake.seating) {
+            durable.memory = Some(instance.memory_hash());
         }
     }
 

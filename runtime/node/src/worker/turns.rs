@@ -314,6 +314,8 @@ impl Worker {
             is_snapshot_due = awake.rollback.may_try() && Self::is_snapshot_due(awake);
             if awake.rollback.is_due(bound) || is_snapshot_due {
                 self.checkpoint(slot);
+            } else if self.shared.config.hash_every_batch {
+                self.note_memory(slot);
             }
         }
         if is_gated {
