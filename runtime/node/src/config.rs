@@ -7,8 +7,10 @@ use std::time::Duration;
 use phoenix_cluster::MigrationLimits;
 use phoenix_core::Millis;
 use phoenix_core::attributes::Format;
+use phoenix_host::Host;
 use phoenix_net::formats::{Compression, Form, Preferences};
 
+use crate::journal::JournalDisk;
 use crate::witness::Witness;
 
 /// A node's configuration. The CLI makes it from file, environment and flags.
@@ -58,6 +60,11 @@ pub struct NodeConfig {
     /// only where a checkpoint is taken: then a replay names the first batch that differs.
     /// It costs a look at all changed memory each time; tests want that.
     pub hash_every_batch: bool,
+    /// What the journal lies on, in tests; `None` for files in `data_dir`.
+    pub journal: Option<JournalDisk>,
+    /// The Wasm host, where nodes of one process share it; `None` for one of its own,
+    /// with the bounds that are said here.
+    pub host: Option<Host>,
     /// Who sees every commit, in tests.
     pub witness: Option<Arc<dyn Witness>>,
 }
@@ -97,6 +104,8 @@ impl NodeConfig {
             max_shipment: 256 << 20,
             max_spill: phoenix_store::spill::DEFAULT_SPACE,
             hash_every_batch: false,
+            journal: None,
+            host: None,
             witness: None,
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! A node without durable agents has no journal: one is begun when the first comes.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,15 +17,35 @@ use parking_lot::RwLock;
 use phoenix_core::Level;
 use phoenix_core::journal::{Journal, Told};
 use phoenix_store::DiskJournal;
-use phoenix_store::journal::{Options, RealVolume};
+use phoenix_store::journal::{Options, RealVolume, Volume};
 
 use crate::clock;
 use crate::shared::Shared;
 use crate::worker::Event;
 
+/// What a journal lies on, and how it is kept.
+#[derive(Clone)]
+pub struct JournalDisk {
+    /// Where its files are.
+    pub volume: Arc<dyn Volume>,
+    /// How they are kept.
+    pub options: Options,
+}
+
+impl fmt::Debug for JournalDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JournalDisk")
+            .field("place", &self.volume.place())
+            .field("file_bytes", &self.options.file_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The journal, if there is one, and the workers that wait for it.
 pub(crate) struct Journals {
     directory: PathBuf,
+    /// What it lies on instead.
+    given: Option<JournalDisk>,
     open: RwLock<Option<Arc<dyn Journal>>>,
     /// By worker: it holds something back.
     awaited: Vec<AtomicBool>,
@@ -32,10 +53,11 @@ pub(crate) struct Journals {
 }
 
 impl Journals {
-    /// None yet; it is to lie in `directory`.
-    pub(crate) fn new(directory: PathBuf, workers: usize) -> Self {
+    /// None yet; it is to lie in `directory`, unless something else is `given`.
+    pub(crate) fn new(directory: PathBuf, given: Option<JournalDisk>, workers: usize) -> Self {
         Self {
             directory,
+            given,
             open: RwLock::new(None),
             awaited: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             failure: OnceLock::new(),
@@ -44,7 +66,24 @@ impl Journals {
 
     /// Whether an earlier run of the node has begun one.
     pub(crate) fn is_there(&self) -> bool {
-        self.directory.is_dir()
+        match &self.given {
+            Some(disk) => disk.volume.list().is_ok_and(|names| !names.is_empty()),
+            None => self.directory.is_dir(),
+        }
+    }
+
+    /// What it is to lie on.
+    fn disk(&self) -> Result<JournalDisk, String> {
+        if let Some(disk) = &self.given {
+            return Ok(disk.clone());
+        }
+        let directory = &self.directory;
+        let volume = RealVolume::open(directory)
+            .map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
+        Ok(JournalDisk {
+            volume: Arc::new(volume),
+            options: Options::new(Arc::new(clock::now_ms)),
+        })
     }
 
     /// The journal, if it is open.
@@ -79,12 +118,9 @@ impl Shared {
         if let Some(journal) = &*open {
             return Ok(journal.clone());
         }
-        let directory = &self.journals.directory;
-        let volume = RealVolume::open(directory)
-            .map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
-        let options = Options::new(Arc::new(clock::now_ms));
+        let JournalDisk { volume, options } = self.journals.disk()?;
         let (journal, opened) =
-            DiskJournal::open(Arc::new(volume), options).map_err(|error| error.to_string())?;
+            DiskJournal::open(volume, options).map_err(|error| error.to_string())?;
         if let Some(torn) = opened.torn {
             let text = format!(
                 "{} ended in {} bytes that a crash left, at byte {}: nothing of them was \

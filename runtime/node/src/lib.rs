@@ -33,8 +33,9 @@ mod witness;
 mod worker;
 
 pub use config::{NodeConfig, PeerCompression};
+pub use journal::JournalDisk;
 pub use network::Network;
-pub use phoenix_host::compile_worker;
+pub use phoenix_host::{Host, HostConfig, compile_worker};
 pub use start::{Node, StartError};
 pub use witness::{Committed, Witness};
 pub use worker::Drained;

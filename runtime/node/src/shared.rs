@@ -132,7 +132,11 @@ impl Shared {
         let seats: Vec<_> = (0..config.worker_count())
             .map(|index| Arc::new(Seat::new(index)))
             .collect();
-        let journals = Journals::new(config.data_dir.join("journal"), seats.len());
+        let journals = Journals::new(
+            config.data_dir.join("journal"),
+            config.journal.clone(),
+            seats.len(),
+        );
         Self {
             node,
             boot,

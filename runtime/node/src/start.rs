@@ -105,7 +105,10 @@ impl Node {
         let boot = BootCounter::next(data.path()).map_err(|error| at(error.to_string()))?;
         let place = network.place(&config)?;
         let node = place.node();
-        let host = Host::start(host_config(&config, data.path()))?;
+        let host = match &config.host {
+            Some(host) => host.clone(),
+            None => Host::start(host_config(&config, data.path()))?,
+        };
         let mut deployed = Deployed {
             kinds: Kinds::default(),
             kind_store: None,

@@ -28,4 +28,8 @@ pub struct Committed<'a> {
 pub trait Witness: Debug + Send + Sync {
     /// An agent has committed.
     fn committed(&self, commit: &Committed<'_>);
+
+    /// What a durable agent committed is in the journal, and what waited for that is
+    /// about to leave.
+    fn released(&self, _agent: &AgentId) {}
 }

@@ -183,6 +183,7 @@ impl Worker {
         };
         self.perform_now(slot);
         if let Some(held) = back {
+            self.witness_release(&held.agent);
             self.actions = held.actions;
             self.perform_now(slot);
         }
@@ -214,6 +215,7 @@ impl Worker {
             let mut next = Some(first);
             while let Some(Held { agent, actions }) = next {
                 let slot = self.table.get(&agent).copied().unwrap_or(u32::MAX);
+                self.witness_release(&agent);
                 self.actions = actions;
                 self.perform_now(slot);
                 next = self.durables.gate.release();
@@ -228,6 +230,12 @@ impl Worker {
         };
         if let (Some(durable), Seating::Live(instance)) = (&mut awake.durable, &mut awake.seating) {
             durable.memory = Some(instance.memory_hash());
+        }
+    }
+
+    fn witness_release(&self, agent: &AgentId) {
+        if let Some(witness) = &self.shared.config.witness {
+            witness.released(agent);
         }
     }
 
