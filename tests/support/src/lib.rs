@@ -4,6 +4,7 @@
 //! - [`agent`] and [`guest`] give a crate's component, [`adapter`] one made the
 //!   way of WASI preview 1, [`hostile_table`] one written by hand, [`foreign`]
 //!   those of other languages.
+//! - [`diary`] knows what agents of the guest `diary` have to say of themselves.
 //! - [`zoo`] makes components that are broken, odd, or too much.
 //!
 //! Failures here are a test's failures, so these functions panic with the
@@ -17,6 +18,7 @@
     reason = "only tests call this crate, and a test fails by panicking"
 )]
 
+pub mod diary;
 mod foreign;
 mod guests;
 pub mod zoo;

@@ -8,6 +8,7 @@ use phoenix_support::guest;
 fn every_guest_builds() {
     let expected = [
         ("blob", World::Framed),
+        ("diary", World::Framed),
         ("files", World::Typed),
         ("flood", World::Framed),
         ("hostile", World::Framed),
