@@ -66,6 +66,11 @@ impl Process {
         signal(self.id(), which);
     }
 
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for its end: when it has closed its output, it is over.
     pub(crate) fn end(&mut self) -> Output {
         let stdout = self.out.rest();
