@@ -2,6 +2,7 @@
 //! the demo knows how they are spoken to.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +13,12 @@ use phoenix_gateway::api::{self, ContentType, PolicyValue};
 use phoenix_gateway::client::{AgentFilter, Client, ClientError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, Event, Page, Question, RequestError, Verdict};
 use super::error::DemoError;
+use super::nodes::Kill;
 use crate::samples;
 
 /// How long a node may take to say what became of a batch.
@@ -47,6 +50,7 @@ const KINDS: [(&str, &[(&str, &str)]); 3] = [
 ];
 
 /// One node's API.
+#[derive(Clone)]
 pub(super) struct Endpoint {
     client: Client,
 }
@@ -70,15 +74,20 @@ impl Endpoint {
 
 /// All nodes' APIs.
 pub(super) struct Api {
-    endpoints: Vec<Endpoint>,
+    /// Others in their place when nodes were started again.
+    endpoints: RefCell<Vec<Endpoint>>,
+    kills: mpsc::Sender<Kill>,
     nodes: Vec<NodeId>,
     client: ClientId,
 }
 
 impl Api {
     /// The cluster of these nodes, in the order in which they joined, once all
-    /// of them are connected.
-    pub(super) async fn new(endpoints: Vec<Endpoint>) -> Result<Self, DemoError> {
+    /// of them are connected. Who hears of `kills` kills them.
+    pub(super) async fn new(
+        endpoints: Vec<Endpoint>,
+        kills: mpsc::Sender<Kill>,
+    ) -> Result<Self, DemoError> {
         let nodes = connected(&endpoints).await?;
         let name = format!("demo-{:016x}", random());
         let client = ClientId::new(&name).ok_or_else(|| DemoError::Request {
@@ -86,14 +95,15 @@ impl Api {
             text: name,
         })?;
         Ok(Self {
-            endpoints,
+            endpoints: RefCell::new(endpoints),
+            kills,
             nodes,
             client,
         })
     }
 
-    /// Deploys the agents that come with the program.
-    pub(super) async fn deploy_samples(&self) -> Result<(), DemoError> {
+    /// Deploys the agents that come with the program, as durable ones if wanted.
+    pub(super) async fn deploy_samples(&self, durable: bool) -> Result<(), DemoError> {
         for (name, fields) in KINDS {
             let what = format!("the sample agent `{name}` cannot be deployed");
             let wrong = |text: String| DemoError::Request {
@@ -106,6 +116,7 @@ impl Api {
             let policy = fields
                 .iter()
                 .map(|(field, value)| ((*field).to_owned(), PolicyValue::from(*value)))
+                .chain(durable.then(|| ("durable".to_owned(), PolicyValue::Flag(true))))
                 .collect();
             self.client(0)
                 .map_err(|error| wrong(error.text))?
@@ -116,10 +127,11 @@ impl Api {
         Ok(())
     }
 
-    fn client(&self, node: usize) -> Result<&Client, RequestError> {
-        self.endpoints
+    fn client(&self, node: usize) -> Result<Client, RequestError> {
+        let endpoints = self.endpoints.borrow();
+        endpoints
             .get(node)
-            .map(|endpoint| &endpoint.client)
+            .map(|endpoint| endpoint.client.clone())
             .ok_or_else(|| wrong(format!("there is no node {}", node + 1)))
     }
 }
@@ -191,6 +203,18 @@ impl Cluster for Api {
         let page = self.client(0)?.agents(&filter).await?;
         let agents = page.agents.into_iter().map(|agent| agent.agent).collect();
         Ok((agents, page.next))
+    }
+
+    async fn kill(&self, node: usize) -> Result<Duration, RequestError> {
+        let (done, started) = oneshot::channel();
+        let gone = || wrong("nobody kills nodes any more".into());
+        let sent = self.kills.send(Kill { node, done }).await;
+        sent.map_err(|_| gone())?;
+        let (endpoint, down) = started.await.map_err(|_| gone())?;
+        if let Some(place) = self.endpoints.borrow_mut().get_mut(node) {
+            *place = endpoint;
+        }
+        Ok(down)
     }
 
     async fn counters(&self, node: usize) -> Result<BTreeMap<String, u64>, RequestError> {
@@ -275,7 +299,9 @@ impl From<ClientError> for RequestError {
                 "conflict" | "bounced" | "overloaded" | "unavailable" | "slow-request" | "unknown"
             ),
             // A node that is gone for good ends the demo by another way.
-            ClientError::NotReachable { .. } | ClientError::Lost { .. } => true,
+            ClientError::NotReachable { .. }
+            | ClientError::NotANode { .. }
+            | ClientError::Lost { .. } => true,
             _ => false,
         };
         Self {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -85,6 +86,10 @@ pub(super) trait Cluster: 'static {
 
     /// A page of all agents' ids, and what to give as `after` for the next one.
     async fn agents(&self, after: Option<&str>) -> Result<Page, RequestError>;
+
+    /// Kills `node` without warning and starts it again. Answers with how long it was
+    /// not to be had.
+    async fn kill(&self, node: usize) -> Result<Duration, RequestError>;
 
     /// What `node` has counted since it started, by name.
     async fn counters(&self, node: usize) -> Result<BTreeMap<String, u64>, RequestError>;

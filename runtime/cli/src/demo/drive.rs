@@ -1,16 +1,19 @@
 //! The demo itself: feed and move at once, then compare.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, RequestError};
 use super::feed::{Effort, Feed, FeedError};
+use super::killing::{Killed, Killing};
 use super::log::Counted;
 use super::movement::{Moved, Movement};
 use super::outcome::{Outcome, Pauses, grouped};
 use super::pace::Pace;
 use super::progress::Progress;
+use super::random::Random;
 use super::roster::Roster;
 use super::source::{Source, SourceError};
 use super::verify::verify;
@@ -24,6 +27,9 @@ pub(super) enum DriveError {
     /// The log could not be fed.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// A node that was killed did not come back.
+    #[error("a node that was killed is not there again")]
+    Kill(#[from] RequestError),
 }
 
 /// What to drive a cluster with.
@@ -34,7 +40,9 @@ pub(super) struct Plan {
     pub(super) counted: Rc<Counted>,
     /// How many migrations to do.
     pub(super) migrations: u64,
-    /// What the choice of agents to move comes from.
+    /// How many times to kill a node.
+    pub(super) kills: u64,
+    /// What the choice of agents to move, and of nodes to kill, comes from.
     pub(super) seed: u64,
 }
 
@@ -47,10 +55,11 @@ pub(super) async fn drive<C: Cluster>(
 ) -> Result<Outcome, DriveError> {
     let counted = plan.counted;
     let events = counted.total.events;
-    let pace = Rc::new(Pace::new(events, plan.migrations));
+    let pace = Rc::new(Pace::new(events, plan.migrations, plan.kills));
     let roster = Rc::new(Roster::new(plan.seed));
     let effort = Rc::new(Effort::default());
     let moved = Rc::new(Moved::default());
+    let killed = Rc::new(Killed::default());
     let begun = Instant::now();
     let feed = Feed {
         cluster: cluster.clone(),
@@ -64,13 +73,21 @@ pub(super) async fn drive<C: Cluster>(
         roster: roster.clone(),
         moved: moved.clone(),
     };
+    let killing = Killing {
+        cluster: cluster.clone(),
+        pace: pace.clone(),
+        random: Random::new(plan.seed),
+        killed: killed.clone(),
+    };
     let lines = plan.source.lines()?;
     let work = async {
+        let feeding = async { feed.run(lines).await.map_err(DriveError::Feed) };
         let moving = async {
             movement.run().await;
-            Ok::<_, FeedError>(())
+            Ok(())
         };
-        tokio::try_join!(feed.run(lines), moving)
+        let killing = async { killing.run().await.map_err(DriveError::Kill) };
+        tokio::try_join!(feeding, moving, killing)
     };
     tokio::select! {
         ended = work => { ended?; }
@@ -81,7 +98,11 @@ pub(super) async fn drive<C: Cluster>(
     let mut outcome = Outcome::new(&counted, found);
     outcome.seconds = begun.elapsed().as_secs_f64();
     settle_accounts(&mut outcome, &pace, plan.migrations, &effort, &moved);
-    count_sleep(&mut outcome, cluster.as_ref()).await;
+    let down = killed.down.take();
+    outcome.kills = down.len() as u64;
+    outcome.down_us = Pauses::of(down);
+    add_counters(&mut outcome, &killed.counted.take());
+    count_lives(&mut outcome, cluster.as_ref()).await;
     Ok(outcome)
 }
 
@@ -106,20 +127,23 @@ fn settle_accounts(outcome: &mut Outcome, pace: &Pace, goal: u64, effort: &Effor
 }
 
 /// Adds what the nodes count themselves.
-async fn count_sleep<C: Cluster>(outcome: &mut Outcome, cluster: &C) {
+async fn count_lives<C: Cluster>(outcome: &mut Outcome, cluster: &C) {
     for node in 0..cluster.nodes() {
         match cluster.counters(node).await {
-            Ok(counters) => {
-                let counter = |name| counters.get(name).copied().unwrap_or(0);
-                outcome.hibernations += counter("hibernations");
-                outcome.wakes += counter("wakes");
-            }
+            Ok(counters) => add_counters(outcome, &counters),
             Err(error) => {
                 let number = node + 1;
                 outcome.fail(format!("node {number} does not tell its counters: {error}"));
             }
         }
     }
+}
+
+fn add_counters(outcome: &mut Outcome, counters: &BTreeMap<String, u64>) {
+    let counter = |name| counters.get(name).copied().unwrap_or(0);
+    outcome.hibernations += counter("hibernations");
+    outcome.wakes += counter("wakes");
+    outcome.recoveries += counter("restored");
 }
 
 #[cfg(test)]
@@ -137,6 +161,7 @@ mod tests {
             source,
             counted,
             migrations: 300,
+            kills: 3,
             seed: 5,
         };
         let cluster = Rc::new(FakeCluster::new(3, trouble, breach));
@@ -151,12 +176,14 @@ mod tests {
             let outcome = outcome(6_000, trouble, Breach::None).await.unwrap();
             assert!(outcome.verified, "{:?}", outcome.problems);
             assert_eq!((outcome.events, outcome.migrations), (6_000, 300));
+            // Two nodes at the end, and three that were killed.
+            assert_eq!((outcome.kills, outcome.recoveries), (3, 25));
             assert_eq!(
                 (outcome.lost, outcome.duplicated, outcome.reordered),
                 (0, 0, 0)
             );
             assert_eq!(outcome.agents, outcome.visitors + 2);
-            assert!(outcome.hibernations > 100 && outcome.wakes == 14);
+            assert!(outcome.hibernations > 100 && outcome.wakes == 35);
             assert!(outcome.alerts > 3, "several pages of alerts");
         }
     }

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -346,10 +347,17 @@ impl Cluster for FakeCluster {
         Ok((all, next))
     }
 
+    async fn kill(&self, _node: usize) -> Result<Duration, RequestError> {
+        let down = Duration::from_millis(3);
+        tokio::time::sleep(down).await;
+        Ok(down)
+    }
+
     async fn counters(&self, _node: usize) -> Result<BTreeMap<String, u64>, RequestError> {
         Ok([
             ("hibernations".into(), self.slept.get()),
             ("wakes".into(), 7),
+            ("restored".into(), 5),
         ]
         .into())
     }

@@ -4,7 +4,8 @@
 //! ```text
 //! source ──► log ──► feed ─────► visitor/ADDR ──► site/main, alerts/main
 //!              │       ▲ pace            ▲
-//!              │     movement ───────────┘ migrate, hibernate
+//!              │     movement ───────────┤ migrate, hibernate
+//!              │     killing ────────────┘ kill, start again
 //!              └► count ──► verify ◄── report() of every agent
 //! ```
 //!
@@ -20,6 +21,7 @@ mod error;
 mod fake;
 mod feed;
 mod interrupts;
+mod killing;
 mod lifeline;
 mod log;
 mod movement;
@@ -55,6 +57,9 @@ use source::Source;
 /// One migration for so many events, within [`MIGRATIONS`].
 const EVENTS_A_MIGRATION: u64 = 20;
 
+/// Kills, if they are asked for without a number.
+const KILLS: &str = "10";
+
 /// Fewest and most migrations, unless the command line says otherwise.
 const MIGRATIONS: (u64, u64) = (500, 5_000);
 
@@ -69,7 +74,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 50_000, conflicts_with = "input",
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     lines: u64,
-    /// What the made-up log, and the choice of agents to move, come from
+    /// What the made-up log, and the choice of agents to move and nodes to kill, come from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Nodes to start, each a process of its own
@@ -79,6 +84,12 @@ pub(crate) struct DemoArgs {
     /// Migrations to do meanwhile [default: one for 20 events, 500 at least, 5,000 at most]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     migrations: Option<u64>,
+    /// Kill a node at random and start it again, N times meanwhile, 10 unless said. Agents are durable
+    /// then, and stay where they are
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_value_t = 0,
+          default_missing_value = KILLS, hide_default_value = true, conflicts_with = "migrations",
+          value_parser = clap::value_parser!(u64).range(..=10_000))]
+    kill: u64,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -165,11 +176,11 @@ async fn perform(
     progress.say("starting the nodes");
     let api = nodes.start(args.nodes).await?;
     progress.say("deploying the agents");
-    api.deploy_samples().await?;
+    api.deploy_samples(args.kill > 0).await?;
     progress.say("feeding");
     tokio::select! {
         outcome = drive(Rc::new(api), plan, progress) => Ok(outcome?),
-        died = nodes.end() => Err(died.into()),
+        Err(died) = nodes.watch() => Err(died),
     }
 }
 
@@ -191,8 +202,8 @@ fn plan(args: &DemoArgs, progress: &Progress) -> Result<Plan, DemoError> {
         progress.keep(&malformed(&counted, MALFORMED_KEPT));
     }
     let migrations = match args.migrations {
-        // There is nowhere to go.
-        _ if args.nodes == 1 => 0,
+        // There is nowhere to go, or agents stay with their journals.
+        _ if args.nodes == 1 || args.kill > 0 => 0,
         Some(migrations) => migrations,
         None => (counted.total.events / EVENTS_A_MIGRATION).clamp(MIGRATIONS.0, MIGRATIONS.1),
     };
@@ -200,6 +211,7 @@ fn plan(args: &DemoArgs, progress: &Progress) -> Result<Plan, DemoError> {
         source,
         counted: Rc::new(counted),
         migrations,
+        kills: args.kill,
         seed: args.seed,
     })
 }

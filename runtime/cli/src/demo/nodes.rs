@@ -1,19 +1,32 @@
 //! The demo's nodes: processes on loopback, their data in one directory.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::api::{Api, Endpoint};
 use super::error::DemoError;
-use super::process::{Process, ProcessError};
+use super::process::Process;
+
+/// A request to kill a node and start it again.
+pub(super) struct Kill {
+    /// Which, counted from 0.
+    pub(super) node: usize,
+    /// Who is told of the new one, and how long there was none.
+    pub(super) done: oneshot::Sender<(Endpoint, Duration)>,
+}
 
 /// The nodes, and the directory they live in, which goes when they do.
 #[derive(Debug)]
 pub(super) struct Nodes {
     // Dropped, and so killed, before the directory is removed.
     processes: Vec<Process>,
+    kills: (mpsc::Sender<Kill>, mpsc::Receiver<Kill>),
     directory: Option<TempDir>,
     keep: bool,
 }
@@ -30,6 +43,7 @@ impl Nodes {
             })?;
         Ok(Self {
             processes: Vec::new(),
+            kills: mpsc::channel(1),
             directory: Some(directory),
             keep,
         })
@@ -52,16 +66,41 @@ impl Nodes {
                 endpoints.push(process.ready(Endpoint::open).await?);
             }
         }
-        Api::new(endpoints).await
+        Api::new(endpoints, self.kills.0.clone()).await
     }
 
-    /// Waits until one of them ends by itself.
-    pub(super) async fn end(&mut self) -> ProcessError {
-        let ends = self
-            .processes
-            .iter_mut()
-            .map(|process| Box::pin(process.end()));
-        first(ends.collect()).await
+    /// Kills nodes and starts them again when that is asked for, until one of them ends
+    /// by itself, or does not start.
+    pub(super) async fn watch(&mut self) -> Result<Infallible, DemoError> {
+        loop {
+            let ends = self.processes.iter_mut();
+            let ends = ends.map(|process| Box::pin(process.end())).collect();
+            let kill = tokio::select! {
+                died = first(ends) => return Err(died.into()),
+                kill = self.kills.1.recv() => kill,
+            };
+            let Some(Kill { node, done }) = kill else {
+                continue;
+            };
+            let since = Instant::now();
+            let endpoint = self.start_again(node).await?;
+            // Whoever asked may have given up.
+            let _ = done.send((endpoint, since.elapsed()));
+        }
+    }
+
+    async fn start_again(&mut self, node: usize) -> Result<Endpoint, DemoError> {
+        let program = std::env::current_exe().map_err(DemoError::Runtime)?;
+        let directory = self.directory();
+        let Some(process) = self.processes.get_mut(node) else {
+            return Err(DemoError::Request {
+                what: "no node is killed".into(),
+                text: format!("there is no node {}", node + 1),
+            });
+        };
+        process.kill().await?;
+        *process = Process::start(&program, &directory, node + 1, None)?;
+        Ok(process.ready(Endpoint::open).await?)
     }
 
     /// Stops all of them at once.

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::log::{Counted, Statuses};
 use super::verify::Findings;
 
-/// How long moved agents stood still, microseconds, as their old node saw it:
-/// one message's way is left until they run.
+/// How long agents or nodes stood still, microseconds. Moved agents as their old node
+/// saw it: one message's way is left until they run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Pauses {
     /// Half of them at most so long.
@@ -61,6 +61,12 @@ pub(super) struct Outcome {
     pub(super) wakes: u64,
     /// How long moved agents stood still.
     pub(super) pause_us: Pauses,
+    /// Times a node was killed and started again.
+    pub(super) kills: u64,
+    /// Times an agent was had again from its node's journal.
+    pub(super) recoveries: u64,
+    /// How long killed nodes were not to be had, microseconds.
+    pub(super) down_us: Pauses,
     /// Messages sent and not taken in.
     pub(super) lost: u64,
     /// Messages taken in again.
@@ -112,6 +118,9 @@ impl Outcome {
             hibernations: 0,
             wakes: 0,
             pause_us: Pauses::default(),
+            kills: 0,
+            recoveries: 0,
+            down_us: Pauses::default(),
             lost: found.lost,
             duplicated: found.duplicated,
             reordered: found.reordered,
@@ -147,10 +156,15 @@ impl Outcome {
             let _ = write!(
                 text,
                 "Verified: each of {} events was counted once by {} agents, which moved {} times \
-                 meanwhile.",
+                 meanwhile{}.",
                 grouped(self.events),
                 grouped(self.agents),
-                grouped(self.migrations)
+                grouped(self.migrations),
+                match self.kills {
+                    0 => String::new(),
+                    1 => " and lost a node once".to_owned(),
+                    kills => format!(" and lost a node {} times", grouped(kills)),
+                }
             );
         } else {
             text.push_str("Not verified:");
@@ -181,6 +195,12 @@ impl Outcome {
         row("pause, half of them", millis(pauses.p50));
         row("pause, 99 of 100", millis(pauses.p99));
         row("pause, longest", millis(pauses.max));
+        if self.kills > 0 {
+            row("nodes killed", grouped(self.kills));
+            row("agents had again", grouped(self.recoveries));
+            row("away, half of them", millis(self.down_us.p50));
+            row("away, longest", millis(self.down_us.max));
+        }
         row("lost", grouped(self.lost));
         row("duplicated", grouped(self.duplicated));
         row("reordered", grouped(self.reordered));
@@ -254,6 +274,19 @@ mod tests {
     }
 
     #[test]
+    fn nodes_that_were_killed_are_said_where_there_were_any() {
+        let mut outcome = Outcome::new(&Counted::default(), Findings::default());
+        assert!(!outcome.human().contains("killed"));
+        outcome.kills = 2;
+        let human = outcome.human();
+        assert!(human.contains("nodes killed"), "{human}");
+        assert!(
+            human.contains("meanwhile and lost a node 2 times."),
+            "{human}"
+        );
+    }
+
+    #[test]
     fn what_was_not_compared_is_said() {
         let found = Findings {
             remarks: vec!["the bursts are not compared".into()],
@@ -299,6 +332,8 @@ mod tests {
             "events",
             "agents",
             "migrations",
+            "kills",
+            "recoveries",
             "hibernations",
             "wakes",
             "lost",
@@ -312,6 +347,7 @@ mod tests {
         }
         for name in ["p50", "p99", "max"] {
             assert!(json["pause_us"].get(name).is_some(), "{name}");
+            assert!(json["down_us"].get(name).is_some(), "{name}");
         }
     }
 }

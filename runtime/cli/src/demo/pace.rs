@@ -3,7 +3,8 @@
 //! A fast machine takes a short log in before a second agent has moved, and a
 //! slow disk could leave hundreds of migrations for the end. So each side waits
 //! for the other: after a share of the events, the same share of the migrations
-//! is done, give or take a few.
+//! is done, give or take a few. Kills are spread over the events likewise, and the
+//! feed waits for none that has not come.
 
 use std::cell::Cell;
 
@@ -21,13 +22,15 @@ pub(super) struct Pace {
     applied: Cell<u64>,
     begun: Cell<u64>,
     moved: Cell<u64>,
+    kills: u64,
+    killed: Cell<u64>,
     released: Cell<bool>,
     changed: Notify,
 }
 
 impl Pace {
-    /// For so many events and migrations.
-    pub(super) fn new(events: u64, goal: u64) -> Self {
+    /// For so many events, migrations and kills of nodes.
+    pub(super) fn new(events: u64, goal: u64, kills: u64) -> Self {
         Self {
             events,
             goal,
@@ -35,6 +38,8 @@ impl Pace {
             applied: Cell::new(0),
             begun: Cell::new(0),
             moved: Cell::new(0),
+            kills,
+            killed: Cell::new(0),
             released: Cell::new(goal == 0),
             changed: Notify::new(),
         }
@@ -47,9 +52,37 @@ impl Pace {
         } else {
             scaled(self.events, self.moved.get() + SLACK, self.goal).max(1)
         };
+        let allowed = allowed.min(self.until_kill());
         let taken = wanted.min(allowed.saturating_sub(self.fed.get()));
         self.fed.set(self.fed.get() + taken);
         taken
+    }
+
+    /// How many events may be fed before the next kill: its share of them.
+    fn until_kill(&self) -> u64 {
+        match self.killed.get() {
+            killed if killed < self.kills => scaled(self.events, killed + 1, self.kills).max(1),
+            _ => u64::MAX,
+        }
+    }
+
+    /// Whether the next kill is due, which comes after `permille` of its share of the
+    /// events. It then counts as done.
+    pub(super) fn begin_kill(&self, permille: u64) -> bool {
+        let killed = self.killed.get();
+        let from = scaled(self.events, killed, self.kills);
+        let share = self.until_kill().saturating_sub(from);
+        let is_due = self.applied.get() >= from + scaled(share, permille, 1_000);
+        if is_due {
+            self.killed.set(killed + 1);
+            self.changed.notify_waiters();
+        }
+        is_due
+    }
+
+    /// Whether as many nodes were killed as were wanted.
+    pub(super) fn all_killed(&self) -> bool {
+        self.killed.get() >= self.kills
     }
 
     /// Says that agents have taken `events` events in, or that these were given up.
@@ -136,7 +169,7 @@ mod tests {
 
     #[test]
     fn each_side_waits_for_the_other() {
-        let pace = Pace::new(1_000, 100);
+        let pace = Pace::new(1_000, 100, 0);
         assert_eq!(pace.take(1_000), 80, "eight migrations' worth ahead");
         assert_eq!(pace.take(1_000), 0);
         let begun = (0..1_000).take_while(|_| pace.begin_migration()).count();
@@ -153,7 +186,7 @@ mod tests {
     #[test]
     fn both_come_to_their_end_in_any_proportion() {
         for (events, goal) in [(1, 500), (5_000, 500), (100_000, 7), (10, 0), (3, 3)] {
-            let pace = Pace::new(events, goal);
+            let pace = Pace::new(events, goal, 3);
             let mut fed = 0;
             for _ in 0..1_000_000 {
                 let taken = pace.take((events - fed).min(64));
@@ -162,18 +195,34 @@ mod tests {
                 if pace.begin_migration() {
                     pace.end_migration(true);
                 }
+                if !pace.all_killed() {
+                    pace.begin_kill(900);
+                }
                 if fed == events && pace.goal_reached() {
                     break;
                 }
             }
             assert_eq!((fed, pace.moved()), (events, goal));
+            assert!(pace.all_killed());
             assert!(!pace.begin_migration(), "and no further");
         }
     }
 
     #[test]
+    fn the_feed_waits_for_a_kill_and_not_for_the_node() {
+        let pace = Pace::new(1_000, 0, 4);
+        assert_eq!(pace.take(1_000), 250);
+        pace.apply(124);
+        assert!(!pace.begin_kill(500), "before half of its share");
+        pace.apply(1);
+        assert!(pace.begin_kill(500));
+        assert_eq!(pace.take(1_000), 250, "the share of the next");
+        assert!(!pace.all_killed());
+    }
+
+    #[test]
     fn a_released_feed_does_not_wait() {
-        let pace = Pace::new(1_000, 10);
+        let pace = Pace::new(1_000, 10, 0);
         pace.release();
         assert_eq!(pace.take(1_000), 1_000);
     }

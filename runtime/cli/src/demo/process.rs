@@ -87,7 +87,8 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `program node …` with its data in `directory/node-NUMBER`. It
-    /// joins with `token` if there is one.
+    /// joins with `token` if there is one. What it says comes after what an earlier one
+    /// of that number said.
     pub(super) fn start(
         program: &Path,
         directory: &Path,
@@ -96,7 +97,8 @@ impl Process {
     ) -> Result<Self, ProcessError> {
         let start = |source| ProcessError::Start { number, source };
         let output = directory.join(format!("node-{number}.log"));
-        let errors = File::create(&output).map_err(start)?;
+        let errors = File::options().create(true).append(true).open(&output);
+        let errors = errors.map_err(start)?;
         let directory = directory.join(format!("node-{number}"));
         std::fs::create_dir_all(&directory).map_err(start)?;
         let mut command = Command::new(program);
@@ -163,6 +165,16 @@ impl Process {
                 source,
             },
         }
+    }
+
+    /// Kills it, which it does not hear of, and waits until it is gone.
+    pub(super) async fn kill(&mut self) -> Result<(), ProcessError> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Err(self.died(status));
+        }
+        let number = self.number;
+        let killed = self.child.kill().await;
+        killed.map_err(|source| ProcessError::Start { number, source })
     }
 
     /// Asks it to stop, and sees to it.

@@ -62,6 +62,10 @@ impl Cluster for Said {
         Ok(false)
     }
 
+    async fn kill(&self, _: usize) -> Result<Duration, RequestError> {
+        Ok(Duration::ZERO)
+    }
+
     async fn counters(&self, _: usize) -> Result<BTreeMap<String, u64>, RequestError> {
         Ok(BTreeMap::new())
     }
