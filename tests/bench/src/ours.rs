@@ -82,12 +82,42 @@ impl<F: FnMut() -> Request + Send + 'static> Chain<F> {
     }
 }
 
+/// A call that is made again each time it was answered.
+struct Again {
+    control: Arc<dyn Control>,
+    call: Request,
+    left: AtomicU32,
+    ended: mpsc::Sender<anyhow::Result<()>>,
+}
+
+impl Again {
+    fn go_on(self: &Arc<Self>) {
+        let again = self.clone();
+        self.control.submit(
+            self.call.clone(),
+            Box::new(move |end| {
+                let failure = match end {
+                    Ok(Response::Called(Reply::Ok(_))) => None,
+                    Ok(other) => Some(anyhow::anyhow!("a call ended as {other:?}")),
+                    Err(error) => Some(error.into()),
+                };
+                if failure.is_none() && again.left.fetch_sub(1, Ordering::Relaxed) > 1 {
+                    again.go_on();
+                    return;
+                }
+                // Nobody listens any more if the bench has given up.
+                let _ = again.ended.send(failure.map_or(Ok(()), Err));
+            }),
+        );
+    }
+}
+
 /// A node and its data directory.
 pub(crate) struct Ours {
     control: Arc<dyn Control>,
     node: Node,
     client: ClientId,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Ours {
@@ -144,8 +174,19 @@ impl Ours {
         Ok(second)
     }
 
+    /// A node like [`Ours::alone`] in the data directory of this one, which ends before
+    /// without a word to anybody.
+    pub(crate) fn killed_and_started(self) -> anyhow::Result<Self> {
+        let Self { node, dir, .. } = self;
+        drop(node);
+        Self::start_in(dir, |config| config)
+    }
+
     fn start(change: impl Fn(NodeConfig) -> NodeConfig) -> anyhow::Result<Self> {
-        let dir = tempfile::tempdir()?;
+        Self::start_in(tempfile::tempdir()?, change)
+    }
+
+    fn start_in(dir: TempDir, change: impl Fn(NodeConfig) -> NodeConfig) -> anyhow::Result<Self> {
         let config = NodeConfig {
             workers: Some(1),
             ..NodeConfig::alone(dir.path())
@@ -155,7 +196,7 @@ impl Ours {
             control: node.control(),
             node,
             client: ClientId::new("bench").context("not a client's name")?,
-            _dir: dir,
+            dir,
         })
     }
 
@@ -220,6 +261,26 @@ impl Ours {
         }
         for _ in 0..under_way {
             landed()?;
+        }
+        Ok(())
+    }
+
+    /// Carries out each of these calls so many times, one after the other, and all of
+    /// them side by side. The next is made where the one before ends.
+    pub(crate) fn in_loops(&self, calls: Vec<Request>, times: u32) -> anyhow::Result<()> {
+        let (send, receive) = mpsc::channel();
+        let count = calls.len();
+        for call in calls {
+            let again = Arc::new(Again {
+                control: self.control.clone(),
+                call,
+                left: AtomicU32::new(times),
+                ended: send.clone(),
+            });
+            again.go_on();
+        }
+        for _ in 0..count {
+            receive.recv_timeout(PATIENCE)??;
         }
         Ok(())
     }

@@ -4,3 +4,4 @@ pub(crate) mod bare;
 pub(crate) mod erlang;
 pub(crate) mod nats;
 pub(crate) mod quic;
+pub(crate) mod redis;

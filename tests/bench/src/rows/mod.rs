@@ -3,6 +3,7 @@
 mod codec;
 mod cross_node;
 mod deadlock;
+mod durable;
 mod hostile_neighbour;
 pub(crate) mod idle_memory;
 mod migration;
@@ -30,6 +31,11 @@ pub(crate) fn all() -> Vec<Row> {
         wake::row(),
         idle_memory::row(),
         snapshot_bytes::row(),
+        durable::turns_1(),
+        durable::turns_8(),
+        durable::turns_64(),
+        durable::against_fsync(),
+        durable::recovery_1000(),
         migration::row_4k(),
         migration::row_64k(),
         migration::row_4m(),
