@@ -159,10 +159,13 @@ impl Mask {
     pub(super) fn apply(self, offset: usize, bytes: &mut [u8]) {
         let mut turned = self.0;
         turned.rotate_left(offset % self.0.len());
-        for chunk in bytes.chunks_mut(turned.len()) {
-            for (byte, mask) in chunk.iter_mut().zip(turned) {
-                *byte ^= mask;
-            }
+        let (chunks, rest) = bytes.as_chunks_mut();
+        let mask = u64::from_ne_bytes(turned);
+        for chunk in chunks {
+            *chunk = (u64::from_ne_bytes(*chunk) ^ mask).to_ne_bytes();
+        }
+        for (byte, mask) in rest.iter_mut().zip(turned) {
+            *byte ^= mask;
         }
     }
 }

@@ -13,6 +13,10 @@ use super::volume::read_exact;
 
 /// Read at once, bytes: most entries are shorter.
 const CHUNK: usize = 1_024;
+/// Read at once where an agent's entries lie close to each other, 64 KiB.
+const WINDOW: usize = 64 << 10;
+/// How far from the one read before an entry lies close to it: four are in a window.
+const CLOSE: usize = WINDOW / 4;
 /// How often a file may be dropped while it is being read from.
 const TRIES: usize = 8;
 
@@ -59,7 +63,11 @@ pub(super) fn read(shared: &Shared, agent: &AgentId) -> Result<Option<All>, Read
         let Some(entry) = entry_of(shared, agent) else {
             return Ok(None);
         };
-        let reader = Reader { shared, agent };
+        let mut reader = Reader {
+            shared,
+            agent,
+            window: Window::default(),
+        };
         match reader.all(&entry) {
             Ok(all) => return Ok(Some(all)),
             // What was written anew elsewhere is there now.
@@ -84,10 +92,40 @@ enum Bad {
 struct Reader<'a> {
     shared: &'a Shared,
     agent: &'a AgentId,
+    window: Window,
+}
+
+/// What was read of a file last, and where it begins. Agents are read from their last
+/// entry back, so what lies before that is wanted next.
+#[derive(Default)]
+struct Window {
+    file: u32,
+    start: usize,
+    bytes: Bytes,
+}
+
+impl Window {
+    fn get(&self, file: u32, offset: usize, length: usize) -> Option<Bytes> {
+        let from = offset.checked_sub(self.start)?;
+        let to = from.checked_add(length)?;
+        let is_in = self.file == file && to <= self.bytes.len();
+        is_in.then(|| self.bytes.slice(from..to))
+    }
+
+    /// Where to begin to read what ends at `end`.
+    fn next_start(&self, file: u32, offset: usize, end: usize) -> usize {
+        let last = self.start + self.bytes.len();
+        let is_close = self.file == file && end <= last && last - end <= CLOSE;
+        if is_close {
+            end.saturating_sub(WINDOW).min(offset)
+        } else {
+            offset
+        }
+    }
 }
 
 impl Reader<'_> {
-    fn all(&self, entry: &AgentEntry) -> Result<All, Bad> {
+    fn all(&mut self, entry: &AgentEntry) -> Result<All, Bad> {
         let mut parts = Vec::new();
         if let Some(stored) = &entry.snapshot {
             let mut place = stored.last;
@@ -138,28 +176,27 @@ impl Reader<'_> {
     }
 
     /// The entry at `place`, which is to be this one.
-    fn entry(&self, place: Place, what: What, index: u64, part: u32) -> Result<Read, Bad> {
-        let wrong = |what: &str| self.damaged(place, index, what);
-        let name = log_name(place.file);
+    fn entry(&mut self, place: Place, what: What, index: u64, part: u32) -> Result<Read, Bad> {
         let file = self.shared.files.read().all.get(&place.file).cloned();
-        let file = file.ok_or(Bad::Gone(name))?;
+        let file = file.ok_or_else(|| Bad::Gone(log_name(place.file)))?;
         let length = usize::try_from(file.header.length).unwrap_or(usize::MAX);
         let offset = place.offset as usize;
         let left = length.saturating_sub(offset);
         if left < ENTRY_HEAD || offset == 0 {
-            return Err(wrong("the file ends before it"));
+            return Err(self.damaged(place, index, "the file ends before it"));
         }
         let mut bytes = self.bytes(&file, offset, CHUNK.min(left))?;
+        let wrong = |what: &str| self.damaged(place, index, what);
         let (head, id, body) = entry_head(&bytes).map_err(|bad| wrong(&bad.to_string()))?;
         let size = ENTRY_HEAD + id + body;
         if size > left {
             return Err(wrong("the file ends within it"));
         }
         if size > bytes.len() {
-            bytes.extend(self.bytes(&file, offset + bytes.len(), size - bytes.len())?);
+            bytes = self.bytes(&file, offset, size)?;
         }
         bytes.truncate(size);
-        let bytes = Bytes::from(bytes);
+        let wrong = |what: &str| self.damaged(place, index, what);
         let agent = self.agent.as_str();
         let is_it = head.kind == Kind::Of(what)
             && head.index == index
@@ -182,16 +219,29 @@ impl Reader<'_> {
         Ok(Read { head, body })
     }
 
-    fn bytes(&self, file: &LogFile, offset: usize, length: usize) -> Result<Vec<u8>, Bad> {
-        let mut bytes = vec![0; length];
-        read_exact(&*file.file, offset as u64, &mut bytes).map_err(|error| {
+    fn bytes(&mut self, file: &LogFile, offset: usize, length: usize) -> Result<Bytes, Bad> {
+        let number = file.header.number;
+        if let Some(bytes) = self.window.get(number, offset, length) {
+            return Ok(bytes);
+        }
+        let end = offset + length;
+        let start = self.window.next_start(number, offset, end);
+        let mut bytes = vec![0; end - start];
+        read_exact(&*file.file, start as u64, &mut bytes).map_err(|error| {
             Bad::Error(ReadError::Disk {
-                file: self.name(file.header.number),
+                file: self.name(number),
                 why: error.to_string(),
             })
         })?;
-        file.mask.apply(offset, &mut bytes);
-        Ok(bytes)
+        file.mask.apply(start, &mut bytes);
+        let bytes = Bytes::from(bytes);
+        let found = bytes.slice(offset - start..);
+        self.window = Window {
+            file: number,
+            start,
+            bytes,
+        };
+        Ok(found)
     }
 
     fn name(&self, number: u32) -> String {

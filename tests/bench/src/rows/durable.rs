@@ -97,8 +97,8 @@ pub(super) fn recovery_1000() -> Row {
                in a node that was started anew, to its answer",
         unit: "µs",
         peer_name: "bare pooled instantiate and 1,000 calls",
-        bar: 2.0,
-        aim: 1.3,
+        bar: 4.0,
+        aim: 2.0,
         max_rounds: u32::MAX,
         open: || {
             let mut node = Some(with_turns_to_run_again()?);
