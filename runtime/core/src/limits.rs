@@ -9,6 +9,10 @@ use crate::journal::SnapshotEvery;
 use crate::taxonomy::Overrides;
 use crate::{AgentId, Millis, RetryPolicy, Schedule};
 
+/// What a batch of a durable agent may have at most, bytes: `batch-bytes`, `max-message`
+/// and `answer-bytes` together. An entry of its journal has room for that.
+pub(crate) const MAX_DURABLE_BATCH: u64 = 150 << 20;
+
 /// How agents of a kind come to life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpawnPolicy {
@@ -315,6 +319,9 @@ impl KindPolicy {
                 accepted: "0 (false) where movable is false: no snapshot can be taken".to_owned(),
             });
         }
+        if self.durable {
+            self.fits_journal()?;
+        }
         if self.outbox_messages < self.turn_effects {
             return Err(BadPolicy {
                 field: "outbox-messages",
@@ -326,6 +333,27 @@ impl KindPolicy {
             });
         }
         Ok(())
+    }
+
+    /// Whether every batch fits an entry of the journal: what is put to the guest, with
+    /// one message more than it may have, and what that answers.
+    fn fits_journal(&self) -> Result<(), BadPolicy> {
+        let put = u64::from(self.batch_bytes) + u64::from(self.max_message);
+        if put + u64::from(self.answer_bytes) <= MAX_DURABLE_BATCH {
+            return Ok(());
+        }
+        Err(BadPolicy {
+            field: "answer-bytes",
+            found: self.answer_bytes.into(),
+            accepted: format!(
+                "{} at most where durable is true: with batch-bytes ({}) and max-message ({}) \
+                 it has to fit an entry of the journal, which has room for {MAX_DURABLE_BATCH} \
+                 of all three",
+                MAX_DURABLE_BATCH.saturating_sub(put),
+                self.batch_bytes,
+                self.max_message
+            ),
+        })
     }
 }
 
@@ -367,6 +395,23 @@ mod tests {
             ..KindPolicy::default()
         };
         assert_eq!(never.validate().unwrap_err().field, "snapshot-every-turns");
+    }
+
+    #[test]
+    fn what_a_durable_agent_does_at_once_fits_an_entry() {
+        let with = |durable, answer_bytes| KindPolicy {
+            durable,
+            answer_bytes,
+            batch_bytes: 4 << 20,
+            max_message: 6 << 20,
+            ..KindPolicy::default()
+        };
+        with(true, 140 << 20).validate().unwrap();
+        with(false, 256 << 20).validate().unwrap();
+        let bad = with(true, (140 << 20) + 1).validate().unwrap_err();
+        assert_eq!(bad.field, "answer-bytes");
+        let text = bad.to_string();
+        assert!(text.contains("146800640 at most where durable"), "{text}");
     }
 
     #[test]

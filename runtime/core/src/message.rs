@@ -493,6 +493,8 @@ pub enum Refusal {
     Busy,
     /// A gate does not let it pass now.
     Flow(FlowNotice),
+    /// Its agent is durable, and the journal of its node has no room.
+    JournalFull,
 }
 
 impl Refusal {
@@ -500,7 +502,7 @@ impl Refusal {
     pub fn retry_after(self) -> Millis {
         match self {
             Self::Flow(notice) => notice.retry_after,
-            Self::MailboxFull | Self::OutOfOrder | Self::Busy => Millis(0),
+            Self::MailboxFull | Self::OutOfOrder | Self::Busy | Self::JournalFull => Millis(0),
         }
     }
 }
@@ -548,6 +550,22 @@ impl Envelope {
                     Self::OVERHEAD + bounce.method.len() + bounce.payload.bytes.len()
                 }
             }
+    }
+
+    /// What a journal's entry has of it beside what its frame has of it, bytes at most.
+    pub(crate) fn noted_bytes(&self) -> usize {
+        let sender = match self.sender() {
+            Sender::Agent(id, _) => id.as_str().len(),
+            Sender::Client(id, _) => id.as_str().len(),
+            Sender::System => 0,
+        };
+        let extras = self.extras.as_ref().map_or(0, |extras| {
+            let attributes = extras.attributes.as_ref();
+            // Whom it was for first, and who sent it then.
+            8 * Self::OVERHEAD + attributes.map_or(0, |attributes| attributes.size())
+        });
+        // Twice the sender: the entry has the stream's watermark too.
+        Self::OVERHEAD + 2 * sender + self.receiver().as_str().len() + extras
     }
 
     /// Bytes of what it asks the receiver to take, which `max-message` bounds. A

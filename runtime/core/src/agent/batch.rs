@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use phoenix_wit::{FrameWriter, Input as Put, Turn};
 
+use crate::agent::notes::{MAX_BESIDE, noted_bytes};
 use crate::agent::{Actions, Agent, Closed, Input, MAX_CLOCK_SKEW, answer};
 use crate::{
     Acknowledgement, Body, DeadReason, Envelope, KindPolicy, Millis, Nanos, Notice, Payload, Reply,
@@ -147,7 +148,11 @@ impl Agent {
             policy.batch_messages
         };
         let (mut messages, mut requests) = (0, self.requests.len());
-        while writer.count() < bound && writer.len() < policy.batch_bytes as usize {
+        let mut beside = 0;
+        while writer.count() < bound
+            && writer.len() < policy.batch_bytes as usize
+            && beside < MAX_BESIDE
+        {
             let may_ask = requests < policy.open_requests as usize;
             let Some(input) = self.next_input(messages, may_ask, handlers) else {
                 break;
@@ -157,6 +162,9 @@ impl Agent {
             let number = self.turn + u64::from(writer.count());
             let last = self.ends_batch(&input, handlers);
             let skip = self.put(&input, number, now, &mut writer, &mut room.source);
+            if self.notes.is_some() {
+                beside += noted_bytes(&input);
+            }
             entries.push(Entry { input, skip });
             if last && skip.is_none() {
                 break;

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::agent::batch::{Batch, BatchRoom, Entry};
 use crate::agent::how::{self, How};
+use crate::agent::notes::check_size;
 use crate::agent::numbers::Numbers;
 use crate::agent::outbox::UNANSWERED;
 use crate::agent::{Actions, Agent, Input, Terms, Timer, answer, cause, is_reliable};
@@ -61,6 +62,27 @@ pub enum BadAnswer {
     /// The outbox has no room for the whole batch; put its turns one at a time.
     #[error("the batch has more effects than the outbox has room for")]
     OutboxFull,
+    /// A durable agent's batch that is too large for the journal; put its turns one at a time.
+    #[error(
+        "the batch and its answer have {found} bytes: an entry of the journal has room for {bound}"
+    )]
+    TooLargeToKeep {
+        /// Bytes of both frames.
+        found: u64,
+        /// How many fit.
+        bound: u64,
+    },
+}
+
+impl BadAnswer {
+    /// Whether the guest is at fault; else the batch may be committed in parts.
+    pub fn is_fault(&self, turns: u32) -> bool {
+        match self {
+            Self::OutboxFull => false,
+            Self::TooLargeToKeep { .. } => turns <= 1,
+            _ => true,
+        }
+    }
 }
 
 /// What a commit works with, beside the agent.
@@ -220,6 +242,9 @@ impl Agent {
         let mut turns = SmallVec::with_capacity(batch.turns() as usize);
         if batch.turns() == 0 {
             return Ok(turns);
+        }
+        if self.notes.is_some() {
+            check_size(batch.frame.len(), answer.len())?;
         }
         let mut reader = AnswerReader::new(answer, batch.turns())?;
         let mut seen = Seen::default();

@@ -52,7 +52,7 @@ pub(crate) use inbound::{Closed, Inbound, Skips};
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use outbox::{Kept, Outbox, Terms};
-pub use recovery::{Diverged, Recovery, Rerun};
+pub use recovery::{Again, Diverged, Recovery, Rerun};
 pub use spill::Refill;
 pub(crate) use timers::{Timer, Timers};
 use watch::Watched;
@@ -584,13 +584,14 @@ fn skip_text(reason: &SkipReason) -> String {
     }
 }
 
-/// A refusal in a word.
+/// A refusal in a word, or in a word and what it means.
 pub fn refusal_text(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::MailboxFull => "mailbox-full",
         Refusal::OutOfOrder => "out-of-order",
         Refusal::Busy => "busy",
         Refusal::Flow(notice) => notice.code(),
+        Refusal::JournalFull => "journal-full: the journal of its node has no room",
     }
 }
 

@@ -13,15 +13,31 @@ use bytes::Bytes;
 
 use crate::agent::batch::Batch;
 use crate::agent::inbound::StreamIndex;
-use crate::agent::{Agent, Input};
+use crate::agent::{Agent, BadAnswer, Input};
+use crate::journal::MAX_BODY;
 use crate::journal::record::{
-    Closed, GivenUp, Heard, Moved, Put, Record, Says, Terms, Turns, Verdict,
+    Anew, Closed, GivenUp, Heard, Moved, Put, Record, Says, Terms, Turns, Verdict,
 };
-use crate::{AgentId, Envelope, Epoch, Lane, Nanos, Payload, SkipReason};
+use crate::limits::MAX_DURABLE_BATCH;
+use crate::{AgentId, Body, Envelope, Epoch, Incarnation, Lane, Nanos, Payload, Reply, SkipReason};
 
 /// Notes that may wait for the next batch, at most: words that messages were applied,
 /// for all of which one number stands where they follow each other.
 const MAX_WAITING: usize = 256;
+/// What the entry of a batch has of its inputs beside its frame, bytes: a batch ends with
+/// the input that brings it there.
+pub(super) const MAX_BESIDE: usize = 16 << 20;
+/// What it has beside all of that: what the agent runs under, and numbers.
+const REST: usize = 1 << 20;
+/// Bytes of frame and answer that fit an entry: replies in the frame are noted beside it
+/// too, and an effect's number takes no more than the effect.
+const MAX_FRAMES: u64 = ((MAX_BODY - MAX_BESIDE - REST) / 2) as u64;
+const _: () = assert!(MAX_DURABLE_BATCH + (REST as u64) <= MAX_FRAMES);
+/// Messages on their way to another receiver that one entry has, bytes: it ends with the
+/// one that brings it there.
+const MAX_FORWARDED: usize = 1 << 20;
+/// Closed messages that one entry has.
+const MAX_CLOSED: usize = 4_096;
 
 #[derive(Debug, Default)]
 pub(super) struct Notes {
@@ -29,6 +45,8 @@ pub(super) struct Notes {
     pending: Vec<(Nanos, Says)>,
     /// How many verdicts are among that.
     heard: usize,
+    /// Bytes of the messages that go on by the last entry of that.
+    forwarded: usize,
     /// Whether something among that is more than a word that messages were applied: if
     /// that is lost it comes again.
     is_urgent: bool,
@@ -44,6 +62,8 @@ pub(super) struct Notes {
     is_after_checkpoint: bool,
     /// What the agent begins with, until an entry says so.
     config: Option<Box<Payload>>,
+    /// Which life the first of what is pending is of, if that is over.
+    last_life: Option<Incarnation>,
 }
 
 impl Notes {
@@ -63,6 +83,7 @@ impl Notes {
         self.pending.clear();
         self.heard = 0;
         self.is_urgent = false;
+        self.last_life = None;
         self.recorded.clear();
         std::mem::take(&mut self.numbers)
     }
@@ -106,7 +127,6 @@ impl Agent {
     /// Words that messages were applied may be lost, because they come again: they wait
     /// for what cannot be, unless `all` is wanted, as before a sleep in memory alone.
     pub fn take_records(&mut self, epoch: Epoch, all: bool) -> Vec<Record> {
-        let incarnation = self.incarnation;
         let Some(notes) = &mut self.notes else {
             return Vec::new();
         };
@@ -121,14 +141,45 @@ impl Agent {
         {
             notes.pending.insert(0, (*now, Says::Begins(config)));
         }
-        let pending = notes.pending.drain(..);
-        let record = |(now, says)| Record {
-            incarnation,
-            epoch,
-            now,
-            says,
+        let mut life = notes.last_life.take().unwrap_or(self.incarnation);
+        let record = |(now, says)| {
+            let incarnation = life;
+            if let Says::Anew(anew) = &says {
+                life = anew.incarnation;
+            }
+            Record {
+                incarnation,
+                epoch,
+                now,
+                says,
+            }
         };
-        pending.map(record).collect()
+        notes.pending.drain(..).map(record).collect()
+    }
+
+    /// Notes that its life is over, and that this one begins. Its notes are still those of
+    /// the old one, which was `last_life`.
+    #[cold]
+    pub(super) fn note_anew(&mut self, last_life: Incarnation, config: &Payload) {
+        let now = self.clock.nanos();
+        let anew = Box::new(Anew {
+            incarnation: self.incarnation,
+            config: config.clone(),
+        });
+        let Some(notes) = &mut self.notes else { return };
+        notes.last_life.get_or_insert(last_life);
+        notes.config = None;
+        notes.is_after_checkpoint = false;
+        notes.note(now, Says::Anew(anew));
+    }
+
+    /// Notes that it is to end, so that it does whatever becomes of its node before it
+    /// has ([`Agent::stop`]).
+    pub fn note_stop(&mut self) {
+        let now = self.clock.nanos();
+        if let (Some(notes), Some(why)) = (&mut self.notes, &self.stopped) {
+            notes.note(now, Says::Stops(why.clone()));
+        }
     }
 
     /// Begins the record of a batch that is about to be committed; takes its frame.
@@ -153,7 +204,10 @@ impl Agent {
             }
         }
         let put = |entry: &super::batch::Entry| Put {
-            input: placeless(&entry.input),
+            input: match entry.skip {
+                None => placeless(&entry.input),
+                Some(_) => unread(&entry.input),
+            },
             skip: entry.skip,
         };
         let frame = std::mem::take(&mut batch.frame);
@@ -239,11 +293,20 @@ impl Agent {
             reason,
             forward,
         };
+        let bytes = closed.forward.as_ref().map_or(0, |it| it.size());
         let now = self.clock.nanos();
         let Some(notes) = &mut self.notes else { return };
         match notes.pending.last_mut() {
-            Some((_, Says::Closed(all))) => all.push(closed),
-            _ => notes.note(now, Says::Closed(vec![closed])),
+            Some((_, Says::Closed(all)))
+                if all.len() < MAX_CLOSED && notes.forwarded < MAX_FORWARDED =>
+            {
+                notes.forwarded += bytes;
+                all.push(closed);
+            }
+            _ => {
+                notes.forwarded = bytes;
+                notes.note(now, Says::Closed(vec![closed]));
+            }
         }
     }
 
@@ -281,7 +344,8 @@ fn begins(says: &Says) -> bool {
             first.is_some_and(|put| matches!(put.input, Input::Init { .. }))
         }
         Says::GivenUp(given_up) => matches!(given_up.input, Input::Init { .. }),
-        Says::Begins(_) | Says::Closed(_) | Says::Heard(_) | Says::Terms(_) => false,
+        Says::Begins(_) | Says::Anew(_) => true,
+        Says::Closed(_) | Says::Heard(_) | Says::Terms(_) | Says::Stops(_) => false,
     }
 }
 
@@ -292,6 +356,54 @@ fn heard(to: &AgentId, lane: Lane, number: u64, verdict: Verdict) -> Heard {
         number,
         verdict,
     }
+}
+
+/// What an entry has of an input beside what the frame has of it, bytes at most.
+pub(super) fn noted_bytes(input: &Input) -> usize {
+    match input {
+        Input::Envelope(envelope, _) => envelope.noted_bytes(),
+        _ => Envelope::OVERHEAD,
+    }
+}
+
+/// Whether a batch and its answer fit an entry. The journal can take no other, so that one
+/// has to be undone.
+pub(super) fn check_size(frame: usize, answer: usize) -> Result<(), BadAnswer> {
+    let (found, bound) = (frame as u64 + answer as u64, MAX_FRAMES);
+    if found > bound {
+        return Err(BadAnswer::TooLargeToKeep { found, bound });
+    }
+    Ok(())
+}
+
+/// An input that nobody reads, as it was skipped: who sent it, and which it is.
+fn unread(input: &Input) -> Input {
+    let Input::Envelope(envelope, _) = input else {
+        return input.clone();
+    };
+    let body = match &envelope.body {
+        Body::Message { method, ask, .. } => Body::Message {
+            method: method.clone(),
+            payload: Payload::default(),
+            ask: ask.clone(),
+        },
+        Body::Spawn { ask, .. } => Body::Spawn {
+            config: Payload::default(),
+            ask: ask.clone(),
+        },
+        Body::Reply { ask, asker, .. } => Body::Reply {
+            ask: *ask,
+            asker: *asker,
+            reply: Reply::Timeout,
+        },
+        // The agent's own, by which it is known.
+        Body::Bounce(_) => envelope.body.clone(),
+    };
+    let envelope = Envelope {
+        body,
+        ..Envelope::clone(envelope)
+    };
+    Input::Envelope(Arc::new(envelope), None)
 }
 
 /// An input without its place in the agent's tables.

@@ -13,8 +13,9 @@ impl Agent {
     /// has spilled should be given to [`Agent::abandon_spilled`] first: what is not
     /// has no verdict, and is taken anew when its sender sends it again.
     ///
-    /// Of a durable agent, whose old life has to be ended in its log and whose new one
-    /// begins there with a snapshot that has these streams, nothing is noted any more.
+    /// A durable agent notes that: its log goes on, so that the new life has these
+    /// streams after a crash too. It notes what comes then once it is told to
+    /// ([`Agent::keep_log`]).
     pub fn renew(&mut self, incarnation: Incarnation, config: Payload, out: &mut Actions) {
         for lane in Lane::MESSAGES {
             if self.mailbox.spilled_in(lane) > 0 {
@@ -23,10 +24,15 @@ impl Agent {
         }
         self.abandon(&DeadReason::Reset, out);
         let inbound = std::mem::take(&mut self.inbound);
+        let (notes, last_life) = (self.notes.take(), self.incarnation);
         *self = Self {
             inbound,
             clock: self.clock,
-            ..Self::new(self.id.clone(), incarnation, config)
+            notes,
+            ..Self::new(self.id.clone(), incarnation, config.clone())
         };
+        if self.notes.is_some() {
+            self.note_anew(last_life, &config);
+        }
     }
 }

@@ -105,13 +105,18 @@ impl AgentLog {
         self.turns >= every.turns.into() || self.bytes >= every.bytes
     }
 
+    /// Lets a snapshot be due: what came before is of no use any more.
+    pub fn make_due(&mut self) {
+        self.bytes = u64::MAX;
+    }
+
     /// Whether a snapshot taken now would stand for anything new.
     pub fn is_behind(&self) -> bool {
         self.stored < self.last
     }
 
-    /// Appends what `turns` turns did. On an error the log is as it was, and the
-    /// batch has to be undone.
+    /// Appends what `turns` turns did. On an error the log is as it was: see
+    /// [`Journal::append`].
     pub fn append(
         &mut self,
         journal: &dyn Journal,
@@ -122,7 +127,7 @@ impl AgentLog {
         let bytes = body.len() as u64;
         let number = self.entry(journal, What::Record, wake, body)?;
         self.turns += u64::from(turns);
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
         Ok(number)
     }
 

@@ -48,7 +48,7 @@ pub const MAX_SNAPSHOT: u64 = 8 << 30;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommitNumber(pub u64);
 
-/// Why the journal takes nothing. Nothing was changed.
+/// Why the journal takes something not, or would not. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// As much waits for the disk as may: try again when some of it is durable.
@@ -247,14 +247,17 @@ pub struct Figures {
 ///
 /// No method waits for a disk, but for [`Journal::read`].
 pub trait Journal: Send + Sync {
-    /// Whether it takes entries now. To be asked before a batch begins: one that
-    /// has run and cannot be appended has to be undone.
+    /// Whether anything is to begin whose entries it has to take: [`Refused::Busy`] and
+    /// [`Refused::NoRoom`] say that it is to wait. To be asked before a batch begins, and
+    /// before a message is taken in: what waits for the disk is bounded by whoever asks.
     fn room(&self) -> Result<(), Refused>;
 
     /// Appends an entry to its agent's log, and numbers it. What it leads to may
     /// leave the node once that number is durable, and no sooner.
     ///
-    /// What is appended while the journal has no room waits for some.
+    /// What it says has happened, so it is taken whether or not there is room, and waits
+    /// for some. Refused is only what can never be taken ([`Refused::TooLarge`]), and
+    /// everything once the journal has failed.
     fn append(&self, entry: Append) -> Result<CommitNumber, Refused>;
 
     /// Stores a snapshot, at leisure, in the place of the entries it stands for and

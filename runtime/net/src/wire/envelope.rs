@@ -106,6 +106,7 @@ choice!(Refusal as "a refusal" {
     1 => OutOfOrder,
     2 => Busy,
     3 => Flow(notice),
+    4 => JournalFull,
 });
 
 record!(Bounce {

@@ -457,10 +457,11 @@ impl Generator {
                 _ => Notice::Refused {
                     expected: self.number(),
                     number: self.number(),
-                    refusal: match self.below(4) {
+                    refusal: match self.below(5) {
                         0 => Refusal::MailboxFull,
                         1 => Refusal::OutOfOrder,
                         2 => Refusal::Busy,
+                        3 => Refusal::JournalFull,
                         _ => Refusal::Flow(self.flow_notice()),
                     },
                 },

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use phoenix_core::agent::{Agent, Recovery};
+use phoenix_core::agent::{Again, Agent, Recovery};
 use phoenix_core::directory::Ownership;
 use phoenix_core::journal::record;
 use phoenix_core::journal::{AgentLog, History, Journal, ReadError, Standing};
@@ -126,6 +126,7 @@ impl Worker {
                 let slot = self.insert_awake(awake);
                 count(&self.shared.counters.restored);
                 self.pass_time(slot);
+                self.end_if_stopped(slot);
             }
             Err(Unrestored::Later(why)) => {
                 let text = format!("it cannot be restored just now: {why}");
@@ -179,7 +180,7 @@ impl Worker {
             let record = record::decode(body).map_err(|error| unread(index, error))?;
             decoded.push(record);
         }
-        let (mut recovery, image, component) = match snapshot {
+        let (mut recovery, image, mut component) = match snapshot {
             Some(bytes) => {
                 let snapshot =
                     snapshot::decode(&bytes).map_err(|error| never(error.to_string()))?;
@@ -202,7 +203,15 @@ impl Worker {
             let again = recovery
                 .replay(record)
                 .map_err(|error| never(error.to_string()))?;
-            let Some(rerun) = again else { continue };
+            let rerun = match again {
+                Again::Nothing => continue,
+                Again::Anew => {
+                    (rollback, component) = (Rollback::default(), None);
+                    proofs.clear();
+                    continue;
+                }
+                Again::Turns(rerun) => rerun,
+            };
             turns += u64::from(rerun.turns);
             rollback.past.frames.push(rerun.frame.to_vec());
             proofs.push(Proof {

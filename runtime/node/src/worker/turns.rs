@@ -233,7 +233,7 @@ impl Worker {
             self.guest_log(slot, &answer.log, answer.log_cut);
         }
         if let Some((batch, bad)) = self.commit_answer(slot, batch, Some((answer.frame, spent))) {
-            if bad == BadAnswer::OutboxFull {
+            if !bad.is_fault(batch.turns()) {
                 // The guest's memory has gone ahead of what is committed.
                 self.lose_memory(slot);
                 if let Some(awake) = self.awake_mut(slot) {

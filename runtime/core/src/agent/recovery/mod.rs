@@ -3,7 +3,7 @@
 //! ```text
 //!   snapshot ──▶ Recovery ──▶ resume ──▶ Agent
 //!   or Init        ▲  │
-//!        entries ──┘  └──▶ Rerun: frames that bring the guest's memory up to date
+//!        entries ──┘  └──▶ Again: frames that bring the guest's memory up to date
 //! ```
 //!
 //! Nothing is decided anew: an outcome is what the entry says it was, and nothing is
@@ -24,7 +24,9 @@ use bytes::Bytes;
 
 use crate::agent::batch::{Batch, BatchRoom, Entry};
 use crate::agent::{Actions, Agent, Input, Terms as KeptBy};
-use crate::journal::record::{Closed, GivenUp, Heard, Put, Record, Says, Terms, Turns, Verdict};
+use crate::journal::record::{
+    Anew, Closed, GivenUp, Heard, Put, Record, Says, Terms, Turns, Verdict,
+};
 use crate::{AgentId, Digest, Incarnation, Millis, Nanos, Notice, Payload, Reply, StreamKey};
 
 /// Running a journal's turns again gave something else than it says.
@@ -63,6 +65,18 @@ pub struct Rerun {
     pub memory: Option<Digest>,
 }
 
+/// What an entry asks of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Nothing: the guest had no part in it.
+    Nothing,
+    /// To run turns again.
+    Turns(Rerun),
+    /// To forget the memory, and what was to be run again before: a new life began, with
+    /// memory as it is instantiated.
+    Anew,
+}
+
 /// An agent on its way back to where its journal ends.
 #[derive(Debug)]
 pub struct Recovery {
@@ -95,7 +109,8 @@ impl Recovery {
             Says::Begins(config) => Some(&**config),
             Says::Turns(turns) => turns.inputs.first().and_then(|put| config_of(&put.input)),
             Says::GivenUp(given_up) => config_of(&given_up.input),
-            Says::Closed(_) | Says::Heard(_) | Says::Terms(_) => None,
+            Says::Anew(anew) => Some(&anew.config),
+            Says::Closed(_) | Says::Heard(_) | Says::Terms(_) | Says::Stops(_) => None,
         };
         let config = config?.clone();
         let agent = Agent::new(agent.clone(), first.incarnation, config);
@@ -116,7 +131,7 @@ impl Recovery {
     }
 
     /// Takes the next entry. On an error the recovery is of no use any more.
-    pub fn replay(&mut self, record: &Record) -> Result<Option<Rerun>, Diverged> {
+    pub fn replay(&mut self, record: &Record) -> Result<Again, Diverged> {
         let incarnation = self.agent.incarnation;
         if record.incarnation != incarnation {
             let text = |it: Incarnation| format!("{it:?}");
@@ -124,33 +139,42 @@ impl Recovery {
             return Err(self.divergence("incarnation", recorded, found));
         }
         self.agent.clock = self.agent.clock.max(record.now.millis());
-        let rerun = match &record.says {
-            Says::Turns(turns) => self.turns(turns, record.now)?,
-            Says::GivenUp(given_up) => {
-                self.given_up(given_up);
-                None
-            }
+        let mut again = Again::Nothing;
+        match &record.says {
+            Says::Turns(turns) => again = self.turns(turns, record.now)?,
+            Says::GivenUp(given_up) => self.given_up(given_up),
             Says::Closed(all) => {
                 for closed in all {
                     self.closed(closed)?;
                 }
-                None
             }
-            Says::Heard(all) => {
-                for heard in all {
-                    self.heard(heard);
-                }
-                None
-            }
-            Says::Terms(terms) => {
-                self.run_under(terms);
-                None
-            }
+            Says::Heard(all) => all.iter().for_each(|heard| self.heard(heard)),
+            Says::Terms(terms) => self.run_under(terms),
             // It was begun with.
-            Says::Begins(_) => None,
-        };
+            Says::Begins(_) => {}
+            Says::Anew(anew) => {
+                self.anew(anew);
+                again = Again::Anew;
+            }
+            Says::Stops(why) => self.agent.stop(why),
+        }
         self.forget();
-        Ok(rerun)
+        Ok(again)
+    }
+
+    fn anew(&mut self, anew: &Anew) {
+        let Anew {
+            incarnation,
+            config,
+        } = anew;
+        let out = &mut self.unsaid;
+        self.agent.renew(*incarnation, config.clone(), out);
+        self.settle();
+        self.is_at_snapshot = false;
+        // It begins under those that are its kind's then.
+        if let Some(notes) = &mut self.agent.notes {
+            notes.terms = None;
+        }
     }
 
     /// The agent, after the last entry. Its next [`Agent::tick`] sends everything
@@ -193,7 +217,7 @@ impl Recovery {
         }
     }
 
-    fn turns(&mut self, turns: &Turns, now: Nanos) -> Result<Option<Rerun>, Diverged> {
+    fn turns(&mut self, turns: &Turns, now: Nanos) -> Result<Again, Diverged> {
         if let Some(terms) = &turns.terms {
             self.run_under(terms);
         }
@@ -238,8 +262,11 @@ impl Recovery {
         }
         // What was deferred waits with its senders.
         self.agent.forget_uncommitted();
-        self.is_at_snapshot &= turns.count() == 0;
-        Ok((turns.count() > 0).then(|| Rerun {
+        if turns.count() == 0 {
+            return Ok(Again::Nothing);
+        }
+        self.is_at_snapshot = false;
+        Ok(Again::Turns(Rerun {
             first,
             turns: turns.count(),
             after_checkpoint: turns.after_checkpoint,

@@ -19,7 +19,7 @@
 //! what the frame does not say of it; the numbers its effects got in their streams; the
 //! streams that moved on, with their watermarks; and at times a hash of the memory
 //! after it, which proves a replay. A message's method and payload stand in the frame
-//! alone.
+//! alone, and of an input that was skipped the payload is not kept.
 
 mod terms;
 #[cfg(test)]
@@ -49,6 +49,8 @@ const CLOSED: u8 = 3;
 const HEARD: u8 = 4;
 const TERMS: u8 = 5;
 const BEGINS: u8 = 6;
+const ANEW: u8 = 7;
+const STOPS: u8 = 8;
 
 /// Of a batch: its terms follow.
 const HAS_TERMS: u8 = 1;
@@ -119,6 +121,21 @@ pub enum Says {
     Heard(Vec<Heard>),
     /// From here on the agent runs under other terms.
     Terms(Box<Terms>),
+    /// The life ends here, and another begins with what its streams have heard.
+    Anew(Box<Anew>),
+    /// No turn follows: the agent ends, for this reason, when what it sent has its
+    /// verdicts.
+    Stops(Arc<str>),
+}
+
+/// A new life, whose streams go on where they are: what had its verdict in the last one
+/// is not applied in this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anew {
+    /// Which life it is; the entry itself is of the last one.
+    pub incarnation: Incarnation,
+    /// What it begins with.
+    pub config: Payload,
 }
 
 impl Record {
@@ -256,6 +273,8 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
         Says::Heard(_) => HEARD,
         Says::Terms(_) => TERMS,
         Says::Begins(_) => BEGINS,
+        Says::Anew(_) => ANEW,
+        Says::Stops(_) => STOPS,
     });
     w.incarnation(record.incarnation);
     w.number(record.epoch.generation);
@@ -295,6 +314,11 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
         }
         Says::Terms(terms) => terms.encode(&mut w),
         Says::Begins(config) => w.payload(config),
+        Says::Anew(anew) => {
+            w.incarnation(anew.incarnation);
+            w.payload(&anew.config);
+        }
+        Says::Stops(why) => w.text(why),
     }
 }
 
@@ -349,6 +373,11 @@ pub fn decode(bytes: &Bytes) -> Result<Record, RecordError> {
         })?),
         TERMS => Says::Terms(Box::new(Terms::decode(&mut r)?)),
         BEGINS => Says::Begins(Box::new(r.payload()?)),
+        ANEW => Says::Anew(Box::new(Anew {
+            incarnation: r.incarnation()?,
+            config: r.payload()?,
+        })),
+        STOPS => Says::Stops(r.text("stop")?.into()),
         other => return Err(RecordError::Kind(other)),
     };
     if !r.is_empty() {

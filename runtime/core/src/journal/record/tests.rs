@@ -231,6 +231,15 @@ fn records() -> Vec<Record> {
         ])),
         record(Says::Terms(Box::new(terms))),
         record(Says::Begins(Box::new(payload(b"{}")))),
+        record(Says::Anew(Box::new(Anew {
+            incarnation: Incarnation {
+                generation: 1,
+                boot: 9,
+                count: 4,
+            },
+            config: payload(b"{}"),
+        }))),
+        record(Says::Stops("by an operator".into())),
     ]
 }
 
@@ -297,7 +306,9 @@ fn a_frame_of_other_inputs_is_refused() {
 #[test]
 #[ignore = "writes files"]
 fn write_seeds() {
-    let names = ["turns", "skipped", "given-up", "closed", "heard", "terms"];
+    let names = [
+        "turns", "skipped", "given-up", "closed", "heard", "terms", "begins", "anew", "stops",
+    ];
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let corpus = here.join("../../tests/fuzz/corpus/journal_record");
     write_all(&corpus, names.into_iter().zip(records()));

@@ -59,6 +59,14 @@ impl Memory {
         Ok(writer.finish().into())
     }
 
+    /// Begins anew, and keeps the books: nothing of the last life comes any more.
+    pub(super) fn begin_anew(&mut self) {
+        self.waiting = None;
+        for fired in self.timers.values_mut().filter(|fired| **fired == Some(0)) {
+            *fired = None;
+        }
+    }
+
     fn mix(&mut self, with: u64) {
         self.mixed = Random(self.mixed ^ with).next();
     }

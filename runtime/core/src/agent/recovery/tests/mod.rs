@@ -1,6 +1,7 @@
 //! Histories of a durable agent that end in crashes, beside ones that do not.
 
 mod canon;
+mod entries;
 mod guest;
 mod world;
 
@@ -12,7 +13,7 @@ const STEPS: u64 = 120;
 
 #[test]
 fn what_is_durable_comes_back_and_nothing_else() {
-    let (mut crashes, mut compared, mut kinds) = (0, 0, [0; 5]);
+    let (mut crashes, mut renewals, mut compared, mut kinds) = (0, 0, 0, [0; 5]);
     // Set where it is compiled, to run one case.
     let only: Option<u64> = option_env!("PHOENIX_SEED").map(|seed| seed.parse().unwrap());
     let seeds = only.map_or(0..CASES, |seed| seed..seed + 1);
@@ -26,13 +27,15 @@ fn what_is_durable_comes_back_and_nothing_else() {
         world.crash();
         world.end();
         crashes += world.crashes;
+        renewals += world.renewals;
         compared += world.compared;
         for (sum, count) in kinds.iter_mut().zip(world.kinds) {
             *sum += count;
         }
     }
     if only.is_none() {
-        println!("{crashes} crashes, {compared} compared, entries {kinds:?}");
+        println!("{crashes} crashes, {renewals} renewals, {compared} compared, entries {kinds:?}");
+        assert!(renewals > 1_000, "{renewals}");
         assert!(compared > 10_000, "{compared} of {crashes}");
         assert!(kinds[..4].iter().all(|kind| *kind > 1_000), "{kinds:?}");
     }

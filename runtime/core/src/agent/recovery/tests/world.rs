@@ -10,8 +10,8 @@ use phoenix_wit::ContentType;
 
 use super::canon::{Canon, canon};
 use super::guest::{self, Memory, carried};
-use crate::agent::{Actions, Agent, BatchRoom, Handlers, Held, Recovery};
-use crate::journal::record::{self, Record, Terms};
+use crate::agent::{Actions, Again, Agent, BatchRoom, Handlers, Held, Recovery};
+use crate::journal::record::{self, Record, Says, Terms};
 use crate::journal::{CommitNumber, Gate};
 use crate::{
     AgentId, Ask, Body, DeadReason, Digest, Envelope, Epoch, Expiry, Extras, Incarnation,
@@ -40,7 +40,7 @@ impl Random {
     }
 }
 
-struct Plain;
+pub(crate) struct Plain;
 
 impl Handlers for Plain {
     fn interleaves(&self, _method: &str) -> bool {
@@ -96,18 +96,22 @@ pub(crate) struct World {
     states: BTreeMap<usize, (Canon, Memory)>,
     gate: Gate<Held>,
     outs: Vec<Out>,
-    peers: BTreeMap<(AgentId, Lane), Peer>,
+    peers: BTreeMap<ToPeer, Peer>,
     /// Where each thing that was sent arrived.
-    arrived: BTreeMap<u64, (AgentId, Lane, u64)>,
+    arrived: BTreeMap<u64, (ToPeer, u64)>,
     /// How messages to the agent ended, as their senders were told.
     ends: BTreeMap<u64, End>,
     answers: BTreeMap<u64, u32>,
     messages: u64,
     heals: bool,
     pub(crate) crashes: u32,
+    pub(crate) renewals: u32,
     pub(crate) compared: u32,
     pub(crate) kinds: [u32; 5],
 }
+
+/// A stream of the agent's: to whom, and in which of its lives.
+type ToPeer = (AgentId, Lane, u64);
 
 const EPOCH: Epoch = Epoch {
     generation: 1,
@@ -121,7 +125,7 @@ const LIFE: Incarnation = Incarnation {
 /// Messages a sender keeps.
 const MOST_KEPT: usize = 12;
 
-fn own() -> AgentId {
+pub(crate) fn own() -> AgentId {
     AgentId::new("test/own").unwrap()
 }
 
@@ -192,6 +196,7 @@ impl World {
             messages: 0,
             heals: false,
             crashes: 0,
+            renewals: 0,
             compared: 0,
             kinds: [0; 5],
         }
@@ -212,7 +217,8 @@ impl World {
             88..90 => self.store(),
             90..92 => self.sleep(),
             92..94 => self.crash(),
-            94..97 => {
+            94 => self.renew(),
+            95..97 => {
                 let out = self.random.below(self.outs.len() as u64) as usize;
                 let out = &mut self.outs[out];
                 out.unsent = out.base();
@@ -442,6 +448,23 @@ impl World {
         self.tick();
     }
 
+    /// An operator has the agent begin anew, if all it sent has its verdicts.
+    fn renew(&mut self) {
+        if self.agent.unacknowledged() > 0 {
+            return;
+        }
+        self.renewals += 1;
+        let life = Incarnation {
+            count: LIFE.count + u64::from(self.renewals),
+            ..LIFE
+        };
+        let mut out = Actions::default();
+        self.agent.renew(life, Payload::default(), &mut out);
+        self.agent.keep_log(&self.terms);
+        self.memory.begin_anew();
+        self.flush(out);
+    }
+
     /// All that is not durable is lost; the agent is had again from what is.
     pub(crate) fn crash(&mut self) {
         self.crashes += 1;
@@ -479,12 +502,19 @@ impl World {
         };
         self.memory = memory;
         for record in &records[from..] {
-            if let Some(rerun) = recovery.replay(record).unwrap() {
-                let answer = self.memory.run(&rerun.frame).ok().unwrap();
-                assert_eq!(answer, rerun.answer);
+            match recovery.replay(record).unwrap() {
+                Again::Nothing => {}
+                Again::Anew => self.memory.begin_anew(),
+                Again::Turns(rerun) => {
+                    let answer = self.memory.run(&rerun.frame).ok().unwrap();
+                    assert_eq!(answer, rerun.answer);
+                }
             }
         }
-        if records[from..].iter().any(|record| kind(record) == 0) {
+        let of_its_life = records[from..]
+            .rsplit(|record| matches!(record.says, Says::Anew(_)))
+            .next();
+        if of_its_life.unwrap().iter().any(|record| kind(record) == 0) {
             assert_eq!(recovery.terms(), Some(&self.terms));
         }
         self.agent = recovery.resume(Millis(self.now));
@@ -547,15 +577,19 @@ impl World {
         let Some(sequence) = envelope.sequence else {
             return;
         };
+        let Sender::Agent(_, life) = *envelope.sender() else {
+            unreachable!()
+        };
         let (to, lane) = (envelope.receiver().clone(), envelope.stream.lane);
         let (sent, content) = (sequence.number, content_of(envelope));
-        let place = (to.clone(), lane, sent);
+        let stream = (to.clone(), lane, life.count);
+        let place = (stream.clone(), sent);
         let before = self.arrived.insert(content, place.clone());
         assert!(
             before.is_none() || before.as_ref() == Some(&place),
             "an effect with two numbers: {before:?}, {place:?}"
         );
-        let peer = self.peers.entry((to.clone(), lane)).or_default();
+        let peer = self.peers.entry(stream).or_default();
         let (next, base) = (peer.taken + 1, sequence.base.get());
         let mut is_new = false;
         if sent > peer.taken {
@@ -563,6 +597,7 @@ impl World {
                 let expected = next.max(base);
                 let refusal = crate::Refusal::OutOfOrder;
                 self.hear(
+                    life,
                     &to,
                     lane,
                     &Notice::Refused {
@@ -604,14 +639,14 @@ impl World {
             }
         };
         if is_new && let Some(ask) = envelope.body.ask() {
-            self.answer(&to, ask.id);
+            self.answer(&to, ask.id, life);
         }
         if self.heals || !self.random.chance(20) {
-            self.hear(&to, lane, &notice);
+            self.hear(life, &to, lane, &notice);
         }
     }
 
-    fn answer(&mut self, by: &AgentId, ask: u64) {
+    fn answer(&mut self, by: &AgentId, ask: u64, asker: Incarnation) {
         if self.random.chance(40) {
             return;
         }
@@ -625,11 +660,14 @@ impl World {
             content_type: ContentType::MessagePack,
             bytes: poison.to_le_bytes()[..].into(),
         });
-        let asker = LIFE;
         out.push(Body::Reply { ask, asker, reply }, None, self.now);
     }
 
-    fn hear(&mut self, to: &AgentId, lane: Lane, notice: &Notice) {
+    /// A verdict comes to the life of the agent that it is for, if that is not over.
+    fn hear(&mut self, life: Incarnation, to: &AgentId, lane: Lane, notice: &Notice) {
+        if life != self.agent.incarnation() {
+            return;
+        }
         let mut out = Actions::default();
         let now = Millis(self.now);
         self.agent.acknowledged(to, lane, notice, now, &mut out);
@@ -766,12 +804,11 @@ fn content_of(envelope: &Envelope) -> u64 {
 }
 
 fn kind(record: &Record) -> usize {
-    use crate::journal::record::Says;
     match record.says {
         Says::Turns(_) => 0,
         Says::GivenUp(_) => 1,
         Says::Closed(_) => 2,
         Says::Heard(_) => 3,
-        Says::Begins(_) | Says::Terms(_) => 4,
+        Says::Begins(_) | Says::Terms(_) | Says::Anew(_) | Says::Stops(_) => 4,
     }
 }
