@@ -49,6 +49,8 @@ pub(crate) struct Journals {
     open: RwLock<Option<Arc<dyn Journal>>>,
     /// By worker: it holds something back.
     awaited: Vec<AtomicBool>,
+    /// It has no room.
+    full: AtomicBool,
     failure: OnceLock<Arc<str>>,
 }
 
@@ -60,6 +62,7 @@ impl Journals {
             given,
             open: RwLock::new(None),
             awaited: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            full: AtomicBool::new(false),
             failure: OnceLock::new(),
         }
     }
@@ -99,9 +102,30 @@ impl Journals {
         }
     }
 
+    /// Whether it has no room, so that durable agents take nothing.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// Why the node has to stop, if the journal failed.
     pub(crate) fn failure(&self) -> Option<&Arc<str>> {
         self.failure.get()
+    }
+
+    /// What it has done and holds: names and values.
+    pub(crate) fn count(&self) -> impl Iterator<Item = (String, u64)> {
+        let figures = self.get().map(|it| it.figures()).unwrap_or_default();
+        let list = [
+            ("journal-bytes", figures.bytes),
+            ("journal-entries", figures.entries),
+            ("journal-live-bytes", figures.live),
+            ("journal-moved-bytes", figures.moved),
+            ("journal-snapshots", figures.snapshots),
+            ("journal-syncs", figures.groups),
+        ];
+        list.into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
     }
 
     /// Lets go of it: the node has stopped.
@@ -148,14 +172,9 @@ impl Shared {
     /// The journal says something, on its own thread.
     fn journal_told(&self, told: &Told) {
         match told {
-            Told::Durable(_) => {
-                for (seat, awaited) in self.seats.iter().zip(&self.journals.awaited) {
-                    if awaited.swap(false, Ordering::SeqCst) {
-                        seat.post(Event::Journal);
-                    }
-                }
-            }
+            Told::Durable(_) => self.wake_for_journal(),
             Told::Room(false) => {
+                self.journals.full.store(true, Ordering::Relaxed);
                 let text = format!(
                     "the journal has no room: durable agents wait until there is free space in {}",
                     self.journals.directory.display()
@@ -163,6 +182,8 @@ impl Shared {
                 self.log(None, Level::Error, &text);
             }
             Told::Room(true) => {
+                self.journals.full.store(false, Ordering::Relaxed);
+                self.wake_for_journal();
                 let text = "the journal has room again, and durable agents go on";
                 self.log(None, Level::Info, text);
             }
@@ -171,6 +192,15 @@ impl Shared {
                 self.log(None, Level::Error, &text);
             }
             Told::Failed(failed) => self.journal_failed(&failed.to_string()),
+        }
+    }
+
+    /// Tells workers that wait for the journal that it has gone on.
+    fn wake_for_journal(&self) {
+        for (seat, awaited) in self.seats.iter().zip(&self.journals.awaited) {
+            if awaited.swap(false, Ordering::SeqCst) {
+                seat.post(Event::Journal);
+            }
         }
     }
 

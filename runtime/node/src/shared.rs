@@ -189,6 +189,7 @@ impl Shared {
     pub(crate) fn count(&self) -> Vec<(String, u64)> {
         let mut list = self.counters.list();
         list.push(("spill-bytes".to_owned(), self.spill_space.used()));
+        list.extend(self.journals.count());
         list.extend(Tally::sum(self.seats.iter().map(|seat| &seat.tally)));
         list.sort();
         list

@@ -10,9 +10,9 @@
 )]
 
 use e2e::{Client, Cluster, eventually, json, message};
-use phoenix_core::control::{AgentStatus, ClientMessage, ControlError, Request, Verdict};
+use phoenix_core::control::{AgentStatus, ClientMessage, ControlError, Request, Response, Verdict};
 use phoenix_core::journal::SnapshotEvery;
-use phoenix_core::{ClientId, KindPolicy, Millis, Reply};
+use phoenix_core::{ClientId, KindPolicy, Millis, Payload, Reply};
 
 fn durable() -> KindPolicy {
     KindPolicy {
@@ -37,6 +37,42 @@ fn add(agent: &str, by: u64, sequence: u64) -> ClientMessage {
 
 fn total(client: &Client, agent: &str) -> u64 {
     client.call_json(agent, "total", "")
+}
+
+fn reset(client: &Client, agent: &str) {
+    let request = Request::Reset {
+        agent: agent.parse().unwrap(),
+        config: Payload::default(),
+        force: true,
+    };
+    let done = client.request(request).unwrap();
+    assert!(matches!(done, Response::Reset { .. }), "{done:?}");
+}
+
+fn stop(client: &Client, agent: &str) {
+    let agent = agent.parse().unwrap();
+    client.request(Request::Stop { agent }).unwrap();
+}
+
+fn lives(client: &Client, agent: &str) -> bool {
+    let agents = client.agents();
+    agents.iter().any(|it| it.agent.as_str() == agent)
+}
+
+/// Lets an agent wait for a timer, and defer all else meanwhile.
+fn keep_waiting(client: &Client, agent: &str, millis: u64) {
+    drop(client.begin(Request::Call {
+        client: ClientId::new("test").unwrap(),
+        agent: agent.parse().unwrap(),
+        method: "later".into(),
+        payload: json(&millis.to_string()),
+        timeout: Millis(60_000),
+        options: None,
+    }));
+    eventually(
+        "it waits",
+        || matches!(client.inspect(agent), Ok(detail) if detail.pending == 1),
+    );
 }
 
 fn restart(cluster: &mut Cluster) -> Client {
@@ -132,23 +168,11 @@ fn the_outbox_outlives_its_node() {
     let mut cluster = counters(64, durable());
     let client = cluster.client(1);
     // While it waits for its timer the receiver defers all else.
-    let waiting = client.begin(Request::Call {
-        client: ClientId::new("test").unwrap(),
-        agent: "typed/r".parse().unwrap(),
-        method: "later".into(),
-        payload: json("2000"),
-        timeout: Millis(60_000),
-        options: None,
-    });
-    eventually(
-        "it waits",
-        || matches!(client.inspect("typed/r"), Ok(detail) if detail.pending == 1),
-    );
+    keep_waiting(&client, "typed/r", 2_000);
     for _ in 0..20 {
         let sent = client.ask_json("typed/s", "send", "\"typed/r add 1\"");
         assert!(matches!(sent, Reply::Ok(_)), "{sent:?}");
     }
-    drop(waiting);
     let client = restart(&mut cluster);
     eventually("all came, each once", || total(&client, "typed/r") == 20);
     eventually(
@@ -178,13 +202,59 @@ fn an_agent_that_has_ended_is_not_had_again() {
     let mut cluster = counters(65, durable());
     let client = cluster.client(1);
     assert_eq!(client.send(vec![add("typed/a", 7, 1)]), [Verdict::Applied]);
-    let stop = Request::Stop {
-        agent: "typed/a".parse().unwrap(),
-    };
-    client.request(stop).unwrap();
+    stop(&client, "typed/a");
     assert_eq!(total(&client, "typed/a"), 0, "a new life");
     let client = restart(&mut cluster);
     assert_eq!(total(&client, "typed/a"), 0);
+}
+
+/// What has its verdict has it for good, whatever becomes of the state it led to.
+#[test]
+fn what_was_heard_before_a_reset_is_not_applied_after_it() {
+    let mut cluster = counters(68, durable());
+    let mut client = cluster.client(1);
+    let mut expected = 0;
+    for round in 0..3 {
+        let first = round * 2 + 1;
+        assert_eq!(
+            client.send(vec![add("typed/a", 5, first)]),
+            [Verdict::Applied]
+        );
+        assert_eq!(total(&client, "typed/a"), expected + 5);
+        reset(&client, "typed/a");
+        if round == 1 {
+            // Its new life is in a snapshot then.
+            client.hibernate("typed/a").unwrap();
+        }
+        client = restart(&mut cluster);
+        let again = client.send(vec![add("typed/a", 5, first)]);
+        assert_eq!(again, [Verdict::Applied], "as it was told before");
+        assert_eq!(total(&client, "typed/a"), 0, "round {round}");
+        let next = client.send(vec![add("typed/a", 7, first + 1)]);
+        assert_eq!(next, [Verdict::Applied]);
+        client = restart(&mut cluster);
+        expected = 7;
+        assert_eq!(total(&client, "typed/a"), expected, "round {round}");
+    }
+}
+
+/// An agent that was told to stop ends when what it sent has its verdicts, also if its node
+/// is killed before.
+#[test]
+fn a_stop_that_was_answered_outlives_the_node() {
+    let mut cluster = counters(69, durable());
+    let client = cluster.client(1);
+    keep_waiting(&client, "typed/r", 1_500);
+    let sent = client.ask_json("typed/s", "send", "\"typed/r add 3\"");
+    assert!(matches!(sent, Reply::Ok(_)), "{sent:?}");
+    stop(&client, "typed/s");
+    assert!(lives(&client, "typed/s"), "its message has no verdict yet");
+    let client = restart(&mut cluster);
+    eventually("it ends unasked", || !lives(&client, "typed/s"));
+    assert_eq!(total(&client, "typed/r"), 3);
+    let client = restart(&mut cluster);
+    assert!(!lives(&client, "typed/s"));
+    assert_eq!(total(&client, "typed/s"), 0, "a new life");
 }
 
 #[test]

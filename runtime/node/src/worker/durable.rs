@@ -6,14 +6,18 @@
 //!                              └▶ Gate::hold ──▶ (durable) ──▶ release_held ──▶ perform
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 use phoenix_core::agent::{Agent, Held};
+use phoenix_core::control::{ControlError, Done, Response};
 use phoenix_core::journal::record::{self, Says};
 use phoenix_core::journal::{AgentLog, Gate, Journal, Refused};
-use phoenix_core::{AgentId, DeadReason, Digest, Epoch, Level, Millis, snapshot};
+use phoenix_core::{
+    AgentId, DeadReason, Digest, Epoch, Level, Millis, Overflow, Refusal, snapshot,
+};
 
 use crate::counters::count;
 use crate::kinds::Kind;
@@ -21,8 +25,8 @@ use crate::worker::Worker;
 use crate::worker::job::Seating;
 use crate::worker::slot::{Awake, Slot};
 
-/// How long an agent waits for the journal before it looks whether it may go on.
-const JOURNAL_RETRY: Millis = Millis(5);
+/// Agents that wait for the journal and are let go on in one step.
+const FED_AT_ONCE: usize = 64;
 
 /// What a worker keeps of its durable agents, beside them.
 #[derive(Default)]
@@ -30,10 +34,23 @@ pub(super) struct Durables {
     /// The journal, from the first durable agent on.
     pub(super) journal: Option<Arc<dyn Journal>>,
     /// What waits until the journal has what led to it.
-    gate: Gate<Held>,
+    gate: Gate<Waiting>,
+    /// Agents whose next batch waits until the journal takes more: slot and tenant.
+    starved: VecDeque<(u32, u64)>,
     /// Logs of agents that have ended, as long as the journal may not know it.
     pub(super) ended: HashMap<AgentId, AgentLog>,
 }
+
+/// What waits for the journal.
+enum Waiting {
+    /// What an agent wants done.
+    Actions(Held),
+    /// Somebody who is told that it is so for good.
+    Word(Word),
+}
+
+/// Is called when what led to it is durable, or with why nobody knows whether it is.
+type Word = Box<dyn FnOnce(Result<(), &str>) + Send>;
 
 /// What a durable agent has that others have not.
 #[derive(Debug)]
@@ -98,18 +115,60 @@ impl Worker {
     }
 
     /// Whether a batch may begin whose record the journal has to take. One that may not
-    /// is tried again soon.
+    /// goes on when it may.
     pub(super) fn may_append(&mut self, slot: u32) -> bool {
-        let room = self.durables.journal.as_ref().map(|it| it.room());
-        if matches!(room, Some(Ok(()))) && !self.durables.gate.is_full() {
+        if self.has_room() {
             return true;
         }
-        let retry = self.now.millis() + JOURNAL_RETRY;
-        if let Some(awake) = self.awake_mut(slot) {
-            awake.backoff_until = retry;
+        if let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) {
+            awake.starved = true;
+            self.durables.starved.push_back((slot, awake.tenant));
         }
-        self.arm(slot);
         false
+    }
+
+    /// Whether the journal takes what durable agents may begin with now.
+    fn has_room(&self) -> bool {
+        let Some(journal) = self.durables.journal.as_ref() else {
+            return false;
+        };
+        !self.durables.gate.is_full() && journal.room().is_ok()
+    }
+
+    /// Lets agents go on that wait for the journal. Says whether any does.
+    fn feed_starved(&mut self) -> bool {
+        let mut fed = false;
+        for _ in 0..FED_AT_ONCE {
+            if self.durables.starved.is_empty() || !self.has_room() {
+                break;
+            }
+            let Some((slot, tenant)) = self.durables.starved.pop_front() else {
+                break;
+            };
+            if let Some(awake) = self.awake_mut(slot)
+                && awake.tenant == tenant
+            {
+                awake.starved = false;
+                self.queue(slot);
+                fed = true;
+            }
+        }
+        fed
+    }
+
+    /// Why a durable agent takes no messages now, if so: the journal has no room for what
+    /// comes of them. One that would only wait in the mailbox may, while the disk is busy.
+    pub(super) fn refuses(&self, awake: &Awake) -> Option<Refusal> {
+        awake.durable.as_ref()?;
+        if self.shared.journals.is_full() {
+            return Some(Refusal::JournalFull);
+        }
+        // Each message that finds the mailbox full makes an entry.
+        let notes_overflow = !matches!(
+            awake.kind.policy.overflow,
+            Overflow::Reject | Overflow::Spill
+        );
+        (notes_overflow && !self.has_room()).then_some(Refusal::Busy)
     }
 
     /// Whether the slot's agent is durable.
@@ -179,26 +238,72 @@ impl Worker {
         let back = if actions.is_empty() {
             None
         } else {
-            self.durables.gate.hold(number, Held { agent, actions })
+            let held = Waiting::Actions(Held { agent, actions });
+            self.durables.gate.hold(number, held)
         };
         self.perform_now(slot);
-        if let Some(held) = back {
+        if let Some(Waiting::Actions(held)) = back {
             self.witness_release(&held.agent);
             self.actions = held.actions;
             self.perform_now(slot);
         }
     }
 
+    /// Answers an operator when all is durable that the agent's log has by now.
+    pub(super) fn answer_durably(&mut self, agent: &AgentId, done: Done) {
+        let slot = self.table.get(agent).copied().unwrap_or(u32::MAX);
+        let awake = self.awake(slot).and_then(|awake| awake.durable.as_ref());
+        let log = awake
+            .map(|durable| &durable.log)
+            .or_else(|| self.durables.ended.get(agent));
+        let Some(number) = log.map(AgentLog::number) else {
+            return done(Ok(Response::Done));
+        };
+        let word = move |kept: Result<(), &str>| {
+            done(match kept {
+                Ok(()) => Ok(Response::Done),
+                Err(why) => Err(ControlError::Unknown(why.to_owned())),
+            });
+        };
+        if let Some(why) = self.shared.journals.failure() {
+            return word(Err(why));
+        }
+        let word = Waiting::Word(Box::new(word));
+        if let Some(Waiting::Word(word)) = self.durables.gate.hold(number, word) {
+            word(Ok(()));
+        }
+    }
+
+    /// Why an operator may not have a durable agent end or begin anew now.
+    pub(super) fn may_note(&self, slot: u32) -> Result<(), ControlError> {
+        match &self.durables.journal {
+            Some(journal) if self.is_durable(slot) => journal
+                .room()
+                .map_err(|refused| ControlError::Unavailable(refused.to_string())),
+            _ => Ok(()),
+        }
+    }
+
     /// Does what was held back and need not be any more. Says whether anything was.
     pub(super) fn release_held(&mut self) -> bool {
-        if self.durables.gate.is_empty() && self.durables.ended.is_empty() {
+        let Durables {
+            gate,
+            ended,
+            starved,
+            ..
+        } = &self.durables;
+        if gate.is_empty() && ended.is_empty() && starved.is_empty() {
             return false;
         }
         let Some(journal) = self.durables.journal.clone() else {
             return false;
         };
-        if self.shared.journals.failure().is_some() {
-            self.durables.gate.condemn().for_each(drop);
+        if let Some(why) = self.shared.journals.failure() {
+            for waiting in self.durables.gate.condemn() {
+                if let Waiting::Word(word) = waiting {
+                    word(Err(why));
+                }
+            }
             return false;
         }
         let mut any = false;
@@ -209,15 +314,20 @@ impl Worker {
             self.durables.gate.reach(through);
             self.durables.ended.retain(|_, log| log.number() > through);
             let Some(first) = self.durables.gate.release() else {
-                return any;
+                return self.feed_starved() || any;
             };
             any = true;
             let mut next = Some(first);
-            while let Some(Held { agent, actions }) = next {
-                let slot = self.table.get(&agent).copied().unwrap_or(u32::MAX);
-                self.witness_release(&agent);
-                self.actions = actions;
-                self.perform_now(slot);
+            while let Some(waiting) = next {
+                match waiting {
+                    Waiting::Actions(Held { agent, actions }) => {
+                        let slot = self.table.get(&agent).copied().unwrap_or(u32::MAX);
+                        self.witness_release(&agent);
+                        self.actions = actions;
+                        self.perform_now(slot);
+                    }
+                    Waiting::Word(word) => word(Ok(())),
+                }
                 next = self.durables.gate.release();
             }
         }
@@ -279,7 +389,7 @@ impl Worker {
         if !durable.log.is_behind() {
             return;
         }
-        let wake = awake.agent.next_wake_exact();
+        let wake = wake_of(&awake.agent);
         let bytes = Bytes::copy_from_slice(&self.scratch);
         let stored = durable.log.store(&**journal, wake, bytes, Box::new(|_| ()));
         if stored.is_ok() {
@@ -308,11 +418,24 @@ impl Worker {
         self.hold(slot, id, number);
     }
 
-    /// Lets an agent that begins anew keep a log of its new life.
+    /// Lets the log of an agent that has begun anew go on, with its new life: what its
+    /// streams have heard outlives the old one. A log that cannot be read has none of
+    /// that; it ends, and so does that of one whose kind is durable no more.
     pub(super) fn renew_log(&mut self, slot: u32) {
-        let Some(kind) = self.awake(slot).map(|awake| awake.kind.clone()) else {
+        let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return;
         };
+        let kind = awake.kind.clone();
+        if let Some(durable) = &mut awake.durable
+            && kind.policy.durable
+            && awake.agent.is_durable()
+        {
+            awake.agent.keep_log(&kind.terms);
+            // What came before is not needed with the first snapshot.
+            durable.log.make_due();
+            return;
+        }
+        self.end_log(slot, &DeadReason::Reset);
         if !self.has_journal_for(&kind) {
             return;
         }
@@ -344,6 +467,15 @@ fn begin_log(
     awake.durable = Some(Durable::new(log));
 }
 
+/// When an agent has to be had again after a start if nothing comes for it: one that is to
+/// end at once.
+fn wake_of(agent: &Agent) -> Millis {
+    if agent.stopped().is_some() {
+        return Millis(0);
+    }
+    agent.next_wake_exact()
+}
+
 /// Appends what `agent` noted to its log.
 fn append(
     journal: &dyn Journal,
@@ -360,7 +492,7 @@ fn append(
         }
         let mut body = Vec::new();
         record::encode(&record, &mut body);
-        let wake = agent.next_wake_exact();
+        let wake = wake_of(agent);
         durable.log.append(journal, turns, wake, body.into())?;
     }
     Ok(())

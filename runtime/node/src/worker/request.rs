@@ -206,11 +206,17 @@ impl Worker {
             done(Err(ControlError::Conflict(text)));
             return;
         }
+        if let Err(error) = self.may_note(slot) {
+            done(Err(error));
+            return;
+        }
         if let Some(awake) = self.awake_mut(slot) {
             awake.agent.stop("by an operator");
+            awake.agent.note_stop();
         }
+        self.perform(slot);
         self.end_if_stopped(slot);
-        done(Ok(Response::Done));
+        self.answer_durably(agent, done);
     }
 
     /// Places an agent on a node of choice, unless it lives somewhere, and goes on.

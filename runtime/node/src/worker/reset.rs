@@ -30,7 +30,8 @@ impl Worker {
         if force && matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
             self.wake(slot);
         }
-        match self.may_reset(slot, agent, force) {
+        let may = self.may_reset(slot, agent, force);
+        match may.and_then(|()| self.may_note(slot)) {
             Ok(()) => {
                 if let Some(awake) = self.awake_mut(slot) {
                     awake.agent.stop("by a reset");
@@ -86,7 +87,6 @@ impl Worker {
             return;
         };
         awake.agent.renew(incarnation, config, &mut self.actions);
-        let was_durable = awake.durable.is_some();
         let dead_letters = (self.actions.dead.len() - before) as u64;
         let kind = match self.shared.kinds.get(id.kind()) {
             Known::Ready(kind) => kind,
@@ -94,9 +94,6 @@ impl Worker {
         };
         self.tenants += 1;
         awake.begin_anew(self.tenants, kind, self.now.millis());
-        if was_durable {
-            self.end_log(slot, &DeadReason::Reset);
-        }
         self.renew_log(slot);
         self.perform(slot);
         let text = format!("reset: begins anew, and {dead_letters} messages are dead letters");

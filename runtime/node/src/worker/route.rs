@@ -190,6 +190,7 @@ impl Worker {
             return self.recall(slot, run);
         }
         let now = self.now.millis();
+        let refusal = self.awake(slot).and_then(|awake| self.refuses(awake));
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             // Nothing is dropped in silence, whatever kept it from waking.
             return self.turn_all_away(run);
@@ -198,6 +199,12 @@ impl Worker {
         let quarantined = awake.quarantined.as_ref().filter(|_| awake.reset.is_none());
         if quarantined.is_none() && awake.is_in_doubt(now) {
             return self.turn_all_away(run);
+        }
+        if let Some(refusal) = refusal {
+            for envelope in run {
+                self.turn_away(&envelope, refusal);
+            }
+            return;
         }
         if awake.gated.is_some() && quarantined.is_none() {
             return self.offer_gated(slot, run);
@@ -395,6 +402,7 @@ impl Worker {
                     .is_over(ownership.owner, ownership.epoch.term) =>
             {
                 self.routes.routes.remove(&agent);
+                self.store_again(&agent);
                 for envelope in held {
                     self.turn_away(&envelope, Refusal::Busy);
                 }
@@ -459,6 +467,10 @@ impl Worker {
                 Known::Ready(kind) if !self.has_journal_for(&kind) => {
                     comes_again = true;
                     self.turn_away(&envelope, Refusal::Busy);
+                }
+                Known::Ready(kind) if kind.policy.durable && self.shared.journals.is_full() => {
+                    comes_again = true;
+                    self.turn_away(&envelope, Refusal::JournalFull);
                 }
                 Known::Ready(kind)
                     if !self.shared.is_draining() && !self.movement.machines.is_coming(agent) =>

@@ -88,6 +88,7 @@ impl Worker {
             last_active: self.now.millis(),
             armed: Millis::NEVER,
             backoff_until: Millis(0),
+            starved: false,
             visits_from: Millis(0),
             traps: 0,
             last_trap: None,

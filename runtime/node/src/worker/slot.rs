@@ -72,6 +72,8 @@ pub(crate) struct Awake {
     pub(crate) armed: Millis,
     /// After a fault: not before this.
     pub(crate) backoff_until: Millis,
+    /// Its next batch waits until the journal takes more.
+    pub(crate) starved: bool,
     /// Another's thread is not to be used for its turns before this.
     pub(crate) visits_from: Millis,
     pub(crate) traps: u64,
@@ -214,6 +216,7 @@ impl Awake {
         self.listed = false;
         self.last_active = now;
         self.backoff_until = Millis(0);
+        self.starved = false;
         self.traps = 0;
         self.last_trap = None;
         self.quarantined = None;
@@ -239,6 +242,7 @@ impl Awake {
         !self.running
             && self.quarantined.is_none()
             && self.backoff_until <= now
+            && !self.starved
             && !self.frozen
             && self.agent.ready(&*self.kind)
     }
@@ -248,7 +252,7 @@ impl Awake {
             control::AgentStatus::Quarantined
         } else if self.moving.is_some() || self.frozen {
             control::AgentStatus::Moving
-        } else if self.backoff_until > now {
+        } else if self.starved || self.backoff_until > now {
             control::AgentStatus::BackingOff
         } else {
             control::AgentStatus::Resident

@@ -32,10 +32,8 @@ const GROUP: usize = 4 << 20;
 const ALONG: usize = 1 << 20;
 /// Longest part of a snapshot, 256 KiB.
 const PART: usize = 256 << 10;
-/// Most entries that wait, 1,048,576.
+/// Entries that wait before nothing more is begun, 1,048,576.
 const WAITING: usize = 1 << 20;
-/// How much more than may wait is taken all the same: of batches that had begun.
-const BEGUN: u64 = 4;
 /// How long it waits before it looks for room again, 100 ms.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
 
@@ -151,7 +149,11 @@ impl Writer {
             let place = self.inner.shared.files.read().volume.place().into();
             return Err(Refused::NoRoom { place });
         }
-        self.inner.check(&queue, 1)
+        let (waiting, bound) = (queue.bytes, self.inner.options.waiting_bytes);
+        if waiting >= bound || queue.entries.len() >= WAITING {
+            return Err(Refused::Busy { waiting, bound });
+        }
+        Ok(())
     }
 
     pub(super) fn append(&self, append: Append) -> Result<CommitNumber, Refused> {
@@ -159,7 +161,6 @@ impl Writer {
         if let Some(failure) = &queue.failure {
             return Err(failure.clone().into());
         }
-        self.inner.check(&queue, BEGUN)?;
         queue.number += 1;
         queue.bytes += append.body.len() as u64;
         let number = CommitNumber(queue.number);
@@ -229,15 +230,6 @@ impl Drop for Writer {
 }
 
 impl Inner {
-    fn check(&self, queue: &Queue, times: u64) -> Result<(), Refused> {
-        let bound = self.options.waiting_bytes.saturating_mul(times);
-        if queue.bytes >= bound || queue.entries.len() >= WAITING {
-            let waiting = queue.bytes;
-            return Err(Refused::Busy { waiting, bound });
-        }
-        Ok(())
-    }
-
     fn tell(&self, told: &Told) {
         for watcher in self.watchers.read().iter() {
             watcher(told);

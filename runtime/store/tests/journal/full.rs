@@ -196,7 +196,7 @@ fn many_share_one_sync() {
 }
 
 #[test]
-fn too_much_that_waits_is_refused() {
+fn nothing_is_to_begin_while_too_much_waits_and_what_had_begun_is_taken() {
     let rig = DiskRig::default();
     let options = phoenix_store::journal::Options {
         waiting_bytes: 10_000,
@@ -208,14 +208,21 @@ fn too_much_that_waits_is_refused() {
     let stalled = rig.volume.stall.lock();
     let mut taken = 0;
     let refused = loop {
-        match model.append(&journal, &id(1), body()) {
-            Ok(_) => taken += 1,
-            Err(refused) => break refused,
+        if let Err(refused) = journal.room() {
+            break refused;
         }
+        model.append(&journal, &id(1), body()).unwrap();
+        taken += 1;
         assert!(taken < 100);
     };
-    assert!(matches!(refused, Refused::Busy { .. }), "{refused}");
-    assert!(taken >= 40, "batches that had begun: {taken}");
+    let Refused::Busy { waiting, bound } = refused else {
+        panic!("{refused}");
+    };
+    assert!(waiting >= bound && bound == 10_000, "{refused}");
+    // What has run cannot be undone: however much it is, it is taken.
+    for _ in 0..1_000 {
+        model.append(&journal, &id(1), body()).unwrap();
+    }
     assert!(matches!(journal.room(), Err(Refused::Busy { .. })));
     drop(stalled);
     DiskRig::settle(&journal, &watch, model.issued());
