@@ -50,13 +50,25 @@ pub struct Instance {
 }
 
 /// What of a kind's policy an instance needs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Bounds {
     memory_bytes: u64,
     table_elements: u32,
     log_bytes: u32,
     answer_bytes: u32,
     turn_effects: u32,
+}
+
+impl Bounds {
+    fn of(policy: &KindPolicy, component: &Component) -> Self {
+        Self {
+            memory_bytes: policy.memory_bytes.min(component.host.max_memory_bytes),
+            table_elements: policy.table_elements.min(component.host.max_table_elements),
+            log_bytes: policy.turn_log_bytes,
+            answer_bytes: policy.answer_bytes,
+            turn_effects: policy.turn_effects,
+        }
+    }
 }
 
 enum Entry {
@@ -92,13 +104,7 @@ impl Instance {
         deadline: Duration,
         permit: Permit,
     ) -> Result<Self, InstanceError> {
-        let bounds = Bounds {
-            memory_bytes: policy.memory_bytes.min(component.host.max_memory_bytes),
-            table_elements: policy.table_elements.min(component.host.max_table_elements),
-            log_bytes: policy.turn_log_bytes,
-            answer_bytes: policy.answer_bytes,
-            turn_effects: policy.turn_effects,
-        };
+        let bounds = Bounds::of(policy, &component);
         Self::begin_within(component, bounds, deadline, permit)
     }
 
@@ -126,6 +132,23 @@ impl Instance {
                 Err(InstanceError::Fault(Box::new(fault)))
             }
         }
+    }
+
+    /// Lets it run under this policy from the next turn on. What memory it has beyond
+    /// that it keeps, and gets no more.
+    pub fn run_under(&mut self, policy: &KindPolicy) {
+        self.bound(Bounds::of(policy, &self.component));
+    }
+
+    fn bound(&mut self, bounds: Bounds) {
+        if self.policy == bounds {
+            return;
+        }
+        self.policy = bounds;
+        let state = self.store.data_mut();
+        state.limits.set(bounds.memory_bytes, bounds.table_elements);
+        state.typed.bound(bounds.turn_effects, bounds.answer_bytes);
+        self.store.set_hostcall_fuel(bounds.answer_bytes as usize);
     }
 
     /// Runs a batch of turns. Without a deadline, as in a replay, it may run for ever.
@@ -323,7 +346,14 @@ impl Instance {
         };
         let image = crate::image::decode_with(image, &limits, dictionary)
             .map_err(|error| refused(error.to_string()))?;
-        let mut store = open(&component, self.policy, BEGIN_AGAIN);
+        // It may have more than it may get.
+        let bounds = self.policy;
+        let roomy = Bounds {
+            memory_bytes: u64::MAX,
+            table_elements: u32::MAX,
+            ..bounds
+        };
+        let mut store = open(&component, roomy, BEGIN_AGAIN);
         // Until here this instance is as it was.
         let (instance, entry) = match enter(&component.world, &mut store) {
             Ok(entered) => entered,
@@ -337,9 +367,11 @@ impl Instance {
         self.store = store;
         self.instance = instance;
         self.entry = entry;
+        self.policy = roomy;
         self.residue.clear();
-        self.load(&image)
-            .map_err(|fault| refused(fault.to_string()))?;
+        let loaded = self.load(&image);
+        self.bound(bounds);
+        loaded.map_err(|fault| refused(fault.to_string()))?;
         self.failed = false;
         Ok(())
     }

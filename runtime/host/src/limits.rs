@@ -34,6 +34,14 @@ impl AgentLimits {
             used: 0,
         }
     }
+
+    /// Other bounds from now on. What there is beyond them stays.
+    pub(crate) fn set(&mut self, memory_bytes: u64, table_elements: u32) {
+        *self = Self {
+            used: self.used,
+            ..Self::new(memory_bytes, table_elements)
+        };
+    }
 }
 
 impl ResourceLimiter for AgentLimits {

@@ -80,6 +80,11 @@ impl TypedTurn {
         }
     }
 
+    /// Other bounds from now on.
+    pub(crate) fn bound(&mut self, max_effects: u32, max_answer: u32) {
+        (self.max_effects, self.max_answer) = (max_effects, max_answer);
+    }
+
     fn record(&mut self, size: usize, effect: &Effect<'_>) -> Result<()> {
         if self.effects >= self.max_effects {
             return Err(GuestLimit::Effects(self.max_effects).into());

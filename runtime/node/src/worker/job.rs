@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use phoenix_core::agent::Batch;
-use phoenix_core::{Digest, Millis, Nanos};
+use phoenix_core::journal::record::Terms;
+use phoenix_core::{Digest, KindPolicy, Millis, Nanos};
 use phoenix_host::{Answer, Fault, Instance, InstanceError, RestoreError};
 
 use crate::kinds::Kind;
@@ -60,9 +61,26 @@ pub(crate) struct Proof {
     pub(crate) answer: Bytes,
     /// What its memory hashed to after that, if that was noted.
     pub(crate) memory: Option<Digest>,
+    /// What it ran under.
+    pub(crate) terms: Arc<Terms>,
 }
 
 impl Proof {
+    /// Runs it again, however long it takes: its answer was acted on then. On a divergence
+    /// says in words where it is, and what differs.
+    fn run(&self, instance: &mut Instance, frame: &[u8]) -> Result<(), String> {
+        self.prepare(instance)?;
+        instance.run_under(&self.terms.policy);
+        let answer = instance.turns(frame, None).map_err(|fault| {
+            format!(
+                "divergence at turn {}: it committed by the journal, and faults when it is run \
+                 again: {}",
+                self.first, fault.message
+            )
+        })?;
+        self.check(instance, &answer.frame)
+    }
+
     /// Takes the checkpoint that was taken before it, if one was: what was dead stack then
     /// is zeroed by that.
     fn prepare(&self, instance: &mut Instance) -> Result<(), String> {
@@ -76,8 +94,7 @@ impl Proof {
         })
     }
 
-    /// Compares what came of it when it was run again. On a divergence says in words
-    /// where it is and what both hashes are.
+    /// Compares what came of it when it was run again.
     fn check(&self, instance: &mut Instance, answer: &[u8]) -> Result<(), String> {
         let diverged = |what: &str, recorded: Digest, found: Digest| {
             let turn = self.first;
@@ -157,45 +174,51 @@ fn lost(why: &str) -> Ended {
 }
 
 /// Makes an agent's memory again: from its checkpoint, and the turns committed since.
+/// Turns that the journal has run under the limits it has them under.
 pub(crate) fn rebuild(kind: &Kind, past: &Past) -> Result<Box<Instance>, Ended> {
-    let mut instance = match &past.image {
-        None => kind
-            .component
-            .instantiate(&kind.policy)
-            .map_err(|error| match error {
-                InstanceError::Full { .. } | InstanceError::Late { .. } => Ended::NoRoom,
-                other => Ended::Unrecoverable(other.to_string()),
-            })?,
-        Some(image) => {
-            kind.component
-                .restore(&kind.policy, image)
-                .map_err(|error| match error {
-                    RestoreError::Full { .. } | RestoreError::Late { .. } => Ended::NoRoom,
-                    other => Ended::Unrecoverable(other.to_string()),
-                })?
-        }
-    };
+    let first = past.proofs.first().map(|proof| &proof.terms.policy);
+    let mut instance = begin(kind, first.unwrap_or(&kind.policy), past.image.as_ref())?;
     let mut proofs = past.proofs.iter();
-    let component = kind.info.component;
-    let unproved =
-        |why: String| Ended::Unrecoverable(format!("{why}, by the component {component}"));
     for frame in past.frames.iter() {
-        let proof = proofs.next();
-        if let Some(proof) = proof {
-            proof.prepare(&mut instance).map_err(unproved)?;
-        }
-        // What committed once commits again; the answer was acted on then.
-        let answer = instance.turns(frame, None).map_err(|fault| {
-            let what = format!(
-                "a committed turn faults when it is run again: {}",
-                fault.message
-            );
-            Ended::Unrecoverable(what)
+        let Some(proof) = proofs.next() else {
+            instance.run_under(&kind.policy);
+            instance.turns(frame, None).map_err(|fault| {
+                let what = "a committed turn faults when it is run again";
+                Ended::Unrecoverable(format!("{what}: {}", fault.message))
+            })?;
+            continue;
+        };
+        proof.run(&mut instance, frame).map_err(|why| {
+            let component = kind.info.component;
+            Ended::Unrecoverable(format!("{why}, by the component {component}"))
         })?;
-        if let Some(proof) = proof {
-            let proved = proof.check(&mut instance, &answer.frame);
-            proved.map_err(unproved)?;
-        }
     }
+    instance.run_under(&kind.policy);
     Ok(Box::new(instance))
+}
+
+/// An instance with the memory of a checkpoint, or as a life begins.
+fn begin(kind: &Kind, policy: &KindPolicy, image: Option<&Bytes>) -> Result<Instance, Ended> {
+    let component = &kind.component;
+    let Some(image) = image else {
+        return component.instantiate(policy).map_err(|error| match error {
+            InstanceError::Full { .. } | InstanceError::Late { .. } => Ended::NoRoom,
+            other => Ended::Unrecoverable(other.to_string()),
+        });
+    };
+    let restored = match component.restore(policy, image) {
+        // It got that when its kind gave more, and keeps it.
+        Err(RestoreError::Memory { needed, .. }) => {
+            let policy = KindPolicy {
+                memory_bytes: needed,
+                ..policy.clone()
+            };
+            component.restore(&policy, image)
+        }
+        restored => restored,
+    };
+    restored.map_err(|error| match error {
+        RestoreError::Full { .. } | RestoreError::Late { .. } => Ended::NoRoom,
+        other => Ended::Unrecoverable(other.to_string()),
+    })
 }

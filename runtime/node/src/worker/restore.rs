@@ -212,6 +212,21 @@ impl Worker {
                 }
                 Again::Turns(rerun) => rerun,
             };
+            let Some(terms) = recovery.terms().cloned() else {
+                return Err(never(
+                    "its log does not say what its turns ran under".to_owned(),
+                ));
+            };
+            if let Some(Proof { terms: before, .. }) = proofs.last()
+                && before.component != terms.component
+            {
+                let (before, after) = (before.component, terms.component);
+                let why = format!(
+                    "its turns from {} on ran in the component {after}, and those before in {before}: one life has one component",
+                    rerun.first
+                );
+                return Err(never(why));
+            }
             turns += u64::from(rerun.turns);
             rollback.past.frames.push(rerun.frame.to_vec());
             proofs.push(Proof {
@@ -219,6 +234,7 @@ impl Worker {
                 after_checkpoint: rerun.after_checkpoint,
                 answer: rerun.answer,
                 memory: rerun.memory,
+                terms,
             });
         }
         rollback.past.proofs = proofs.into();
