@@ -37,6 +37,7 @@ fn plan(migration: MigrationId) -> SourcePlan {
         source: HERE,
         target: THERE,
         generation: 3,
+        durable: false,
     }
 }
 
@@ -45,6 +46,7 @@ fn prepare(migration: MigrationId) -> M {
         migration,
         agent: agent(),
         component: Digest([1; 32]),
+        durable: false,
     }
 }
 

@@ -16,6 +16,9 @@ pub enum MigrationMessage {
         agent: AgentId,
         /// Its component.
         component: Digest,
+        /// Whether it is durable: the target then has its copy in its journal before
+        /// it says that it is staged, and the directory moves it no sooner.
+        durable: bool,
     },
     /// Target to source: it can come.
     Ready {

@@ -10,7 +10,7 @@
 )]
 
 use e2e::{Client, Cluster, eventually, json, message};
-use phoenix_core::control::{AgentStatus, ClientMessage, ControlError, Request, Response, Verdict};
+use phoenix_core::control::{AgentStatus, ClientMessage, Request, Response, Verdict};
 use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::{ClientId, KindPolicy, Millis, Payload, Reply};
 
@@ -255,18 +255,4 @@ fn a_stop_that_was_answered_outlives_the_node() {
     let client = restart(&mut cluster);
     assert!(!lives(&client, "typed/s"));
     assert_eq!(total(&client, "typed/s"), 0, "a new life");
-}
-
-#[test]
-fn a_durable_agent_stays_with_its_journal() {
-    let cluster = Cluster::new(2, 66);
-    cluster.deploy("typed", phoenix_support::guest("typed"), durable());
-    let client = cluster.client(1);
-    client.spawn("typed/a", 1);
-    let refused = client.migrate("typed/a", 2).unwrap_err();
-    let ControlError::Conflict(why) = refused else {
-        panic!("{refused:?}");
-    };
-    assert!(why.contains("durable"), "{why}");
-    assert_eq!(total(&client, "typed/a"), 0, "it goes on");
 }

@@ -191,6 +191,7 @@ impl Migrations {
                     migration,
                     agent,
                     component,
+                    durable,
                 },
                 None,
             ) if self.finished.get(migration).is_none() => {
@@ -203,6 +204,7 @@ impl Migrations {
                     migration,
                     agent,
                     component,
+                    durable,
                     source: from,
                     target: self.own,
                 };

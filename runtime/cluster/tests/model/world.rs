@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) across_lives: bool,
     /// Nodes are declared dead that are only cut off.
     pub(crate) lies: bool,
+    /// The agent is durable: nodes that start anew have their copies again.
+    pub(crate) durable: bool,
 }
 
 impl Plan {
@@ -68,6 +70,7 @@ impl Plan {
             across_lives: false,
             lies: false,
             careless: false,
+            durable: false,
         }
     }
 
@@ -686,6 +689,7 @@ impl World {
             source: node,
             target,
             generation: copy.epoch.generation,
+            durable: self.plan.durable,
         };
         let now = Millis(self.now);
         if let Ok(steps) = self.table(node).begin(now, plan) {

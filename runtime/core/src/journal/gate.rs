@@ -43,6 +43,11 @@ impl<T> Gate<T> {
         None
     }
 
+    /// Whether everything up to `number` was said to be durable.
+    pub fn has_reached(&self, number: CommitNumber) -> bool {
+        number <= self.through
+    }
+
     /// Everything up to `through` is durable. A word that comes late changes nothing.
     pub fn reach(&mut self, through: CommitNumber) {
         self.through = self.through.max(through);

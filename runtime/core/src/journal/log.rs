@@ -142,7 +142,8 @@ impl AgentLog {
     /// Stores a snapshot of the agent as it is after the last entry.
     ///
     /// An agent whose life begins with one, because it came from elsewhere, must run
-    /// no turn before that is stored: nothing else says what the turn began with.
+    /// no turn before that is stored: nothing else says what the turn began with. Then
+    /// [`AgentLog::begins_with_snapshot`] is to be told.
     pub fn store(
         &mut self,
         journal: &dyn Journal,
@@ -161,6 +162,12 @@ impl AgentLog {
         journal.store(snapshot, done)?;
         self.rest();
         Ok(())
+    }
+
+    /// The snapshot that its agent begins with here is durable: no life begins with what
+    /// follows.
+    pub fn begins_with_snapshot(&mut self) {
+        self.is_fresh = false;
     }
 
     fn rest(&mut self) {

@@ -1,7 +1,8 @@
 //! The format of an agent's snapshot: everything the agent is, sealed by a hash.
 //!
 //! A snapshot is the same bytes asleep in memory and on its way between nodes.
-//! In this order: version, flags, component digest, agent id, incarnation,
+//! In this order: version, flags, the attempt that it is shipped by (of a durable
+//! agent), component digest, agent id, incarnation,
 //! seed, turn, `now`, pending handlers, why it stopped, the marks its mailbox has to
 //! fall to if its senders hold, streams that arrive with what was closed ahead of
 //! its turn, streams that leave with what has no verdict, open asks, open requests,
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::agent::{Agent, Amount, Holding, Input, Kept, OpenAsk, Skips, Timer};
-use crate::{AgentId, Digest, Envelope, Millis, Nanos, StreamKey};
+use crate::{AgentId, Digest, Envelope, MigrationId, Millis, Nanos, StreamKey};
 use codec::{Reader, Writer};
 
 /// The version this node writes and the only one it reads.
@@ -26,6 +27,11 @@ pub const SNAPSHOT_VERSION: u8 = 5;
 
 /// Bytes of the hash that seals a snapshot.
 const SEAL: usize = 32;
+
+/// The agent's `init` has committed.
+const BEGUN: u8 = 1;
+/// It is shipped by an attempt to move it, which follows.
+const SHIPPED: u8 = 1 << 1;
 
 /// A message of the outbox has its verdict.
 const CLOSED: u8 = 1;
@@ -72,14 +78,34 @@ pub struct Snapshot {
     pub component: Digest,
     /// The memory, in the host's format. Empty if the agent has not begun.
     pub image: Bytes,
+    /// The attempt to move it that it was shipped by, if it says so: whose copy counts
+    /// is then the directory's to say.
+    pub shipped_by: Option<MigrationId>,
 }
 
 /// Writes a snapshot into `out`, whose old content is dropped.
 pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>) {
+    encode_shipped(agent, component, image, None, out);
+}
+
+/// The same of one that is shipped, and says by which attempt: so that a node which
+/// finds it in its journal knows that it may be a copy that never counted.
+pub fn encode_shipped(
+    agent: &Agent,
+    component: &Digest,
+    image: &[u8],
+    shipped_by: Option<MigrationId>,
+    out: &mut Vec<u8>,
+) {
     out.clear();
     let mut w = Writer(out);
     w.u8(SNAPSHOT_VERSION);
-    w.u8(u8::from(agent.begun));
+    let begun = if agent.begun { BEGUN } else { 0 };
+    let shipped = if shipped_by.is_some() { SHIPPED } else { 0 };
+    w.u8(begun | shipped);
+    if let Some(migration) = shipped_by {
+        w.0.extend_from_slice(&migration.0.to_le_bytes());
+    }
     w.0.extend_from_slice(&component.0);
     w.text(agent.id.as_str());
     w.incarnation(agent.incarnation);
@@ -215,7 +241,8 @@ pub fn decode_envelope(bytes: &Bytes) -> Result<Envelope, SnapshotError> {
 
 /// The agent a snapshot is of, without reading all of it or checking its hash.
 pub fn peek_agent(snapshot: &[u8]) -> Option<&str> {
-    let rest = snapshot.get(2 + 32..)?;
+    let shipped = usize::from(snapshot.get(1)? & SHIPPED != 0);
+    let rest = snapshot.get(2 + 16 * shipped + 32..)?;
     // An id is at most 320 bytes, so its length takes one or two bytes.
     let (length, at) = match rest {
         [low, ..] if *low < 0x80 => (usize::from(*low), 1),
@@ -225,11 +252,21 @@ pub fn peek_agent(snapshot: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.get(at..at + length)?).ok()
 }
 
+/// The attempt to move its agent that a snapshot was shipped by, likewise.
+pub fn peek_attempt(snapshot: &[u8]) -> Option<MigrationId> {
+    let head = Bytes::copy_from_slice(snapshot.get(..2 + 16)?);
+    let mut r = Reader::new(&head, head.len());
+    r.u8("version").ok()?;
+    flags(&mut r).ok()?.1
+}
+
 /// Turns committed by the agent a snapshot is of, likewise.
 pub fn peek_turns(snapshot: &[u8]) -> Option<u64> {
     let whole = Bytes::copy_from_slice(snapshot.get(..snapshot.len().min(1_024))?);
     let mut r = Reader::new(&whole, whole.len());
-    r.array::<34>("head").ok()?;
+    r.u8("version").ok()?;
+    flags(&mut r).ok()?;
+    r.array::<32>("component").ok()?;
     r.agent().ok()?;
     r.incarnation().ok()?;
     r.array::<8>("seed").ok()?;
@@ -253,7 +290,7 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
     }
     let mut r = Reader::new(bytes, end);
     r.u8("version")?;
-    let begun = r.flag("flags")?;
+    let (begun, shipped_by) = flags(&mut r)?;
     let component = Digest(r.array("component")?);
     let id = r.agent()?;
     let incarnation = r.incarnation()?;
@@ -294,7 +331,22 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
         agent,
         component,
         image,
+        shipped_by,
     })
+}
+
+/// Whether the agent has begun, and the attempt that it is shipped by.
+fn flags(r: &mut Reader<'_>) -> Result<(bool, Option<MigrationId>), SnapshotError> {
+    let flags = r.u8("flags")?;
+    if flags & !(BEGUN | SHIPPED) != 0 {
+        return Err(SnapshotError::Invalid("flags"));
+    }
+    let shipped_by = if flags & SHIPPED != 0 {
+        Some(MigrationId(u128::from_le_bytes(r.array("attempt")?)))
+    } else {
+        None
+    };
+    Ok((flags & BEGUN != 0, shipped_by))
 }
 
 /// Reads the streams that arrive; gives those that were adopted, each with the

@@ -8,7 +8,7 @@ use super::input::{Input, Malformed};
 use super::output::Output;
 
 choice!(MigrationMessage as "a migration's step" {
-    0 => Prepare { migration, agent, component },
+    0 => Prepare { migration, agent, component, durable },
     1 => Ready { migration },
     2 => Ship { migration, offset, total, bytes },
     3 => Staged { migration },

@@ -477,6 +477,7 @@ impl Generator {
                 migration,
                 agent: self.agent(),
                 component: self.digest(),
+                durable: self.flag(),
             },
             1 => M::Ready { migration },
             2 => M::Ship {

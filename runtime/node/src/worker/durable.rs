@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use phoenix_core::agent::{Agent, Held};
 use phoenix_core::control::{ControlError, Done, Response};
 use phoenix_core::journal::record::{self, Says};
-use phoenix_core::journal::{AgentLog, Gate, Journal, Refused};
+use phoenix_core::journal::{AgentLog, CommitNumber, Gate, Journal, Refused};
 use phoenix_core::{
     AgentId, DeadReason, Digest, Epoch, Level, Millis, Overflow, Refusal, snapshot,
 };
@@ -22,6 +22,7 @@ use phoenix_core::{
 use crate::counters::count;
 use crate::kinds::Kind;
 use crate::worker::Worker;
+use crate::worker::copies::{Asked, Settling};
 use crate::worker::job::Seating;
 use crate::worker::slot::{Awake, Slot};
 
@@ -39,6 +40,10 @@ pub(super) struct Durables {
     starved: VecDeque<(u32, u64)>,
     /// Logs of agents that have ended, as long as the journal may not know it.
     pub(super) ended: HashMap<AgentId, AgentLog>,
+    /// Agents that stand still until it has all they committed.
+    pub(super) settling: Settling,
+    /// Requests about agents that are to be restored first.
+    pub(super) asked: Asked,
 }
 
 /// What waits for the journal.
@@ -71,6 +76,19 @@ impl Durables {
     /// Whether something waits for the journal.
     pub(super) fn is_holding(&self) -> bool {
         !self.gate.is_empty()
+    }
+
+    /// Whether the journal is known to have all up to this number, and what waited for
+    /// it has left.
+    pub(super) fn has_reached(&self, number: CommitNumber) -> bool {
+        self.gate.has_reached(number)
+    }
+
+    /// Agents that need not wait any more for the journal to have what they committed.
+    pub(super) fn take_settled(&mut self) -> Vec<AgentId> {
+        let gate = &self.gate;
+        let settled = self.settling.extract_if(.., |it| gate.has_reached(it.0));
+        settled.map(|(_, agent)| agent).collect()
     }
 
     /// Whether there ever was a durable agent here.
@@ -198,11 +216,7 @@ impl Worker {
 
     /// Appends what an agent noted; `all` of it, or only what cannot wait. Says what its
     /// actions have to wait for.
-    fn append(
-        &mut self,
-        slot: u32,
-        all: bool,
-    ) -> Option<(AgentId, phoenix_core::journal::CommitNumber)> {
+    pub(super) fn append(&mut self, slot: u32, all: bool) -> Option<(AgentId, CommitNumber)> {
         let journal = self.durables.journal.as_deref()?;
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return None;
@@ -226,7 +240,7 @@ impl Worker {
 
     /// Does what an agent wants done as soon as `number` is durable, and at once what
     /// need not wait for it.
-    fn hold(&mut self, slot: u32, agent: AgentId, number: phoenix_core::journal::CommitNumber) {
+    fn hold(&mut self, slot: u32, agent: AgentId, number: CommitNumber) {
         if self.actions.is_empty() {
             return;
         }
@@ -290,9 +304,11 @@ impl Worker {
             gate,
             ended,
             starved,
+            settling,
             ..
         } = &self.durables;
-        if gate.is_empty() && ended.is_empty() && starved.is_empty() {
+        let is_idle = gate.is_empty() && ended.is_empty();
+        if is_idle && starved.is_empty() && settling.is_empty() {
             return false;
         }
         let Some(journal) = self.durables.journal.clone() else {
@@ -314,7 +330,8 @@ impl Worker {
             self.durables.gate.reach(through);
             self.durables.ended.retain(|_, log| log.number() > through);
             let Some(first) = self.durables.gate.release() else {
-                return self.feed_starved() || any;
+                let is_fed = self.feed_starved();
+                return self.freeze_settled() || is_fed || any;
             };
             any = true;
             let mut next = Some(first);
@@ -403,19 +420,25 @@ impl Worker {
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return;
         };
-        let (Some(journal), Some(mut durable)) = (&self.durables.journal, awake.durable.take())
-        else {
+        let Some(durable) = awake.durable.take() else {
             return;
         };
         let id = awake.agent.id().clone();
-        let why = Bytes::copy_from_slice(reason.code().as_bytes());
-        if let Err(refused) = durable.log.end(&**journal, why) {
+        let number = self.close_log(&id, durable.log, reason.code());
+        self.hold(slot, id, number);
+    }
+
+    /// Has the journal know that the agent's log ends here, and why. Says when it does.
+    pub(super) fn close_log(&mut self, id: &AgentId, mut log: AgentLog, why: &str) -> CommitNumber {
+        if let Some(journal) = &self.durables.journal
+            && let Err(refused) = log.end(&**journal, Bytes::copy_from_slice(why.as_bytes()))
+        {
             let why = format!("{id} has ended, and the journal cannot have it: {refused}");
             self.shared.journal_failed(&why);
         }
-        let number = durable.log.number();
-        self.durables.ended.insert(id.clone(), durable.log);
-        self.hold(slot, id, number);
+        let number = log.number();
+        self.durables.ended.insert(id.clone(), log);
+        number
     }
 
     /// Lets the log of an agent that has begun anew go on, with its new life: what its
@@ -456,15 +479,24 @@ fn begin_log(
     let Some(journal) = journal.filter(|_| awake.kind.policy.durable) else {
         return;
     };
-    let id = awake.agent.id();
-    let log = ended
+    let log = next_log(journal, ended, awake.agent.id());
+    awake.agent.keep_log(&awake.kind.terms);
+    awake.durable = Some(Durable::new(log));
+}
+
+/// The log of an agent that is to begin a life or to arrive: it goes on where that of
+/// the last one ended.
+pub(super) fn next_log(
+    journal: &dyn Journal,
+    ended: &mut HashMap<AgentId, AgentLog>,
+    id: &AgentId,
+) -> AgentLog {
+    ended
         .remove(id)
         .unwrap_or_else(|| match journal.standing(id) {
             Some(standing) => AgentLog::resume(id.clone(), &standing, 0),
             None => AgentLog::new(id.clone()),
-        });
-    awake.agent.keep_log(&awake.kind.terms);
-    awake.durable = Some(Durable::new(log));
+        })
 }
 
 /// When an agent has to be had again after a start if nothing comes for it: one that is to

@@ -6,6 +6,7 @@
 //! turn it is a [`Schedule`] decides, by what each agent has had of the worker's time.
 
 mod ask_notices;
+mod copies;
 mod drain;
 mod durable;
 mod fence;
@@ -137,6 +138,12 @@ pub(crate) enum Event {
     Finished(Box<Job>),
     /// More of the journal is durable than was, or it failed.
     Journal,
+    /// The journal has the copy of a durable agent that came by this attempt, or cannot
+    /// have it.
+    CopyStored {
+        migration: MigrationId,
+        result: Result<(), String>,
+    },
     /// Policies of flow control have changed.
     Regate,
     /// Something may pass a gate that could not.
@@ -291,7 +298,11 @@ impl Worker {
                 answer,
             } => self.migration_answered(migration, request, answer),
             Event::Component { component, result } => self.component_ready(component, &result),
-            Event::Directory { command, answer } => self.directory_answered(command, answer),
+            Event::Directory { command, answer } => {
+                let agent = command.agent().clone();
+                self.directory_answered(command, answer);
+                self.placed(&agent);
+            }
             Event::Connected { peer, boot } => self.connected(peer, boot),
             Event::Disconnected { peer } => self.disconnected(peer),
             Event::Request {
@@ -307,6 +318,7 @@ impl Worker {
             Event::Finished(job) => self.finish_late(*job),
             // What is held back is looked at in every step.
             Event::Journal => {}
+            Event::CopyStored { migration, result } => self.copy_stored(migration, result),
             Event::Regate => self.regate(),
             Event::FlowReady => self.flow_ready(),
             Event::Fence => self.fence(),

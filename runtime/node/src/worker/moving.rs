@@ -32,9 +32,11 @@ pub(super) struct Movement {
     /// Instances for agents on their way here, made while they run elsewhere.
     rooms: HashMap<MigrationId, (Arc<Kind>, Room)>,
     /// Copies that have arrived and are not the agent yet.
-    staged: HashMap<MigrationId, Box<Awake>>,
+    pub(super) staged: HashMap<MigrationId, Box<Awake>>,
     /// Attempts that wait for a component.
     preparing: Vec<(MigrationId, AgentId, Digest)>,
+    /// Attempts that wait until the directory has said whose an older copy is.
+    pub(super) verifying: Vec<(MigrationId, TargetPlan)>,
 }
 
 /// An agent leaving.
@@ -54,6 +56,7 @@ impl Movement {
             rooms: HashMap::new(),
             staged: HashMap::new(),
             preparing: Vec::new(),
+            verifying: Vec::new(),
         }
     }
 
@@ -128,6 +131,7 @@ impl Worker {
             source: self.shared.node,
             target: to,
             generation: awake.generation,
+            durable: awake.durable.is_some(),
         };
         let migration = plan.migration;
         let steps = self
@@ -161,13 +165,6 @@ impl Worker {
         }
         if !awake.kind.policy.movable {
             let text = format!("{id} cannot move: its kind is deployed with movable = false");
-            return Err(ControlError::Conflict(text));
-        }
-        if awake.durable.is_some() {
-            let text = format!(
-                "{id} cannot move: it is durable, and its log stays in the journal of {}",
-                self.shared.node
-            );
             return Err(ControlError::Conflict(text));
         }
         if let Some(why) = &awake.quarantined {
@@ -327,7 +324,7 @@ impl Worker {
         self.carry_out(steps);
     }
 
-    fn target_event(&mut self, migration: MigrationId, event: TargetEvent) {
+    pub(super) fn target_event(&mut self, migration: MigrationId, event: TargetEvent) {
         let now = self.now.millis();
         let steps = self.movement.machines.target(now, migration, event);
         self.carry_out(steps);
@@ -402,9 +399,12 @@ impl Worker {
         let Some(Slot::Awake(awake)) = self.slots.get_mut(slot as usize) else {
             return;
         };
-        if !awake.freeze_wanted || awake.running {
+        if !awake.freeze_wanted || awake.running || !self.has_settled(slot) {
             return;
         }
+        let Some(awake) = self.awake_mut(slot) else {
+            return;
+        };
         let now = clock::now();
         awake.freeze_wanted = false;
         let Some(migration) = awake.moving else {
@@ -439,7 +439,8 @@ impl Worker {
         awake.agent.mark_shipped();
         let component = awake.kind.info.component;
         let mut bytes = Vec::with_capacity(image.len() + 512);
-        snapshot::encode(&awake.agent, &component, &image, &mut bytes);
+        let shipped_by = awake.durable.is_some().then_some(migration);
+        snapshot::encode_shipped(&awake.agent, &component, &image, shipped_by, &mut bytes);
         if let Some(departure) = self.movement.departures.get_mut(&migration) {
             departure.shipped = bytes.len() as u64;
         }
@@ -462,6 +463,7 @@ impl Worker {
             None => Vec::new(),
         };
         self.strand(slot);
+        self.end_copy(slot);
         self.remove(slot, agent);
         if owner.owner != self.shared.node {
             self.went_to(agent.clone(), owner.owner, owner.epoch.generation);
@@ -526,13 +528,12 @@ impl Worker {
                     .send(plan.source, PeerMessage::Migration(message));
             }
             TargetAction::Prepare => self.prepare(migration, plan),
-            TargetAction::Stage { bytes } => {
-                let event = match self.stage(migration, plan, &bytes) {
-                    Ok(()) => TargetEvent::StageOk,
-                    Err(why) => TargetEvent::StageFailed(why),
-                };
-                self.target_event(migration, event);
-            }
+            TargetAction::Stage { bytes } => match self.stage(migration, plan, &bytes) {
+                // It is told when the journal has it.
+                Ok(()) if plan.durable => {}
+                Ok(()) => self.target_event(migration, TargetEvent::StageOk),
+                Err(why) => self.target_event(migration, TargetEvent::StageFailed(why)),
+            },
             TargetAction::Activate { epoch } => self.activate(migration, epoch),
             TargetAction::Run => {
                 if let Some(slot) = self.table.get(&plan.agent).copied() {
@@ -548,6 +549,7 @@ impl Worker {
             TargetAction::Submit { request, command } => self.submit(migration, request, command),
             TargetAction::Finished(outcome) => {
                 self.movement.rooms.remove(&migration);
+                self.movement.verifying.retain(|(id, _)| *id != migration);
                 if let TargetOutcome::Dropped { .. } = outcome {
                     // Where it was heard to be before, it may have left to come here.
                     self.routes.forget(&plan.agent);
@@ -557,10 +559,13 @@ impl Worker {
     }
 
     /// Sees that the component is here and compiled, and that there is room.
-    fn prepare(&mut self, migration: MigrationId, plan: &TargetPlan) {
+    pub(super) fn prepare(&mut self, migration: MigrationId, plan: &TargetPlan) {
         if self.shared.is_draining() {
             let why = "the node is about to stop".to_owned();
             self.target_event(migration, TargetEvent::PrepareFailed(why));
+            return;
+        }
+        if plan.durable && !self.prepare_log(migration, plan) {
             return;
         }
         let kind = plan.agent.kind();
@@ -612,6 +617,9 @@ impl Worker {
         if *snapshot.agent.id() != plan.agent || snapshot.component != plan.component {
             return Err("the snapshot is of another agent".to_owned());
         }
+        if snapshot.shipped_by != plan.durable.then_some(migration) {
+            return Err("the snapshot was made for another move".to_owned());
+        }
         let kind = self
             .shared
             .kinds
@@ -643,6 +651,9 @@ impl Worker {
         awake.seating = Seating::Live(instance);
         awake.freeze(self.now.millis());
         awake.arrived_by = Some(migration);
+        if plan.durable {
+            self.store_copy(migration, &mut awake, bytes)?;
+        }
         self.movement.staged.insert(migration, awake);
         Ok(())
     }
@@ -660,7 +671,10 @@ impl Worker {
     }
 
     fn drop_copy(&mut self, migration: MigrationId, agent: &AgentId) {
-        if self.movement.staged.remove(&migration).is_some() {
+        if let Some(mut awake) = self.movement.staged.remove(&migration) {
+            if let Some(durable) = awake.durable.take() {
+                self.end_log_of_copy(agent, durable.log);
+            }
             return;
         }
         let Some(slot) = self.table.get(agent).copied() else {
@@ -673,6 +687,7 @@ impl Worker {
             _ => return,
         };
         self.strand(slot);
+        self.end_copy(slot);
         self.remove(slot, agent);
         for envelope in waiting {
             self.deliver_late(envelope);

@@ -26,15 +26,16 @@ impl Worker {
             return;
         };
         let Some(slot) = self.table.get(&agent).copied() else {
-            self.pass_on(request, &agent, from, done);
+            if self.routes.is_placing(&agent) && self.is_stored(&agent) {
+                self.ask_when_restored(agent, request, from, done);
+            } else {
+                self.pass_on(request, &agent, from, done);
+            }
             return;
         };
-        if matches!(self.slots.get(slot as usize), Some(Slot::Stored(_)))
-            && !matches!(request, Request::Hibernate { .. })
-        {
+        if self.is_stored_slot(slot) && !matches!(request, Request::Hibernate { .. }) {
             self.recall(slot, std::iter::empty());
-            let text = format!("{agent} is being restored from the journal: ask again");
-            done(Err(ControlError::Unavailable(text)));
+            self.ask_when_restored(agent, request, from, done);
             return;
         }
         match request {

@@ -84,7 +84,8 @@ impl Worker {
         let Some(journal) = &self.durables.journal else {
             return false;
         };
-        if self.table.contains_key(agent) || self.durables.ended.contains_key(agent) {
+        let is_here = self.table.contains_key(agent) || self.is_staged(agent);
+        if is_here || self.durables.ended.contains_key(agent) {
             return false;
         }
         journal.standing(agent).is_some_and(|it| !it.has_ended())

@@ -370,8 +370,12 @@ impl Worker {
         answer: DirectoryAnswer,
     ) {
         let (DirectoryCommand::Place { agent, .. } | DirectoryCommand::Claim { agent, .. }) =
-            command
+            &command
         else {
+            return;
+        };
+        let agent = agent.clone();
+        let Some(answer) = self.recalled(&agent, &command, answer) else {
             return;
         };
         if let DirectoryAnswer::Unclaimed(migration) = answer

@@ -1,7 +1,8 @@
 //! What both implementations do.
 
 use bytes::Bytes;
-use phoenix_core::journal::{CommitNumber, Journal, Refused, SnapshotEvery};
+use phoenix_core::Millis;
+use phoenix_core::journal::{AgentLog, CommitNumber, Journal, Refused, SnapshotEvery};
 
 use crate::model::{DiskRig, MemoryRig, Model, Rig, Rng, Watch, id, storm};
 
@@ -9,6 +10,7 @@ fn suite<R: Rig + Default>() {
     nothing_is_durable_before_it_is_told::<R>();
     a_snapshot_stands_for_what_was_before::<R>();
     an_agent_that_ended_begins_anew::<R>();
+    a_life_may_begin_with_a_snapshot::<R>();
     what_was_appended_comes_back::<R>();
 }
 
@@ -106,6 +108,54 @@ fn an_agent_that_ended_begins_anew<R: Rig + Default>() {
     let history = journal.read(&id(1)).unwrap().unwrap();
     assert_eq!(history.snapshot, None, "that was of another life");
     assert_eq!(history.records, [Bytes::from_static(b"two")]);
+}
+
+/// As that of an agent does that came from elsewhere: for the first time, and again
+/// after a life that ended here.
+fn a_life_may_begin_with_a_snapshot<R: Rig + Default>() {
+    let mut rig = R::default();
+    let agent = id(1);
+    let mut log = AgentLog::new(agent.clone());
+    let mut stores = 0;
+    for came in 0..3_u8 {
+        // Whoever comes may leave again before anything is committed.
+        for turns in [2_u8, 0] {
+            let state = Bytes::from(vec![came; 300]);
+            let journal = rig.open().unwrap();
+            let watch = Watch::on(&journal);
+            if let Some(standing) = journal.standing(&agent) {
+                log = AgentLog::resume(agent.clone(), &standing, 0);
+            }
+            stores += 1;
+            let stored = log.store(&journal, Millis(0), state.clone(), watch.stored(stores));
+            stored.unwrap();
+            R::settle_stored(&journal, &watch, stores);
+            log.begins_with_snapshot();
+            let standing = journal.standing(&agent).unwrap();
+            assert!(standing.has_snapshot && !standing.has_ended());
+            assert_eq!((standing.last, standing.wake), (log.last(), Millis(0)));
+            for turn in 0..turns {
+                let turn = Bytes::from(vec![turn]);
+                log.append(&journal, 1, Millis(7), turn).unwrap();
+            }
+            R::settle(&journal, &watch, log.number());
+            rig = rig.close(journal);
+            let journal = rig.open().unwrap();
+            let watch = Watch::on(&journal);
+            let history = journal.read(&agent).unwrap().unwrap();
+            assert_eq!(history.snapshot, Some(state));
+            let records: Vec<Bytes> = (0..turns).map(|turn| Bytes::from(vec![turn])).collect();
+            assert_eq!(
+                history.records, records,
+                "and nothing of what was here before"
+            );
+            log = AgentLog::resume(agent.clone(), &history.standing, 0);
+            let number = log.end(&journal, Bytes::from_static(b"moved")).unwrap();
+            R::settle(&journal, &watch, number);
+            assert!(journal.standing(&agent).unwrap().has_ended());
+            rig = rig.close(journal);
+        }
+    }
 }
 
 fn what_was_appended_comes_back<R: Rig + Default>() {

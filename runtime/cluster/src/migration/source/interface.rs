@@ -20,6 +20,10 @@ pub struct SourcePlan {
     pub target: NodeId,
     /// The generation this node owns it under.
     pub generation: u64,
+    /// Whether the agent is durable. Then each copy is in its node's journal, and is
+    /// there again when the node is: the target's is before the directory is asked for
+    /// the move, the source's until it is released.
+    pub durable: bool,
 }
 
 /// What happens to the source.
@@ -34,8 +38,8 @@ pub enum SourceEvent {
     },
     /// The connection to the target is gone.
     Disconnected,
-    /// The agent stands still: no turn of it runs until it is unfrozen. What it
-    /// is follows by [`SourceEvent::Frozen`].
+    /// The agent stands still: no turn of it runs until it is unfrozen, and if it is
+    /// durable all of it is. What it is follows by [`SourceEvent::Frozen`].
     Still,
     /// This is all of the agent that stands still: snapshot and mailbox.
     Frozen(Bytes),
@@ -83,7 +87,7 @@ pub enum SourceAction {
         /// The epoch.
         epoch: Epoch,
     },
-    /// Delete the copy. What waits in its mailbox goes to where the agent lives
+    /// Delete the copy, a durable one in the journal too. What waits in its mailbox goes to where the agent lives
     /// now, as will all that still comes for it. Done before any later action.
     Release {
         /// Where it lives now. This node itself only if the agent was stopped.

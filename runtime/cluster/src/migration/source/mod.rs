@@ -42,7 +42,8 @@ enum State {
 /// A move under way. It ends with the target's activation.
 #[derive(Clone, Debug)]
 struct Moving {
-    /// The move, until the directory has answered.
+    /// The move, until the directory has answered. Of a durable agent it is not asked
+    /// for before the target is staged.
     asking: Option<Asking>,
     /// The target's epoch, once the directory has given it the agent.
     epoch: Option<Epoch>,
@@ -182,6 +183,8 @@ impl SourceMigration {
                 // It has not heard of the move, or not yet.
                 if let Some(epoch) = moving.epoch {
                     out.push(self.activate(epoch));
+                } else if moving.asking.is_none() {
+                    self.ask_to_move(now, out);
                 }
             }
             // It was told of the move by the directory, whose word to this node is
@@ -236,7 +239,8 @@ impl SourceMigration {
     }
 
     /// No turn runs any more: the directory can be asked. It syncs while the
-    /// agent's memory is read, shipped and restored.
+    /// agent's memory is read, shipped and restored. A durable agent's copy has to be
+    /// in its target's journal before.
     fn still(&mut self, now: Millis, out: &mut Vec<SourceAction>) {
         let State::Freezing { doomed } = &mut self.state else {
             return;
@@ -244,9 +248,8 @@ impl SourceMigration {
         if let Some(reason) = doomed.take() {
             return self.ask(now, Purpose::Abort { reason }, out);
         }
-        let asking = self.submit(now, &Purpose::Move, out);
         self.state = State::Moving(Moving {
-            asking: Some(asking),
+            asking: None,
             epoch: None,
             image: None,
             sent: 0,
@@ -255,6 +258,16 @@ impl SourceMigration {
             since: now,
             give_up: now + self.limits.stage_within,
         });
+        if !self.plan.durable {
+            self.ask_to_move(now, out);
+        }
+    }
+
+    fn ask_to_move(&mut self, now: Millis, out: &mut Vec<SourceAction>) {
+        let asking = self.submit(now, &Purpose::Move, out);
+        if let State::Moving(moving) = &mut self.state {
+            moving.asking = Some(asking);
+        }
     }
 
     fn frozen(&mut self, now: Millis, image: Bytes, out: &mut Vec<SourceAction>) {
@@ -515,6 +528,7 @@ impl SourceMigration {
             migration: self.plan.migration,
             agent: self.plan.agent.clone(),
             component: self.plan.component,
+            durable: self.plan.durable,
         })
     }
 

@@ -14,6 +14,8 @@ pub struct TargetPlan {
     pub agent: AgentId,
     /// Its component.
     pub component: Digest,
+    /// Whether it is durable.
+    pub durable: bool,
     /// Where it comes from.
     pub source: NodeId,
     /// This node.
@@ -58,7 +60,8 @@ pub enum TargetAction {
     /// Fetch and compile the component; answer with [`TargetEvent::Prepared`] or
     /// [`TargetEvent::PrepareFailed`].
     Prepare,
-    /// Check these bytes' hash and restore the agent from them, frozen. Answer with
+    /// Check these bytes' hash and restore the agent from them, frozen; if it is
+    /// durable, see that the journal has the copy. Answer with
     /// [`TargetEvent::StageOk`] or [`TargetEvent::StageFailed`]. A copy belongs to
     /// its migration: there may be an older one of the same agent that is yet to be dropped.
     Stage {
@@ -72,8 +75,8 @@ pub enum TargetAction {
     },
     /// Run the turns of the copy that was activated.
     Run,
-    /// Delete this migration's copy, staged or activated, and nobody else's. What
-    /// waits for it is to be looked up anew.
+    /// Delete this migration's copy, staged or activated, and nobody else's; a durable
+    /// one in the journal too. What waits for it is to be looked up anew.
     Drop,
     /// Ask the directory.
     Submit {

@@ -299,11 +299,15 @@ impl TargetMigration {
             return self.drop_copy(reason, out);
         }
         let (forsaken, epoch) = (*forsaken, *epoch);
-        // Mostly the directory's word is about to come. If it does not, the source is told.
+        // Mostly the directory's word is about to come. If it does not, the source is
+        // told; of a durable agent at once, for it waits for that to ask for the move.
         self.state = State::Staged {
             since: now,
             resend: now + self.limits.resend,
         };
+        if self.plan.durable && !forsaken {
+            self.speak(now, out);
+        }
         if let Some(epoch) = epoch {
             self.activate(now, epoch, out);
         }
