@@ -8,7 +8,7 @@ use phoenix_core::migration::MigrationMessage;
 use phoenix_core::{MigrationId, NodeId};
 
 use crate::invariants;
-use crate::node::{Copy, Memory};
+use crate::node::{Copy, Kept, Memory};
 use crate::world::{Asker, DIRECTORY, Event, World, pair};
 
 impl World {
@@ -72,6 +72,7 @@ impl World {
                 if it.copy.take().is_none_or(|copy| copy.frozen != Some(id)) {
                     self.broken = Some(format!("{node} lets go of what {id} did not freeze"));
                 }
+                self.end_log(node);
             }
             SourceAction::Finished(outcome) => match outcome {
                 SourceOutcome::Moved { .. } => self.tally.moved += 1,
@@ -88,6 +89,11 @@ impl World {
                 let delay = self.rng.below(200);
                 let event = if self.wild() && self.rng.chance(3) {
                     TargetEvent::PrepareFailed("no such component".to_owned())
+                } else if self.nodes[&node].is_stored() {
+                    self.node(node).verifying.push(id);
+                    return self.own(node, 0, Event::Recall(node));
+                } else if self.nodes[&node].journal.is_some() {
+                    TargetEvent::PrepareFailed("it lives here".to_owned())
                 } else {
                     TargetEvent::Prepared
                 };
@@ -100,6 +106,10 @@ impl World {
                     TargetEvent::StageFailed("out of memory".to_owned())
                 } else {
                     self.node(node).staged.insert(id, Memory::of(&bytes));
+                    // Before or after it crashes, if it does.
+                    if self.rng.chance(50) {
+                        self.journal_has(node, id);
+                    }
                     TargetEvent::StageOk
                 };
                 self.own(node, delay, Event::Target(node, id, event));
@@ -135,9 +145,34 @@ impl World {
             TargetAction::Drop => {
                 self.node(node).staged.remove(&id);
                 self.node(node).activated.remove(&id);
+                self.end_log(node);
             }
             TargetAction::Finished(TargetOutcome::Dropped { .. }) => self.node(node).route = None,
             TargetAction::Finished(_) | TargetAction::Send(_) | TargetAction::Submit { .. } => {}
+        }
+    }
+
+    /// The journal of the node has the copy that is staged by that attempt, and with it
+    /// all that was said before.
+    pub(crate) fn journal_has(&mut self, node: NodeId, id: MigrationId) {
+        let durable = self.plan.durable;
+        let it = self.node(node);
+        if let Some(memory) = it.staged.get(&id).copied().filter(|_| durable) {
+            it.ending = None;
+            it.journal = Some(Kept {
+                memory,
+                shipped_by: Some(id),
+            });
+        }
+    }
+
+    /// What the journal of the node has is not the agent any more.
+    pub(crate) fn end_log(&mut self, node: NodeId) {
+        let it = self.node(node);
+        if let Some(kept) = it.journal.take() {
+            it.ending = Some(kept);
+            let delay = self.rng.below(10);
+            self.own(node, delay, Event::Ended(node));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Crashes, restarts and cut connections.
 
+use phoenix_cluster::Origin;
 use phoenix_core::NodeId;
+use phoenix_core::directory::DirectoryCommand;
 
 use crate::NODES;
 use crate::node::Node;
@@ -23,6 +25,13 @@ impl World {
         let boot = self.nodes[&node].boot;
         let mut corpse = Node::new(node, boot);
         corpse.alive = false;
+        let dead = &self.nodes[&node];
+        corpse.journal = dead.journal;
+        if let Some(kept) = dead.ending
+            && self.rng.chance(50)
+        {
+            corpse.journal.get_or_insert(kept);
+        }
         self.nodes.insert(node, corpse);
         if node == DIRECTORY {
             let kept = self.rng.below(self.directory.unsynced() as u64 + 1);
@@ -54,10 +63,23 @@ impl World {
             return;
         }
         let boot = self.nodes[&node].boot + 1;
+        let journal = self.nodes[&node].journal;
         self.nodes.insert(node, Node::new(node, boot));
+        self.node(node).journal = journal;
         if node == DIRECTORY {
             self.directory.node_up(node, boot);
+            if journal.is_some() {
+                // Before anybody else can ask for it.
+                let command = DirectoryCommand::Place {
+                    agent: self.agent.clone(),
+                    prefer: Some(node),
+                };
+                let (_, needs) = self.directory.ask(Origin { node, boot }, &command);
+                self.own(node, 3, Event::Synced(needs));
+            }
         }
+        let soon = self.rng.pick(&[5, 100, 5_000, 20_000]);
+        self.own(node, soon, Event::Recall(node));
         for other in NODES {
             self.connect(node, other);
         }

@@ -65,6 +65,9 @@ fn nothing_committed_is_undone(world: &World) -> Result<(), String> {
 
 /// Unless its owner crashed, somebody has all of the agent.
 fn a_copy_survives(world: &World) -> Result<(), String> {
+    if world.plan.durable {
+        return the_owner_has_it(world);
+    }
     let somewhere = world
         .nodes
         .values()
@@ -73,6 +76,25 @@ fn a_copy_survives(world: &World) -> Result<(), String> {
         return Ok(());
     }
     Err("no node has the agent any more, and its owner has not crashed".to_owned())
+}
+
+/// Whoever owns a durable agent has all of it in its journal, whether it lives or not:
+/// by what is synced of the directory, so also if all nodes crash now.
+fn the_owner_has_it(world: &World) -> Result<(), String> {
+    if world.lives == 0 {
+        return Ok(());
+    }
+    for state in [&world.directory.synced_state, &world.directory.state] {
+        let owner = state.ownership(&world.agent).owner;
+        let kept = world.nodes[&owner].journal;
+        if kept.map(|kept| kept.memory) != Some(world.latest) {
+            return Err(format!(
+                "{owner} owns the agent, and its journal has {kept:?} where {:?} is the latest",
+                world.latest
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The source lets go only of what the target has activated, or of what the
@@ -105,6 +127,9 @@ pub(crate) fn everything_ends(world: &World) -> Result<(), String> {
         }
         if !node.staged.is_empty() {
             return Err(format!("{id} has a copy that stays staged"));
+        }
+        if node.is_stored() {
+            return Err(format!("{id} has a copy in its journal that stays there"));
         }
     }
     Ok(())

@@ -15,6 +15,7 @@ mod driver;
 mod faults;
 mod invariants;
 mod node;
+mod recall;
 mod rng;
 mod world;
 
@@ -131,6 +132,100 @@ fn many(seeds: u64) {
     assert!(ended.stayed > seeds / 20, "and failures: {ended:?}");
     assert!(ended.reclaimed > 0 && ended.claimed > 0, "{ended:?}");
     assert!(ended.reassigned > 0, "{ended:?}");
+}
+
+#[test]
+fn a_durable_agent_outlives_one_fault_at_every_step() {
+    for (source, target) in ROUTES {
+        let calm = Plan {
+            durable: true,
+            ..Plan::calm(1, source, target)
+        };
+        let mut world = World::new(calm.clone());
+        world.run();
+        assert_eq!(world.runner(), Some(target));
+        let faults = [
+            Fault::Crash(source),
+            Fault::Crash(target),
+            Fault::Crash(NodeId(1)),
+            Fault::CrashBoth(source, target),
+            Fault::Cut(source, target),
+            Fault::Isolate(source),
+            Fault::Isolate(target),
+            Fault::Lose,
+            Fault::Repeat,
+            Fault::Delay,
+        ];
+        for step in 0..world.steps {
+            for fault in faults {
+                for back_after in [50, 3_000, 30_000] {
+                    let mut plan = calm.clone();
+                    plan.faults.push((step, fault, back_after));
+                    let mut world = World::new(plan);
+                    world.run();
+                    assert_eq!(world.lives, 1, "it never begins anew");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_durable_agent_outlives_two_faults_at_every_pair_of_steps() {
+    for (source, target) in ROUTES {
+        let calm = Plan {
+            durable: true,
+            ..Plan::calm(1, source, target)
+        };
+        let mut world = World::new(calm.clone());
+        world.run();
+        let faults = [
+            Fault::Crash(source),
+            Fault::Crash(target),
+            Fault::CrashBoth(source, target),
+            Fault::Cut(source, target),
+        ];
+        for first in (0..world.steps).step_by(2) {
+            for second in (first..world.steps + 12).step_by(3) {
+                for a in faults {
+                    for b in faults {
+                        let mut plan = calm.clone();
+                        plan.faults.push((first, a, 400));
+                        plan.faults.push((second, b, 8_000));
+                        let mut world = World::new(plan);
+                        world.run();
+                        assert_eq!(world.lives, 1, "it never begins anew");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_durable_agent_outlives_random_faults() {
+    durable(2_000);
+}
+
+#[test]
+#[ignore = "takes minutes: for changes of the protocol"]
+fn a_durable_agent_outlives_very_many_random_faults() {
+    durable(50_000);
+}
+
+fn durable(seeds: u64) {
+    let mut ended = world::Tally::default();
+    for seed in 0..seeds {
+        let mut plan = Plan::random(seed);
+        plan.careless = seed % 2 == 0;
+        plan.durable = true;
+        let mut world = World::new(plan);
+        world.run();
+        ended.add(&world.tally);
+    }
+    assert!(ended.moved > seeds / 2, "{ended:?}");
+    assert!(ended.restored > seeds / 2, "{ended:?}");
+    assert!(ended.reclaimed > 0 && ended.claimed > 0, "{ended:?}");
 }
 
 #[test]

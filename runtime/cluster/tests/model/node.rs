@@ -42,6 +42,14 @@ pub(crate) struct Copy {
     pub(crate) frozen: Option<MigrationId>,
 }
 
+/// What a node's journal has of a durable agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) memory: Memory,
+    /// The attempt that brought it, until something is committed here.
+    pub(crate) shipped_by: Option<MigrationId>,
+}
+
 pub(crate) struct Node {
     pub(crate) boot: u64,
     pub(crate) alive: bool,
@@ -58,6 +66,13 @@ pub(crate) struct Node {
     pub(crate) route: Option<Whereabouts>,
     /// Messages that wait for the directory's word, by the nodes they were sent from.
     pub(crate) held: Vec<NodeId>,
+    /// What survives it.
+    pub(crate) journal: Option<Kept>,
+    /// What it had there, and would have again if it crashed now: that it ended is not
+    /// durable yet.
+    pub(crate) ending: Option<Kept>,
+    /// Attempts to come here that wait until it is known whose an older copy is.
+    pub(crate) verifying: Vec<MigrationId>,
 }
 
 impl Node {
@@ -78,7 +93,16 @@ impl Node {
             generation: 0,
             route: None,
             held: Vec::new(),
+            journal: None,
+            ending: None,
+            verifying: Vec::new(),
         }
+    }
+
+    /// Whether it has a copy in its journal, and nothing else of the agent.
+    pub(crate) fn is_stored(&self) -> bool {
+        let is_loaded = self.copy.is_some() || !self.staged.is_empty();
+        self.journal.is_some() && !is_loaded
     }
 
     pub(crate) fn running(&self) -> Option<Copy> {

@@ -106,6 +106,10 @@ pub(crate) enum Event {
     /// A node that was sent something hears that the agent is elsewhere.
     Hint(NodeId, Ownership),
     Begin(NodeId, NodeId),
+    /// The node looks after the copy that its journal has.
+    Recall(NodeId),
+    /// That the log of a copy ended is durable.
+    Ended(NodeId),
     Restart(NodeId),
     Mend(NodeId, NodeId),
     Chaos,
@@ -116,6 +120,8 @@ pub(crate) enum Event {
 pub(crate) enum Asker {
     Migration(MigrationId, u32),
     Place,
+    /// Whether it has the last copy of that attempt.
+    Claim(MigrationId),
 }
 
 /// What the directory is about to answer.
@@ -138,6 +144,8 @@ pub(crate) struct Tally {
     pub(crate) reclaimed: u64,
     /// Agents that went on elsewhere than on a node that was declared dead.
     pub(crate) reassigned: u64,
+    /// Copies that a node had again from its journal.
+    pub(crate) restored: u64,
 }
 
 impl Tally {
@@ -148,6 +156,7 @@ impl Tally {
         self.claimed += other.claimed;
         self.reclaimed += other.reclaimed;
         self.reassigned += other.reassigned;
+        self.restored += other.restored;
     }
 }
 
@@ -426,6 +435,9 @@ impl World {
                 self.perform(node, steps);
             }
             Event::Target(node, id, event) => {
+                if event == TargetEvent::StageOk {
+                    self.journal_has(node, id);
+                }
                 let steps = self.table(node).target(now, id, event);
                 self.perform(node, steps);
             }
@@ -457,6 +469,8 @@ impl World {
                 }
             }
             Event::Begin(node, target) => self.begin(node, target),
+            Event::Recall(node) => self.recall(node),
+            Event::Ended(node) => self.node(node).ending = None,
             Event::Restart(node) => self.restart(node),
             Event::Mend(a, b) => {
                 if self.cut.remove(&pair(a, b)) {
@@ -491,7 +505,8 @@ impl World {
                     self.perform(a, steps);
                 }
             }
-            7 => self.declare(a),
+            // What a dead node's journal has is lost with it.
+            7 if !self.plan.durable => self.declare(a),
             _ => self.later(0, Event::Work(a)),
         }
     }
@@ -558,18 +573,16 @@ impl World {
                 let steps = self.table(node).answered(now, id, request, answer);
                 self.perform(node, steps);
             }
-            Asker::Place => {
+            Asker::Place | Asker::Claim(_) => {
+                if self.nodes[&node].is_stored() {
+                    return self.recalled(node, asker, &answer);
+                }
                 if let DirectoryAnswer::Unclaimed(id) = answer {
                     match self.table(node).forgo(now, id) {
                         Err(steps) => self.perform(node, steps),
                         Ok(steps) => {
                             self.perform(node, steps);
-                            let command = DirectoryCommand::Claim {
-                                agent: self.agent.clone(),
-                                migration: id,
-                                by: node,
-                            };
-                            self.transmit(node, DIRECTORY, Event::Ask(node, asker, command));
+                            self.claim(node, id);
                         }
                     }
                     return;
@@ -601,12 +614,14 @@ impl World {
                     epoch: owner.epoch,
                     frozen: None,
                 });
-                let excused = self.owner_crashed || self.plan.across_lives || self.plan.lies;
+                let lost = self.owner_crashed && !self.plan.durable;
+                let excused = lost || self.plan.across_lives || self.plan.lies;
                 if self.lives > 0 && !excused {
                     self.broken = Some(format!("{node} begins a new life beside the old one"));
                 }
                 self.lives = life;
                 self.latest = memory;
+                self.commit(node, memory);
                 self.runs(node);
             }
         }
@@ -627,7 +642,13 @@ impl World {
                 let memory = copy.memory;
                 self.latest = memory;
                 self.heard_from.insert(sender);
+                self.commit(node, memory);
             }
+            return;
+        }
+        if it.is_stored() {
+            it.held.push(sender);
+            self.ask_place(node);
             return;
         }
         if !it.activated.is_empty() || !(it.staged.is_empty() || careless) {
@@ -656,11 +677,7 @@ impl World {
                 let it = self.node(node);
                 it.route = None;
                 it.held.push(sender);
-                let command = DirectoryCommand::Place {
-                    agent: self.agent.clone(),
-                    prefer: Some(node),
-                };
-                self.transmit(node, DIRECTORY, Event::Ask(node, Asker::Place, command));
+                self.ask_place(node);
             }
         }
     }
