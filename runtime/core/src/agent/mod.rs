@@ -15,6 +15,7 @@
 
 mod admit;
 mod asks;
+mod bad_answer;
 mod batch;
 mod cause;
 mod closing;
@@ -42,8 +43,8 @@ use hashbrown::{HashMap, HashSet};
 use asks::Cancelled;
 pub use asks::MAX_WAITS;
 pub(crate) use asks::OpenAsk;
+pub use bad_answer::BadAnswer;
 pub use batch::{Batch, BatchRoom, Handlers, Skip};
-pub use commit::BadAnswer;
 pub use counters::Counters;
 pub(crate) use credit::{Amount, Holding};
 pub use gated::Held;
