@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 use phoenix_core::Level;
 use phoenix_core::journal::{Journal, Told};
 use phoenix_store::DiskJournal;
-use phoenix_store::journal::{Options, RealVolume, Volume};
+use phoenix_store::journal::{JournalError, Options, RealVolume, Volume};
 
 use crate::clock;
 use crate::shared::Shared;
@@ -143,8 +143,10 @@ impl Shared {
             return Ok(journal.clone());
         }
         let JournalDisk { volume, options } = self.journals.disk()?;
-        let (journal, opened) =
-            DiskJournal::open(volume, options).map_err(|error| error.to_string())?;
+        let opened = DiskJournal::open(volume, options);
+        let is_full = matches!(opened, Err(JournalError::NoRoom { .. }));
+        self.journals.full.store(is_full, Ordering::Relaxed);
+        let (journal, opened) = opened.map_err(|error| error.to_string())?;
         if let Some(torn) = opened.torn {
             let text = format!(
                 "{} ended in {} bytes that a crash left, at byte {}: nothing of them was \

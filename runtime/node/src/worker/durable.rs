@@ -126,6 +126,15 @@ impl Worker {
         }
     }
 
+    /// Whether agents of a durable kind cannot begin a life because the disk is full.
+    pub(super) fn lacks_room(&mut self, kind: &Kind) -> bool {
+        // One that is not open yet may have found room since it was tried last.
+        if self.durables.journal.is_none() {
+            self.has_journal_for(kind);
+        }
+        self.shared.journals.is_full()
+    }
+
     /// Lets an agent that begins a life keep a log, if it is durable.
     pub(super) fn begin_log(&mut self, awake: &mut Awake) {
         let (journal, ended) = (&self.durables.journal, &mut self.durables.ended);

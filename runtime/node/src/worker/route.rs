@@ -468,13 +468,13 @@ impl Worker {
                 continue;
             }
             match self.shared.kinds.get(agent.kind()) {
+                Known::Ready(kind) if kind.policy.durable && self.lacks_room(&kind) => {
+                    comes_again = true;
+                    self.turn_away(&envelope, Refusal::JournalFull);
+                }
                 Known::Ready(kind) if !self.has_journal_for(&kind) => {
                     comes_again = true;
                     self.turn_away(&envelope, Refusal::Busy);
-                }
-                Known::Ready(kind) if kind.policy.durable && self.shared.journals.is_full() => {
-                    comes_again = true;
-                    self.turn_away(&envelope, Refusal::JournalFull);
                 }
                 Known::Ready(kind)
                     if !self.shared.is_draining() && !self.movement.machines.is_coming(agent) =>
