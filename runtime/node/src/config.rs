@@ -65,6 +65,9 @@ pub struct NodeConfig {
     /// The Wasm host, where nodes of one process share it; `None` for one of its own,
     /// with the bounds that are said here.
     pub host: Option<Host>,
+    /// Whether durable agents of an earlier run are restored when the node begins, and
+    /// not each with its first message.
+    pub restore_eagerly: bool,
     /// Who sees every commit, in tests.
     pub witness: Option<Arc<dyn Witness>>,
 }
@@ -106,6 +109,7 @@ impl NodeConfig {
             hash_every_batch: false,
             journal: None,
             host: None,
+            restore_eagerly: false,
             witness: None,
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use phoenix_core::control::Control;
-use phoenix_core::directory::DirectoryCommand;
+use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 use phoenix_core::flow::AttachedFlows;
 use phoenix_core::{AgentId, Level, Member, Millis, NodeId, PeerMessage, Transport};
 use phoenix_host::{CompilerProgram, Host, HostConfig, HostStartError};
@@ -324,7 +324,8 @@ fn open_spilled(shared: &Shared, data: &Path, index: usize) -> Result<Spilled, S
 }
 
 /// What the journal of an earlier run has, by worker. Where the directory is here, every
-/// agent of it is claimed before another node can ask for it.
+/// agent of it is claimed before another node can ask for it; whose another node has, is
+/// recalled at once, so that its copy here ends.
 fn open_journal(shared: &Arc<Shared>) -> Result<Vec<Vec<(AgentId, Millis)>>, StartError> {
     if !shared.journals.is_there() {
         return Ok(Vec::new());
@@ -334,16 +335,25 @@ fn open_journal(shared: &Arc<Shared>) -> Result<Vec<Vec<(AgentId, Millis)>>, Sta
         reason,
     })?;
     let workers = shared.seats.len();
-    let known = known_agents(&*journal, workers, |agent| shared.worker_of(agent));
+    let mut known = known_agents(&*journal, workers, |agent| shared.worker_of(agent));
     if let DirectoryAccess::Here { node, .. } = &shared.directory {
-        for (agent, _) in known.iter().flatten() {
+        let own = *node;
+        for (agent, wake_at) in known.iter_mut().flatten() {
             let command = DirectoryCommand::Place {
                 agent: agent.clone(),
-                prefer: Some(*node),
+                prefer: Some(own),
             };
-            // Who has it is asked again when it is wanted.
-            let done = Box::new(|_| ());
+            let is_others = Arc::new(AtomicBool::new(false));
+            let answered = is_others.clone();
+            let done = Box::new(move |answer| {
+                let is_own = matches!(&answer, DirectoryAnswer::Owned(it) if it.owner == own);
+                answered.store(!is_own, Ordering::Release);
+            });
             shared.directory.submit(shared, command, done);
+            // What has an owner is answered at once, and what has none is this node's.
+            if is_others.load(Ordering::Acquire) {
+                *wake_at = Millis(0);
+            }
         }
     }
     Ok(known)

@@ -55,7 +55,7 @@ macro_rules! key {
 const HOST_PORT: &str = "host:port, such as 10.0.0.5:7401";
 
 /// All of them, in the order in which they are documented.
-pub static KEYS: [Key; 25] = [
+pub static KEYS: [Key; 26] = [
     key!(
         "data",
         "phoenix-data",
@@ -219,6 +219,20 @@ pub static KEYS: [Key; 25] = [
         "messages kept on disk for mailboxes that are full, all together",
         |config, text| {
             config.max_spill = size(text, 1 << 20, 1 << 40)?;
+            Some(())
+        }
+    ),
+    key!(
+        "restore",
+        "lazy",
+        "lazy or eager",
+        "whether durable agents are restored with their first message, or when the node starts",
+        |config, text| {
+            config.restore_eagerly = match text {
+                "lazy" => false,
+                "eager" => true,
+                _ => return None,
+            };
             Some(())
         }
     ),

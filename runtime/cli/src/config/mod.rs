@@ -63,6 +63,8 @@ pub struct Config {
     pub max_shipment: u64,
     /// Bytes of spilled messages kept on disk.
     pub max_spill: u64,
+    /// Whether durable agents are restored when the node starts.
+    pub restore_eagerly: bool,
     /// How long a draining node takes to move its agents away.
     pub drain_timeout: Duration,
     /// Which log lines are written, in tracing's directives.
@@ -112,6 +114,7 @@ impl Default for Config {
             migration_timeout: Duration::from_secs(10),
             max_shipment: 256 << 20,
             max_spill: 16 << 30,
+            restore_eagerly: false,
             drain_timeout: Duration::from_secs(30),
             log: "info".to_owned(),
             log_format: LogFormat::Human,

@@ -13,6 +13,7 @@ mod fence;
 mod flow;
 mod frames;
 mod job;
+mod look_up;
 mod moving;
 mod outgoing;
 mod recent;
@@ -48,6 +49,7 @@ use durable::Durables;
 pub(crate) use flow::Gated;
 use flow::Waiting;
 pub(crate) use job::Job;
+use look_up::LookUps;
 use moving::Movement;
 pub(crate) use moving::worker_of as worker_of_migration;
 use outgoing::Outgoing;
@@ -200,6 +202,7 @@ pub(crate) struct Worker {
     movement: Movement,
     spilled: Spilled,
     durables: Durables,
+    look_ups: LookUps,
     /// What waits at gates.
     waiting: Waiting,
     /// Messages and verdicts for other workers and nodes, handed over once a step.
@@ -239,6 +242,7 @@ impl Worker {
             movement,
             spilled,
             durables: Durables::default(),
+            look_ups: LookUps::default(),
             waiting: Waiting::default(),
             outgoing: Outgoing::new(workers),
             room: BatchRoom::default(),
@@ -303,7 +307,12 @@ impl Worker {
                 self.directory_answered(command, answer);
                 self.placed(&agent);
             }
-            Event::Connected { peer, boot } => self.connected(peer, boot),
+            Event::Connected { peer, boot } => {
+                self.connected(peer, boot);
+                if peer == self.shared.directory.node() {
+                    self.look_up_stored();
+                }
+            }
             Event::Disconnected { peer } => self.disconnected(peer),
             Event::Request {
                 request,
@@ -347,7 +356,7 @@ impl Worker {
                 Next::Nobody => break None,
             }
         };
-        let is_released = self.release_held();
+        let is_released = self.release_held() | self.look_up_some();
         self.flush();
         self.finish_drain();
         if is_released {

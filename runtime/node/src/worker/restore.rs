@@ -45,6 +45,9 @@ impl Worker {
         for (agent, wake_at) in agents {
             self.know(agent, wake_at);
         }
+        if self.shared.config.restore_eagerly && self.shared.directory.node() == self.shared.node {
+            self.look_up_stored();
+        }
     }
 
     /// Knows of an agent of an earlier run, without loading it.

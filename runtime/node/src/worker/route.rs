@@ -375,6 +375,7 @@ impl Worker {
             return;
         };
         let agent = agent.clone();
+        self.looked_up(&agent, &answer);
         let Some(answer) = self.recalled(&agent, &command, answer) else {
             return;
         };

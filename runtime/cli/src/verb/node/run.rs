@@ -298,6 +298,7 @@ impl From<Config> for NodeConfig {
             migration_timeout: config.migration_timeout,
             max_shipment: config.max_shipment,
             max_spill: config.max_spill,
+            restore_eagerly: config.restore_eagerly,
             ..Self::alone(config.data)
         }
     }
