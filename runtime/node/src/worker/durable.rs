@@ -91,6 +91,16 @@ impl Durables {
         settled.map(|(_, agent)| agent).collect()
     }
 
+    /// Nothing that waits for the journal is done any more: whoever waits for word is told
+    /// why nobody knows.
+    pub(super) fn condemn(&mut self, why: &str) {
+        for waiting in self.gate.condemn() {
+            if let Waiting::Word(word) = waiting {
+                word(Err(why));
+            }
+        }
+    }
+
     /// Whether there ever was a durable agent here.
     pub(super) fn is_used(&self) -> bool {
         self.journal.is_some()
@@ -324,11 +334,7 @@ impl Worker {
             return false;
         };
         if let Some(why) = self.shared.journals.failure() {
-            for waiting in self.durables.gate.condemn() {
-                if let Waiting::Word(word) = waiting {
-                    word(Err(why));
-                }
-            }
+            self.durables.condemn(why);
             return false;
         }
         let mut any = false;

@@ -32,6 +32,7 @@ impl Worker {
         }
         waiting.extend(old.movement.take_waiting());
         waiting.extend(old.durables.asked.drain(..).map(|(_, _, _, done)| done));
+        old.durables.condemn(FENCED);
         // Whoever waits for the node to be empty sees that it is.
         self.draining = old.draining.take();
         for done in waiting {
