@@ -12,7 +12,7 @@
 use e2e::{Client, Cluster, eventually, json, message};
 use phoenix_core::control::{AgentStatus, ClientMessage, Request, Response, Verdict};
 use phoenix_core::journal::SnapshotEvery;
-use phoenix_core::{ClientId, KindPolicy, Millis, Payload, Reply};
+use phoenix_core::{ClientId, Digest, KindPolicy, Millis, Payload, Reply};
 
 fn durable() -> KindPolicy {
     KindPolicy {
@@ -195,6 +195,32 @@ fn an_agent_goes_on_with_the_component_it_began_with() {
         "its component is made ready",
         || matches!(client.ask_json("typed/a", "total", ""), Reply::Ok(it) if *it.bytes == *b"5"),
     );
+    // Anew it begins with the one its kind has, and keeps that.
+    reset(&client, "typed/a");
+    let component = |client: &Client| client.inspect("typed/a").unwrap().component;
+    assert_eq!(component(&client), Digest::of(other));
+    assert_eq!(client.call::<u64>("typed/a", "add", 3), 3);
+    let client = restart(&mut cluster);
+    assert_eq!(client.call::<u64>("typed/a", "add", 4), 7);
+    assert_eq!(component(&client), Digest::of(other));
+}
+
+/// A kind that is durable no more: what lives goes on as it began, what begins anew does not.
+#[test]
+fn an_agent_that_begins_anew_is_what_its_kind_is_by_then() {
+    let mut cluster = counters(59, durable());
+    let client = cluster.client(1);
+    for agent in ["typed/a", "typed/b"] {
+        assert_eq!(client.send(vec![add(agent, 5, 1)]), [Verdict::Applied]);
+    }
+    let ephemeral = KindPolicy::default();
+    cluster.deploy("typed", phoenix_support::guest("typed"), ephemeral);
+    reset(&client, "typed/a");
+    assert_eq!(client.send(vec![add("typed/a", 6, 2)]), [Verdict::Applied]);
+    assert_eq!(client.send(vec![add("typed/b", 6, 2)]), [Verdict::Applied]);
+    let client = restart(&mut cluster);
+    assert!(!lives(&client, "typed/a"));
+    assert_eq!(total(&client, "typed/b"), 11);
 }
 
 #[test]
