@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use phoenix_core::agent::{Actions, Agent, BadAnswer, Batch, BatchRoom, Handlers, Recovery};
+use phoenix_core::agent::{Actions, Again, Agent, Batch, BatchRoom, Handlers, Recovery};
 use phoenix_core::journal::record::{self, Says, Terms};
 use phoenix_core::{AgentId, Envelope, Epoch, KindPolicy, Millis, Nanos, Payload, snapshot};
 
@@ -268,7 +268,7 @@ impl<'a> World<'a> {
         for bytes in &self.journal[begin..] {
             let record = record::decode(bytes).unwrap();
             let rerun = recovery.replay(&record);
-            let Some(rerun) = rerun.unwrap_or_else(|diverged| panic!("{diverged}")) else {
+            let Again::Turns(rerun) = rerun.unwrap_or_else(|diverged| panic!("{diverged}")) else {
                 continue;
             };
             if rerun.after_checkpoint {
@@ -355,7 +355,7 @@ pub(crate) fn put(
             Err(undone) => {
                 let (given_back, bad) = *undone;
                 batch = given_back;
-                if bad == BadAnswer::OutboxFull {
+                if !bad.is_fault(batch.turns()) {
                     seat.undo(policy);
                     agent.split(batch);
                     return Err(None);
