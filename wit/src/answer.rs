@@ -1,7 +1,10 @@
 //! Answer frames: what a guest gives back.
 
 use crate::wire::{self, Bytes, FrameError};
-use crate::{ContentType, Delivery, FRAME_VERSION, Failure, Level, Payload, SendOptions, short};
+use crate::{
+    CatchUp, ContentType, Delivery, FRAME_VERSION, Failure, Level, Payload, Schedule, SendOptions,
+    short,
+};
 
 const SEND: u8 = 0;
 const ASK: u8 = 1;
@@ -16,6 +19,16 @@ const STOP: u8 = 9;
 const LOG: u8 = 10;
 const WAIT: u8 = 11;
 const SEND_WITH: u8 = 12;
+
+/// Schedules of timers.
+const ONCE: u8 = 0;
+const EVERY: u8 = 1;
+const CRON: u8 = 2;
+
+/// What becomes of their due times that passed.
+const FIRST: u8 = 0;
+const ALL: u8 = 1;
+const SKIP: u8 = 2;
 
 /// In place of the handler that waits for an ask: none does, as far as is known.
 const NO_HANDLER: u64 = u64::MAX;
@@ -105,10 +118,11 @@ pub enum Effect<'a> {
     SetTimer {
         /// The agent's own number for it.
         id: u64,
-        /// Milliseconds until it fires.
-        delay_ms: u64,
-        /// Milliseconds between later firings, 0 for none.
-        period_ms: u64,
+        /// When it comes due. A reader takes a cron schedule as it is: whether it is
+        /// one, [`crate::timer::Cron`] says.
+        schedule: Schedule<'a>,
+        /// What becomes of due times that passed.
+        catch_up: CatchUp,
         /// The handler to call.
         method: &'a str,
         /// What to call it with.
@@ -307,16 +321,32 @@ impl AnswerWriter {
             Effect::Unsubscribe { pattern } => self.plain(UNSUBSCRIBE, [], [pattern]),
             Effect::SetTimer {
                 id,
-                delay_ms,
-                period_ms,
+                schedule,
+                catch_up,
                 method,
                 payload,
             } => {
-                let mut numbers = [0; 24];
+                let (how, delay_ms, period_ms, cron) = match schedule {
+                    Schedule::Once { delay_ms } => (ONCE, delay_ms, 0, ""),
+                    Schedule::Every {
+                        delay_ms,
+                        period_ms,
+                    } => (EVERY, delay_ms, period_ms, ""),
+                    Schedule::Cron(text) => (CRON, 0, 0, text),
+                };
+                let (catch_up, late_ms) = match catch_up {
+                    CatchUp::Once => (FIRST, 0),
+                    CatchUp::All => (ALL, 0),
+                    CatchUp::Skip { late_ms } => (SKIP, late_ms),
+                };
+                let mut numbers = [0; 34];
                 numbers[..8].copy_from_slice(&id.to_le_bytes());
-                numbers[8..16].copy_from_slice(&delay_ms.to_le_bytes());
-                numbers[16..].copy_from_slice(&period_ms.to_le_bytes());
-                self.record(SET_TIMER, numbers, [method], payload)
+                numbers[8] = how;
+                numbers[9] = catch_up;
+                numbers[10..18].copy_from_slice(&delay_ms.to_le_bytes());
+                numbers[18..26].copy_from_slice(&period_ms.to_le_bytes());
+                numbers[26..].copy_from_slice(&late_ms.to_le_bytes());
+                self.record(SET_TIMER, numbers, [method, cron], payload)
             }
             Effect::CancelTimer { id } => self.plain(CANCEL_TIMER, id.to_le_bytes(), []),
             Effect::Spawn { agent, config } => self.record(SPAWN, [], [agent], config),
@@ -611,12 +641,14 @@ fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
             pattern: plain(&mut r)?,
         },
         SET_TIMER => {
-            let (id, delay_ms, period_ms) = (r.u64("timer")?, r.u64("delay")?, r.u64("period")?);
-            let ([method], payload) = texts(&mut r)?;
+            let (id, how, catch_up) = (r.u64("timer")?, r.u8("schedule")?, r.u8("catch-up")?);
+            let (delay_ms, period_ms) = (r.u64("delay")?, r.u64("period")?);
+            let late_ms = r.u64("lateness")?;
+            let ([method, cron], payload) = texts(&mut r)?;
             Effect::SetTimer {
                 id,
-                delay_ms,
-                period_ms,
+                schedule: schedule(how, delay_ms, period_ms, cron)?,
+                catch_up: self::catch_up(catch_up, late_ms)?,
                 method,
                 payload,
             }
@@ -654,6 +686,42 @@ fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
     };
     r.end("the effect")?;
     Ok(effect)
+}
+
+fn schedule(
+    how: u8,
+    delay_ms: u64,
+    period_ms: u64,
+    cron: &str,
+) -> Result<Schedule<'_>, FrameError> {
+    Ok(match how {
+        ONCE => Schedule::Once { delay_ms },
+        EVERY => Schedule::Every {
+            delay_ms,
+            period_ms,
+        },
+        CRON => Schedule::Cron(cron),
+        found => {
+            return Err(FrameError::Unknown {
+                what: "schedule",
+                found,
+            });
+        }
+    })
+}
+
+fn catch_up(what: u8, late_ms: u64) -> Result<CatchUp, FrameError> {
+    Ok(match what {
+        FIRST => CatchUp::Once,
+        ALL => CatchUp::All,
+        SKIP => CatchUp::Skip { late_ms },
+        found => {
+            return Err(FrameError::Unknown {
+                what: "catch-up policy",
+                found,
+            });
+        }
+    })
 }
 
 fn reply<'a>(r: &mut Bytes<'a>) -> Result<Effect<'a>, FrameError> {

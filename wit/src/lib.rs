@@ -13,11 +13,13 @@ mod answer;
 mod frame;
 mod options;
 pub mod short;
+pub mod timer;
 mod wire;
 
 pub use answer::{Answer, AnswerReader, AnswerWriter, Effect, Effects, Outcome};
 pub use frame::{FrameReader, FrameWriter, Input, Turn};
 pub use options::{Backoff, Lane, Retry, SendOptions};
+pub use timer::{BadCron, CatchUp, Schedule};
 pub use wire::FrameError;
 
 /// The text of the WIT package, for tools that need it at run time.

@@ -7,9 +7,9 @@
 )]
 
 use phoenix_wit::{
-    AnswerReader, AnswerWriter, Backoff, ContentType, Delivery, Effect, Failure, FrameError,
-    FrameReader, FrameWriter, Input, Lane, Level, Outcome, Payload, Reply, Retry, SendOptions,
-    Turn,
+    AnswerReader, AnswerWriter, Backoff, CatchUp, ContentType, Delivery, Effect, Failure,
+    FrameError, FrameReader, FrameWriter, Input, Lane, Level, Outcome, Payload, Reply, Retry,
+    Schedule, SendOptions, Turn,
 };
 use proptest::prelude::*;
 
@@ -175,10 +175,27 @@ fn effects() -> Vec<Effect<'static>> {
         Effect::Unsubscribe { pattern: "a.>" },
         Effect::SetTimer {
             id: 1,
-            delay_ms: 2,
-            period_ms: 3,
+            schedule: Schedule::Every {
+                delay_ms: 2,
+                period_ms: 3,
+            },
+            catch_up: CatchUp::Once,
             method: "tick",
             payload: Payload::NONE,
+        },
+        Effect::SetTimer {
+            id: 2,
+            schedule: Schedule::Once { delay_ms: u64::MAX },
+            catch_up: CatchUp::All,
+            method: "tick",
+            payload: payload(b"p"),
+        },
+        Effect::SetTimer {
+            id: 3,
+            schedule: Schedule::Cron("30 4 * * mon-fri"),
+            catch_up: CatchUp::Skip { late_ms: 9 },
+            method: "tick",
+            payload: payload(b"p"),
         },
         Effect::CancelTimer { id: 1 },
         Effect::Spawn {
@@ -280,8 +297,11 @@ fn a_payload_can_be_written_in_place() {
             },
             Effect::SetTimer {
                 id: 1,
-                delay_ms: 2,
-                period_ms: 3,
+                schedule: Schedule::Every {
+                    delay_ms: 2,
+                    period_ms: 3,
+                },
+                catch_up: CatchUp::Once,
                 method: "hit",
                 payload,
             },

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::flow::{FlowInfo, FlowPolicy, FlowScope, FlowTarget};
 use crate::{
     AgentId, ClientId, ClientOptions, Digest, Incarnation, KindName, KindPolicy, Lane, Level,
-    MigrationId, Millis, NodeId, Payload, PeerPath, Reply, ReplyTo,
+    MigrationId, Millis, NodeId, Payload, PeerPath, Reply, ReplyTo, SmolStr,
 };
 
 pub use crate::dead_letter::{DeadLetter, LetterFilter, LetterId, Letters, Replayed};
@@ -383,6 +383,22 @@ pub struct MailboxInfo {
     pub held: u64,
 }
 
+/// A timer of an agent's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimerInfo {
+    /// The agent's number for it.
+    pub timer: u64,
+    /// The handler it calls.
+    pub method: SmolStr,
+    /// When it comes due next.
+    pub due: Millis,
+    /// When it comes due again, in words: `once`, `every 1000 ms`, `cron 30 4 * * *`.
+    pub schedule: SmolStr,
+    /// What becomes of due times that passed, in words: `once`, `all`,
+    /// `skip after 1000 ms`.
+    pub catch_up: SmolStr,
+}
+
 /// One lane of an agent's mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneInfo {
@@ -457,6 +473,8 @@ pub struct AgentDetail {
     pub outbox_held: u64,
     /// Timers set.
     pub timers: u64,
+    /// The first of them to come due, the soonest first.
+    pub next_timers: Vec<TimerInfo>,
     /// Streams it hears from.
     pub streams_in: u64,
     /// Streams it speaks on.

@@ -8,7 +8,7 @@
 //!
 //! Start with [`Envelope`], then [`agent::Agent`], the state machine every
 //! agent is to its worker; whose turn it is there, [`schedule::Schedule`] says.
-//! [`flow`] decides what may pass to a target, and when; [`timers`] says what is due.
+//! [`flow`] decides what may pass to a target, and when; [`DueIndex`] has what is due in order.
 //! What a message says about itself is in [`attributes`], and how types of messages are
 //! treated in [`taxonomy`].
 //! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),
@@ -23,6 +23,7 @@ pub mod control;
 mod data;
 mod dead_letter;
 pub mod directory;
+mod due;
 pub mod flow;
 mod id;
 pub mod journal;
@@ -36,7 +37,6 @@ pub mod snapshot;
 mod spill;
 pub mod taxonomy;
 mod time;
-pub mod timers;
 
 pub use ask_notice::{AskLink, AskNotice, MAX_PROBE_LINKS, PROBE_BUDGET, Probe};
 pub use attributes::{Attributes, CloudEvent};
@@ -47,6 +47,7 @@ pub use client_send::{
 pub use control::Control;
 pub use data::Data;
 pub use directory::Directory;
+pub use due::DueIndex;
 pub use id::{
     AgentId, BadAgentId, ClientId, Digest, Epoch, Incarnation, KindName, MigrationId, NodeId,
 };

@@ -12,7 +12,9 @@ use phoenix_core::{
     KindPolicy, Lane, Millis, Nanos, NodeId, Notice, Original, Overflow, Payload, Refusal, ReplyTo,
     Sender, Sequence, SkipReason, StreamKey, snapshot,
 };
-use phoenix_wit::{AnswerWriter, Delivery, Effect, FrameReader, Input, Outcome, Reply};
+use phoenix_wit::{
+    AnswerWriter, CatchUp, Delivery, Effect, FrameReader, Input, Outcome, Reply, Schedule,
+};
 use proptest::prelude::*;
 
 /// The handler that may run while another is pending, if there is one.
@@ -665,8 +667,8 @@ fn waiting_with_timer(handlers: Beside) -> Runner {
         }
         writer.effect(&Effect::SetTimer {
             id: 1,
-            delay_ms: 2,
-            period_ms: 0,
+            schedule: Schedule::Once { delay_ms: 2 },
+            catch_up: CatchUp::Once,
             method: "do",
             payload: phoenix_wit::Payload::NONE,
         });
@@ -742,8 +744,8 @@ fn a_timer_that_is_always_due_keeps_no_message_waiting() {
     drop(runner.run(1, &mut |_, _, writer| ok(writer)));
     let again = Effect::SetTimer {
         id: 1,
-        delay_ms: 0,
-        period_ms: 0,
+        schedule: Schedule::Once { delay_ms: 0 },
+        catch_up: CatchUp::Once,
         method: "do",
         payload: phoenix_wit::Payload::NONE,
     };

@@ -72,6 +72,7 @@ pub(crate) fn agent_detail(detail: control::AgentDetail) -> api::AgentDetail {
         outbox_bytes: detail.outbox_bytes,
         outbox_held: detail.outbox_held,
         timers: detail.timers,
+        next_timers: detail.next_timers.into_iter().map(timer).collect(),
         streams_in: detail.streams_in,
         streams_out: detail.streams_out,
         traps: detail.traps,
@@ -89,6 +90,16 @@ fn open_ask(info: control::AskInfo) -> api::OpenAsk {
         made_ms: info.made.0,
         deadline_ms: info.deadline.0,
         handler: info.handler,
+    }
+}
+
+fn timer(info: control::TimerInfo) -> api::Timer {
+    api::Timer {
+        timer: info.timer.to_string(),
+        method: info.method.to_string(),
+        due_ms: info.due.0,
+        schedule: info.schedule.to_string(),
+        catch_up: info.catch_up.to_string(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The typed world: a call a turn, effects recorded as they are imported.
 
+use phoenix_wit::timer::Cron;
 use phoenix_wit::{
-    AnswerWriter, Backoff, ContentType, Delivery, Effect, Failure, FrameReader, Input, Lane, Level,
-    Outcome, Payload, Reply, Retry, SendOptions, Turn,
+    AnswerWriter, Backoff, CatchUp, ContentType, Delivery, Effect, Failure, FrameReader, Input,
+    Lane, Level, Outcome, Payload, Reply, Retry, Schedule, SendOptions, Turn,
 };
 use wasmtime::{Result, Store};
 
@@ -30,7 +31,7 @@ use bindings::phoenix::agent::{context, log, messaging, pubsub, timers};
 const ASK_BITS: u32 = 20;
 
 /// Bytes an effect takes in an answer frame besides its texts and payload, at most.
-const EFFECT_BYTES: usize = 40;
+const EFFECT_BYTES: usize = 48;
 
 /// What the host remembers of a typed agent from turn to turn.
 ///
@@ -465,8 +466,54 @@ impl timers::Host for State {
             method.len() + payload.bytes.len(),
             &Effect::SetTimer {
                 id,
-                delay_ms,
-                period_ms,
+                schedule: match period_ms {
+                    0 => Schedule::Once { delay_ms },
+                    _ => Schedule::Every {
+                        delay_ms,
+                        period_ms,
+                    },
+                },
+                catch_up: CatchUp::Once,
+                method: &method,
+                payload: lent(&payload),
+            },
+        )
+    }
+
+    fn set_with(
+        &mut self,
+        id: u64,
+        schedule: timers::Schedule,
+        catch_up: timers::CatchUp,
+        method: String,
+        payload: wit::Payload,
+    ) -> Result<()> {
+        let mut size = method.len() + payload.bytes.len();
+        let schedule = match &schedule {
+            timers::Schedule::Once(delay_ms) => Schedule::Once {
+                delay_ms: *delay_ms,
+            },
+            timers::Schedule::Every(every) => Schedule::Every {
+                delay_ms: every.delay_ms,
+                period_ms: every.period_ms,
+            },
+            timers::Schedule::Cron(text) => {
+                // What is wrong with it is said where it is wrong.
+                text.parse::<Cron>()?;
+                size += text.len();
+                Schedule::Cron(text)
+            }
+        };
+        self.typed.record(
+            size,
+            &Effect::SetTimer {
+                id,
+                schedule,
+                catch_up: match catch_up {
+                    timers::CatchUp::Once => CatchUp::Once,
+                    timers::CatchUp::All => CatchUp::All,
+                    timers::CatchUp::Skip(late_ms) => CatchUp::Skip { late_ms },
+                },
                 method: &method,
                 payload: lent(&payload),
             },

@@ -13,6 +13,7 @@ use crate::payload::PayloadError;
 use crate::request::{Answer, Request};
 use crate::rng::{self, Rng};
 use crate::runtime::Shared;
+use crate::schedule::{Schedule, millis};
 use crate::time::Timestamp;
 
 /// How long an ask waits unless it says otherwise.
@@ -351,11 +352,13 @@ impl Context {
         delay: Duration,
         request: Request<A, R, E>,
     ) {
-        self.set_timer(id.into(), millis(delay), 0, &request);
+        self.schedule(id, &Schedule::once(delay), request);
     }
 
     /// Calls one of this agent's own handlers after `delay`, and then every `period`
-    /// (1 ms at least) until the timer is cancelled.
+    /// (1 ms at least) until the timer is cancelled. Where due times passed meanwhile,
+    /// as while the node was down, it is called once for all of them;
+    /// [`schedule`](Self::schedule) can have that otherwise.
     pub fn timer_every<A: Serialize, R, E>(
         &self,
         id: impl Into<TimerId>,
@@ -363,28 +366,44 @@ impl Context {
         period: Duration,
         request: Request<A, R, E>,
     ) {
-        self.set_timer(id.into(), millis(delay), millis(period).max(1), &request);
+        self.schedule(id, &Schedule::every(period).first_after(delay), request);
     }
 
-    fn set_timer<A: Serialize, R, E>(
+    /// Calls one of this agent's own handlers when a schedule says, until the timer is
+    /// cancelled or set anew. A timer set again under the same name replaces the old one.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use phoenix_sdk::prelude::*;
+    /// # fn example(ctx: &mut Context) -> Result<(), Failure> {
+    /// // Every weekday at half past four, and not if that is an hour ago.
+    /// let nightly = Schedule::cron("30 4 * * mon-fri")?.skip_late(Duration::from_secs(3_600));
+    /// ctx.schedule("report", &nightly, Request::new("report", ()));
+    /// // Every minute, each one made up for.
+    /// let meter = Schedule::every(Duration::from_secs(60)).catch_up_all();
+    /// ctx.schedule("meter", &meter, Request::new("meter", ()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn schedule<A: Serialize, R, E>(
         &self,
-        id: TimerId,
-        delay_ms: u64,
-        period_ms: u64,
-        request: &Request<A, R, E>,
+        id: impl Into<TimerId>,
+        schedule: &Schedule,
+        request: Request<A, R, E>,
     ) {
         let method = &*request.method;
         let effect = Effect::SetTimer {
-            id: id.0,
-            delay_ms,
-            period_ms,
+            id: id.into().0,
+            schedule: schedule.as_wit(),
+            catch_up: schedule.catch_up(),
             method,
             payload: Payload::NONE,
         };
         self.record(method, &request.arguments, &effect);
     }
 
-    /// Cancels a timer. Harmless if there is none of that name.
+    /// Cancels a timer. It does not fire any more, not even in the batch of turns this
+    /// one is of. Harmless if there is none of that name.
     pub fn cancel_timer(&self, id: impl Into<TimerId>) {
         self.shared.effect(&Effect::CancelTimer { id: id.into().0 });
     }
@@ -467,11 +486,6 @@ impl fmt::Debug for Context {
             .field("source", &self.source)
             .finish()
     }
-}
-
-/// Whole milliseconds, rounded up: a timer never fires early.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 impl TimerId {

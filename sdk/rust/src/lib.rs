@@ -205,6 +205,10 @@
 //! }
 //! ```
 //!
+//! [`Context::schedule`] takes a [`Schedule`]: once, again and again, or by a cron
+//! schedule, and what becomes of due times that passed while the agent could not be
+//! called. Timers sleep, move and survive with the agent; each due time fires once.
+//!
 //! # Messages that come back
 //!
 //! A message whose receiver cannot take it (it has no room for too long, or the
@@ -268,6 +272,7 @@ mod payload;
 mod request;
 mod rng;
 mod runtime;
+mod schedule;
 mod state;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
@@ -369,6 +374,7 @@ pub use request::{Answer, Request};
 pub use rng::Rng;
 #[doc(hidden)]
 pub use runtime::Agent;
+pub use schedule::{BadCron, Schedule};
 pub use state::State;
 pub use time::Timestamp;
 
@@ -378,7 +384,7 @@ pub mod prelude {
 
     pub use crate::{
         AgentError, Ask, AskError, Bounced, Context, Delivery, Failure, Lane, Level, RemoteError,
-        Request, Retry, SendOptions, State, Timestamp, agent, requests,
+        Request, Retry, Schedule, SendOptions, State, Timestamp, agent, requests,
     };
 }
 

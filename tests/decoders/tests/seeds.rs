@@ -25,8 +25,8 @@ use phoenix_core::{
 use phoenix_host::{Host, HostConfig};
 use phoenix_support::zoo;
 use phoenix_wit::{
-    AnswerWriter, ContentType, Delivery, Effect, Failure, FrameWriter, Input, Level, Outcome,
-    Payload, Reply, SendOptions, Turn,
+    AnswerWriter, CatchUp, ContentType, Delivery, Effect, Failure, FrameWriter, Input, Level,
+    Outcome, Payload, Reply, Schedule, SendOptions, Turn,
 };
 
 /// Noon of the first day of 2026, nanoseconds.
@@ -181,6 +181,16 @@ fn effects() -> Vec<(&'static str, Effect<'static>)> {
         ("subscribe", Effect::Subscribe { pattern: "site.*" }),
         ("unsubscribe", Effect::Unsubscribe { pattern: "site.*" }),
         ("set-timer", timer()),
+        (
+            "set-timer-cron",
+            Effect::SetTimer {
+                id: 2,
+                schedule: Schedule::Cron("30 4 * * mon-fri"),
+                catch_up: CatchUp::Skip { late_ms: 60_000 },
+                method: "report",
+                payload: JSON,
+            },
+        ),
         ("cancel-timer", Effect::CancelTimer { id: 1 }),
         (
             "spawn",
@@ -204,8 +214,11 @@ fn effects() -> Vec<(&'static str, Effect<'static>)> {
 fn timer() -> Effect<'static> {
     Effect::SetTimer {
         id: 1,
-        delay_ms: 1_000,
-        period_ms: 60_000,
+        schedule: Schedule::Every {
+            delay_ms: 1_000,
+            period_ms: 60_000,
+        },
+        catch_up: CatchUp::Once,
         method: "tick",
         payload: Payload::NONE,
     }

@@ -257,14 +257,25 @@ impl Client {
 
     /// Asks an agent in JSON, as `curl` would; its answer, whatever it is.
     pub fn ask_json(&self, agent: &str, method: &str, argument: &str) -> Reply {
+        let ended = self.begin_call_json(agent, method, argument);
+        match ended.recv_timeout(PATIENCE * 2).unwrap().unwrap() {
+            Response::Called(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks an agent in JSON; the answer is waited for later.
+    pub fn begin_call_json(
+        &self,
+        agent: &str,
+        method: &str,
+        argument: &str,
+    ) -> mpsc::Receiver<Result<Response, ControlError>> {
         let mut request = call(&self.id, agent, method, (), PATIENCE);
         if let Request::Call { payload, .. } = &mut request {
             *payload = json(argument);
         }
-        match self.request(request).unwrap() {
-            Response::Called(reply) => reply,
-            other => panic!("{other:?}"),
-        }
+        self.begin(request)
     }
 
     /// Asks an agent in JSON and reads its answer.

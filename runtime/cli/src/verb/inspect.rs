@@ -1,9 +1,12 @@
 //! `phoenix inspect`
 
+use std::time::{Duration, SystemTime};
+
 use phoenix_core::AgentId;
-use phoenix_gateway::api::{AgentDetail, MailboxLane, OpenAsk, OpenRequest};
+use phoenix_gateway::api::{AgentDetail, MailboxLane, OpenAsk, OpenRequest, Timer};
 use phoenix_gateway::units::show_size;
 
+use super::logs::stamp;
 use super::{advice, flow};
 use crate::args;
 use crate::error::{CliError, Exit};
@@ -48,6 +51,23 @@ fn waiting(lane: &MailboxLane) -> String {
             "{memory}, and {spilled} spilled, {}",
             show_size(lane.spilled_bytes)
         ),
+    }
+}
+
+/// When a timer comes due, what it calls, and when it comes due again.
+fn timer(timer: &Timer) -> String {
+    let due = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(timer.due_ms));
+    let due = due.map_or_else(|| timer.due_ms.to_string(), stamp);
+    let Timer {
+        timer,
+        method,
+        schedule,
+        catch_up,
+        ..
+    } = timer;
+    match catch_up.as_str() {
+        "once" => format!("{due} {method}, {schedule} (timer {timer})"),
+        _ => format!("{due} {method}, {schedule}, catch-up {catch_up} (timer {timer})"),
     }
 }
 
@@ -118,6 +138,11 @@ fn table(detail: &AgentDetail) -> Table {
                     None => to.clone(),
                 };
                 table.row(["  asks", who.as_str()]);
+            }
+        }
+        if name == "timers" {
+            for due in &detail.next_timers {
+                table.row(["  due", timer(due).as_str()]);
             }
         }
         if name == "mailbox" {

@@ -18,3 +18,4 @@ mod join;
 mod life;
 mod spill;
 mod stop;
+mod timers;

@@ -1,6 +1,6 @@
 //! Why a guest's answer is not committed.
 
-use phoenix_wit::FrameError;
+use phoenix_wit::{BadCron, FrameError};
 
 use crate::BadAgentId;
 use crate::attributes::BadAttribute;
@@ -29,6 +29,9 @@ pub enum BadAnswer {
     /// It gives a message a type that is none.
     #[error("an effect's {0}")]
     Type(#[from] BadAttribute),
+    /// It sets a timer by a schedule that is none.
+    #[error("a timer's schedule: {0}")]
+    Cron(#[from] BadCron),
     /// It answers a request that is not open.
     #[error("request {0} is not open: it was answered before, or never taken")]
     NoSuchRequest(u64),
@@ -51,13 +54,17 @@ pub enum BadAnswer {
         /// How many fit.
         bound: u64,
     },
+    /// A timer fires in one of its turns that fired in an earlier one already, or was
+    /// cancelled or set anew there; put its turns one at a time.
+    #[error("timer {0} fired, was cancelled or set anew in the batch it fires in")]
+    TimerOvertaken(u64),
 }
 
 impl BadAnswer {
     /// Whether the guest is at fault; else the batch may be committed in parts.
     pub fn is_fault(&self, turns: u32) -> bool {
         match self {
-            Self::OutboxFull => false,
+            Self::OutboxFull | Self::TimerOvertaken(_) => false,
             Self::TooLargeToKeep { .. } => turns <= 1,
             _ => true,
         }

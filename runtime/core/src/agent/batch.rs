@@ -49,6 +49,8 @@ pub enum Skip {
     LateReply,
     /// A spawn of an agent that lives, a cancelled timer: nothing to do.
     Nothing,
+    /// A due time that is later than its timer lets one fire.
+    Missed,
 }
 
 impl Batch {
@@ -287,6 +289,9 @@ impl Agent {
                 let Some(timer) = self.timers.get(*id, *due) else {
                     return Some(Skip::Nothing);
                 };
+                if !timer.timing.fires(due.0, now.millis().0) {
+                    return Some(Skip::Missed);
+                }
                 Put::Timer {
                     id: *id,
                     method: &timer.method,
@@ -342,12 +347,25 @@ impl Agent {
     }
 
     /// Ends what was not put to the guest.
-    pub(super) fn settle_skip(&mut self, input: &Input, skip: Skip, out: &mut Actions) {
+    pub(super) fn settle_skip(
+        &mut self,
+        input: &Input,
+        skip: Skip,
+        now: Millis,
+        out: &mut Actions,
+    ) {
         match skip {
             Skip::Expired => self.counters.expired += 1,
             Skip::Cancelled => self.counters.cancelled += 1,
             Skip::LateReply => self.counters.late_replies += 1,
+            Skip::Missed => self.counters.timers_missed += 1,
             Skip::Nothing => {}
+        }
+        if let Input::Timer { id, due } = input
+            && skip == Skip::Missed
+            && let Some(next) = self.timers.missed(*id, *due, now)
+        {
+            self.wake_by(next);
         }
         let Input::Envelope(envelope, at) = input else {
             return;
@@ -391,7 +409,7 @@ impl Skip {
         match self {
             Self::Expired => Some(SkipReason::Expired),
             Self::Cancelled => Some(SkipReason::Cancelled),
-            Self::LateReply | Self::Nothing => None,
+            Self::LateReply | Self::Nothing | Self::Missed => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::agent::batch::{Batch, BatchRoom, Entry};
 use crate::agent::inbound::StreamIndex;
 use crate::agent::{Actions, Agent, Closed, Failed, Input, bury};
-use crate::{Acknowledgement, Body, DeadReason, Envelope, KindPolicy, Nanos, SkipReason};
+use crate::{Acknowledgement, Body, DeadReason, Envelope, KindPolicy, Millis, Nanos, SkipReason};
 
 impl Agent {
     /// Ends the inputs of a batch that were not put to the guest, whose others fault.
@@ -32,6 +32,7 @@ impl Agent {
         input: Input,
         why: &Arc<str>,
         attempts: u32,
+        now: Millis,
         out: &mut Actions,
     ) -> Failed {
         match input {
@@ -44,7 +45,7 @@ impl Agent {
                 }
             }
             Input::Timer { id, due } => {
-                if let Some(next) = self.timers.fired(id, due, due) {
+                if let Some(next) = self.timers.fired(id, due, now) {
                     self.wake_by(next);
                 }
             }

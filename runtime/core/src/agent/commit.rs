@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashSet;
-use phoenix_wit::{AnswerReader, Effect, Outcome};
+use phoenix_wit::timer::Timing;
+use phoenix_wit::{AnswerReader, Effect, Outcome, Schedule};
 use smallvec::SmallVec;
 
 use crate::agent::batch::{Batch, BatchRoom, Entry};
@@ -50,6 +51,8 @@ struct Seen<'a> {
     to: &'a str,
     asks: Numbers,
     answered: Numbers,
+    /// Timers that fired, or were cancelled or set.
+    timers: Numbers,
 }
 
 /// The effects of a batch's turns; most batches of one turn have one or none.
@@ -105,7 +108,7 @@ impl Agent {
         let mut entries = batch.entries;
         for Entry { input, skip } in entries.drain(..) {
             if let Some(skip) = skip {
-                self.settle_skip(&input, skip, out);
+                self.settle_skip(&input, skip, commit.now, out);
                 continue;
             }
             let Some(turn) = turns.next() else { break };
@@ -202,6 +205,11 @@ impl Agent {
                 turn.effects.left().into(),
                 policy.turn_effects.into(),
             )?;
+            if let Input::Timer { id, .. } = &entry.input
+                && !seen.timers.insert(*id)
+            {
+                return Err(BadAnswer::TimerOvertaken(*id));
+            }
             let from = effects.len();
             while let Some(effect) = turn.effects.next_effect()? {
                 self.check_effect(&effect, number, batch, &mut seen, policy)?;
@@ -292,12 +300,28 @@ impl Agent {
                     policy.max_message.into(),
                 )
             }
-            Effect::SetTimer { payload, .. } => bound(
-                "bytes",
-                "message",
-                payload.bytes.len() as u64,
-                policy.max_message.into(),
-            ),
+            Effect::SetTimer {
+                id,
+                schedule,
+                catch_up,
+                payload,
+                ..
+            } => {
+                if let Schedule::Cron(_) = schedule {
+                    Timing::begin(&schedule, catch_up, batch.now.millis().0)?;
+                }
+                seen.timers.insert(id);
+                bound(
+                    "bytes",
+                    "message",
+                    payload.bytes.len() as u64,
+                    policy.max_message.into(),
+                )
+            }
+            Effect::CancelTimer { id } => {
+                seen.timers.insert(id);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -539,17 +563,23 @@ impl Agent {
             }
             Effect::SetTimer {
                 id,
-                delay_ms,
-                period_ms,
+                schedule,
+                catch_up,
                 method,
                 payload,
             } => {
+                // `check` has been over it.
+                let Ok((timing, Some(due))) = Timing::begin(&schedule, catch_up, commit.now.0)
+                else {
+                    // It would come due behind the end of time.
+                    self.timers.cancel(id);
+                    return;
+                };
                 let timer = Timer {
-                    due: commit.now + Millis(delay_ms),
-                    period: Millis(period_ms),
+                    timing,
+                    due: Millis(due),
                     method: method.into(),
                     payload: commit.payload(payload),
-                    queued: false,
                 };
                 self.wake_by(timer.due);
                 self.timers.set(id, timer);

@@ -35,6 +35,8 @@ counters! {
     /// Requests whose asker had stopped waiting before their turn, by its deadline or
     /// by its word.
     cancelled as "cancelled",
+    /// Runs of due times that were later than their timers let one fire.
+    timers_missed as "timers-missed",
     /// Replies nobody waited for any more.
     late_replies as "late-replies",
     /// Messages that became dead letters here, for whatever reason.

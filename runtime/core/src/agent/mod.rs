@@ -59,7 +59,7 @@ pub(crate) use timers::{Timer, Timers};
 use watch::Watched;
 pub use watch::{Ended, Outlook, is_counted, turn_away};
 
-use crate::control::MailboxInfo;
+use crate::control::{MailboxInfo, TimerInfo};
 use crate::{
     Acknowledgement, AgentId, Ask, AskNotice, Body, DeadReason, Delivery, Envelope, Failure,
     Incarnation, KindPolicy, Lane, Level, Millis, Nanos, NodeId, Notice, Payload, Refusal, Reply,
@@ -284,6 +284,11 @@ impl Agent {
         self.timers.len()
     }
 
+    /// Its timers, the soonest first, at most a hundred.
+    pub fn timer_infos(&self) -> Vec<TimerInfo> {
+        self.timers.infos()
+    }
+
     /// Streams it hears from, and speaks on.
     pub fn streams(&self) -> (usize, usize) {
         (self.inbound.len(), self.outbox.stream_count())
@@ -359,6 +364,16 @@ impl Agent {
             .min(self.next_overdue())
     }
 
+    /// When an agent has to be woken of which only its journal is left: what came due and
+    /// has not had its turn comes due again, and one that is to end ends.
+    pub fn next_wake_recovered(&self) -> Millis {
+        let has_ended_asks = || self.asks.values().any(|open| open.ended);
+        if self.stopped.is_some() || self.timers.is_firing() || has_ended_asks() {
+            return Millis(0);
+        }
+        self.next_wake_exact()
+    }
+
     /// Whether it can sleep now with nothing left to do but wait.
     pub fn quiet(&self) -> bool {
         let has_inputs = self.mailbox.len() > 0 || self.mailbox.spilled() > 0;
@@ -407,9 +422,9 @@ impl Agent {
             }
             self.end_skipped(std::mem::take(&mut skipped), now, policy, out);
             if self.notes.is_some() {
-                self.note_given_up(&entry.input, why, attempts);
+                self.note_given_up(&entry.input, why, attempts, now);
             }
-            failed = self.give_up_input(entry.input, why, attempts, out);
+            failed = self.give_up_input(entry.input, why, attempts, now.millis(), out);
         }
         self.end_skipped(skipped, now, policy, out);
         self.report_watermarks(out);

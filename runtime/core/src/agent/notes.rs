@@ -255,7 +255,13 @@ impl Agent {
 
     /// An input that faults is about to be given up.
     #[cold]
-    pub(super) fn note_given_up(&mut self, input: &Input, why: &Arc<str>, attempts: u32) {
+    pub(super) fn note_given_up(
+        &mut self,
+        input: &Input,
+        why: &Arc<str>,
+        attempts: u32,
+        now: Nanos,
+    ) {
         let through = match input {
             Input::Envelope(_, Some(at)) => self.inbound.watermark(*at),
             _ => 0,
@@ -267,7 +273,7 @@ impl Agent {
             through,
         });
         if let Some(notes) = &mut self.notes {
-            notes.note(self.now, Says::GivenUp(given_up));
+            notes.note(now, Says::GivenUp(given_up));
         }
     }
 

@@ -257,7 +257,7 @@ impl Agent {
                 Outcome::Failed("expired"),
                 Some("its time was over before its turn came"),
             ),
-            Skip::Cancelled | Skip::LateReply | Skip::Nothing => {
+            Skip::Cancelled | Skip::LateReply | Skip::Nothing | Skip::Missed => {
                 watched.end(ticket, Outcome::Ignored, None);
             }
         }

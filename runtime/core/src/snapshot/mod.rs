@@ -12,6 +12,7 @@
 //! The memory image is the host's own format; here it is bytes.
 
 pub(crate) mod codec;
+mod timing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -217,8 +218,7 @@ fn encode_tables(agent: &Agent, w: &mut Writer<'_>) {
     for (id, timer) in agent.timers.iter() {
         w.number(*id);
         w.number(timer.due.0);
-        w.number(timer.period.0);
-        w.u8(u8::from(timer.queued));
+        w.timing(&timer.timing);
         w.text(&timer.method);
         w.payload(&timer.payload);
     }
@@ -481,8 +481,7 @@ fn decode_tables(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
         let id = r.number("timer")?;
         let timer = Timer {
             due: Millis(r.number("due")?),
-            period: Millis(r.number("period")?),
-            queued: r.flag("timer")?,
+            timing: r.timing()?,
             method: r.text("method")?.into(),
             payload: r.payload()?,
         };
@@ -511,6 +510,7 @@ fn decode_mailbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
             3 => {
                 let id = r.number("timer")?;
                 let due = Millis(r.number("due")?);
+                agent.timers.enqueue(id, due);
                 agent.mailbox.push_urgent(Input::Timer { id, due });
             }
             4 => {

@@ -101,6 +101,9 @@ pub struct AgentDetail {
     pub outbox_held: u64,
     /// Timers set.
     pub timers: u64,
+    /// The first 100 of them to come due, the soonest first.
+    #[serde(default)]
+    pub next_timers: Vec<Timer>,
     /// Streams it hears from.
     pub streams_in: u64,
     /// Streams it speaks on.
@@ -118,6 +121,22 @@ pub struct AgentDetail {
     pub gates: Vec<Flow>,
     /// Outcomes that were not delivery, by reason.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A timer that is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// The agent's number for it, up to 2^64; of one with a name a hash of that.
+    pub timer: String,
+    /// The handler it calls.
+    pub method: String,
+    /// When it comes due next, milliseconds since 1970-01-01 UTC.
+    pub due_ms: u64,
+    /// When it comes due again: `once` for never, `every 1000 ms`, or `cron` and a
+    /// schedule of five fields in UTC.
+    pub schedule: String,
+    /// What becomes of due times that passed: `once`, `all`, or `skip after 1000 ms`.
+    pub catch_up: String,
 }
 
 /// An ask without an answer.

@@ -16,7 +16,7 @@ mod problem;
 
 pub use agents::{
     Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, MailboxLane, Migrated,
-    OpenAsk, OpenRequest, Reset, Spawned,
+    OpenAsk, OpenRequest, Reset, Spawned, Timer,
 };
 pub use broadcast::{AgentAnswer, Answers, Broadcast, JsonBroadcast, Outcome};
 pub use cluster::{

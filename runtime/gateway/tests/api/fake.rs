@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, Control, ControlError, DeadLetter, Done, HandlerInfo,
     KindInfo, LaneInfo, LetterId, Letters, LogLine, MailboxInfo, NodeInfo, Replayed, Request,
-    Response, Verdict,
+    Response, TimerInfo, Verdict,
 };
 use phoenix_core::flow::{
     BreakerInfo, BreakerState, Fill, FlowField, FlowFields, FlowInfo, FlowNotice, FlowScope,
@@ -259,6 +259,13 @@ pub(crate) fn detail(id: &str) -> AgentDetail {
         outbox_bytes: 1_050,
         outbox_held: 1,
         timers: 8,
+        next_timers: vec![TimerInfo {
+            timer: u64::MAX,
+            method: "flush".into(),
+            due: Millis(1_700_000_060_000),
+            schedule: "every 60000 ms".into(),
+            catch_up: "once".into(),
+        }],
         streams_in: 9,
         streams_out: 10,
         traps: 1,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, AskInfo, ClientMessage, ControlError, DeadLetter,
     HandlerInfo, KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo,
-    NodeInfo, Replayed, Request, RequestInfo, Response, Verdict,
+    NodeInfo, Replayed, Request, RequestInfo, Response, TimerInfo, Verdict,
 };
 use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
@@ -236,6 +236,14 @@ record!(AskInfo {
     handler,
 });
 
+record!(TimerInfo {
+    timer,
+    method,
+    due,
+    schedule,
+    catch_up,
+});
+
 record!(RequestInfo {
     handler,
     from,
@@ -257,6 +265,7 @@ record!(AgentDetail {
     outbox_bytes,
     outbox_held,
     timers,
+    next_timers,
     streams_in,
     streams_out,
     traps,

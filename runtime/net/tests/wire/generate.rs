@@ -11,7 +11,7 @@ use phoenix_core::attributes::Value;
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, AskInfo, ClientMessage, ControlError, DeadLetter,
     HandlerInfo, KindInfo, LaneInfo, LetterFilter, LetterId, Letters, LogLine, MailboxInfo,
-    NodeInfo, Replayed, Request, RequestInfo, Response, Verdict,
+    NodeInfo, Replayed, Request, RequestInfo, Response, TimerInfo, Verdict,
 };
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
 use phoenix_core::journal::SnapshotEvery;
@@ -784,6 +784,13 @@ impl Generator {
             outbox_bytes: self.number(),
             outbox_held: self.number(),
             timers: self.number(),
+            next_timers: self.list(2, |g| TimerInfo {
+                timer: g.number(),
+                method: g.text().into(),
+                due: g.millis(),
+                schedule: g.text().into(),
+                catch_up: g.text().into(),
+            }),
             streams_in: self.number(),
             streams_out: self.number(),
             traps: self.number(),

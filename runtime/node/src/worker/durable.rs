@@ -421,7 +421,7 @@ impl Worker {
         if !durable.log.is_behind() {
             return;
         }
-        let wake = wake_of(&awake.agent);
+        let wake = awake.agent.next_wake_recovered();
         let bytes = Bytes::copy_from_slice(&self.scratch);
         let stored = durable.log.store(&**journal, wake, bytes, Box::new(|_| ()));
         if stored.is_ok() {
@@ -514,15 +514,6 @@ pub(super) fn next_log(
         })
 }
 
-/// When an agent has to be had again after a start if nothing comes for it: one that is to
-/// end at once.
-fn wake_of(agent: &Agent) -> Millis {
-    if agent.stopped().is_some() {
-        return Millis(0);
-    }
-    agent.next_wake_exact()
-}
-
 /// Appends what `agent` noted to its log.
 fn append(
     journal: &dyn Journal,
@@ -531,7 +522,8 @@ fn append(
     epoch: Epoch,
     all: bool,
 ) -> Result<(), Refused> {
-    for mut record in agent.take_records(epoch, all) {
+    let mut records = agent.take_records(epoch, all).into_iter().peekable();
+    while let Some(mut record) = records.next() {
         let mut turns = 0;
         if let Says::Turns(batch) = &mut record.says {
             turns = batch.count();
@@ -539,7 +531,14 @@ fn append(
         }
         let mut body = Vec::new();
         record::encode(&record, &mut body);
-        let wake = wake_of(agent);
+        // The agent has gone on to the last of them: whoever has only those before it
+        // finds out when it is to be woken.
+        let is_last = records.peek().is_none();
+        let wake = if is_last {
+            agent.next_wake_recovered()
+        } else {
+            Millis(0)
+        };
         durable.log.append(journal, turns, wake, body.into())?;
     }
     Ok(())

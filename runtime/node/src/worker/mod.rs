@@ -26,8 +26,7 @@ mod slot;
 mod spill;
 mod turns;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -37,7 +36,8 @@ use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::schedule::{Next, Schedule};
 use phoenix_core::{
-    Acknowledgement, AgentId, AskNotice, Digest, Envelope, MigrationId, Millis, Nanos, NodeId,
+    Acknowledgement, AgentId, AskNotice, Digest, DueIndex, Envelope, MigrationId, Millis, Nanos,
+    NodeId,
 };
 use phoenix_store::SnapshotArena;
 use slab::Slab;
@@ -62,6 +62,10 @@ pub(crate) use spill::Spilled;
 
 use crate::clock;
 use crate::shared::Shared;
+
+/// Slots whose time has come that are seen to before anybody runs: a million timers may
+/// be due at once, and what came meanwhile is not to wait for all of them.
+const WAKES_A_STEP: usize = 64;
 
 /// Something posted to a worker.
 pub(crate) enum Event {
@@ -187,10 +191,8 @@ pub(crate) struct Worker {
     /// Whether what was done since the last turn took so long that the clock is to
     /// be read before it is charged.
     was_costly: bool,
-    /// When to look at which slot; entries that no longer hold are passed over.
-    wakes: BinaryHeap<Reverse<(Millis, u32)>>,
-    /// How many of them held when they were cleaned last.
-    wakes_kept: usize,
+    /// When to look at which slot.
+    wakes: DueIndex<u32>,
     /// Slots whose memory is live, for eviction.
     residents: VecDeque<Resident>,
     /// How many of them held when they were cleaned last.
@@ -232,8 +234,7 @@ impl Worker {
             schedule: Schedule::default(),
             came: None,
             was_costly: false,
-            wakes: BinaryHeap::new(),
-            wakes_kept: 0,
+            wakes: DueIndex::default(),
             residents: VecDeque::new(),
             residents_kept: 0,
             asked_for_room: Millis(0),
@@ -359,7 +360,7 @@ impl Worker {
         let is_released = self.release_held() | self.look_up_some();
         self.flush();
         self.finish_drain();
-        if is_released {
+        if is_released || self.wakes.next() <= self.now.millis() {
             return Step::Again;
         }
         if wait.is_none() && !self.schedule.is_empty() {
@@ -379,7 +380,7 @@ impl Worker {
 
     /// Until when nothing has to be done of what this worker knows.
     fn idle_until(&self) -> Nanos {
-        let until = self.wakes.peek().map_or(Millis::NEVER, |wake| wake.0.0);
+        let until = self.wakes.next();
         let moving = self.movement.machines.deadline().unwrap_or(Millis::NEVER);
         let until = until.min(moving).min(self.routes_deadline());
         let until = until.min(self.spilled.deadline());
@@ -387,23 +388,21 @@ impl Worker {
         until.min(self.drain_deadline()).nanos()
     }
 
-    /// Sees to every slot whose time has come.
+    /// Sees to slots whose time has come, the earliest first.
     fn fire_wakes(&mut self) {
         let now = self.now.millis();
-        while let Some(Reverse((at, slot))) = self.wakes.peek().copied()
-            && at <= now
-        {
-            self.wakes.pop();
+        for _ in 0..WAKES_A_STEP {
+            let Some((slot, _)) = self.wakes.pop(now) else {
+                break;
+            };
             match self.slots.get_mut(slot as usize) {
-                Some(Slot::Awake(awake)) if awake.armed == at => {
+                Some(Slot::Awake(awake)) => {
                     awake.armed = Millis::NEVER;
                     self.tick(slot);
                 }
-                Some(Slot::Asleep(asleep)) if asleep.wake_at == at => self.wake(slot),
-                Some(Slot::Stored(stored)) if stored.wake_at == at => {
-                    self.recall(slot, std::iter::empty());
-                }
-                _ => {}
+                Some(Slot::Asleep(_)) => self.wake(slot),
+                Some(Slot::Stored(_)) => self.recall(slot, std::iter::empty()),
+                None => {}
             }
         }
         self.tick_routes(now);

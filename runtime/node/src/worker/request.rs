@@ -268,6 +268,7 @@ fn detail(
         outbox_bytes: agent.unacknowledged_bytes(),
         outbox_held: agent.held_streams() as u64,
         timers: agent.timers() as u64,
+        next_timers: agent.timer_infos(),
         streams_in: streams_in as u64,
         streams_out: streams_out as u64,
         traps: 0,

@@ -57,15 +57,12 @@ impl Worker {
         }
         let stored = Stored {
             agent: agent.clone(),
-            wake_at,
         };
         let slot = u32::try_from(self.slots.insert(Slot::Stored(stored))).unwrap_or(u32::MAX);
         self.recent.forget(&agent);
         self.table.insert(agent, slot);
         self.count_asleep(1);
-        if wake_at != Millis::NEVER {
-            self.look_at(slot, wake_at);
-        }
+        self.look_at(slot, wake_at);
     }
 
     /// A stored agent is wanted: asks the directory whether it is still this node's.

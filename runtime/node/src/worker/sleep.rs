@@ -1,7 +1,5 @@
 //! Life and sleep: creating agents, checkpoints, hibernation, waking, eviction.
 
-use std::cmp::Reverse;
-
 use bytes::Bytes;
 use phoenix_core::agent::Agent;
 use phoenix_core::directory::Ownership;
@@ -223,7 +221,6 @@ impl Worker {
             handle,
             kind: awake.kind.clone(),
             generation: awake.generation,
-            wake_at,
             log: awake.durable.take().map(|durable| Box::new(durable.log)),
         };
         let sleepers = std::mem::take(&mut awake.sleepers);
@@ -235,9 +232,7 @@ impl Worker {
         self.count_resident(-1);
         self.count_asleep(1);
         count(&self.shared.counters.hibernations);
-        if wake_at != Millis::NEVER {
-            self.look_at(slot, wake_at);
-        }
+        self.look_at(slot, wake_at);
         for done in sleepers {
             done(Ok(control::Response::Hibernated { bytes }));
         }
@@ -411,29 +406,16 @@ impl Worker {
         self.residents.push_back(resident);
     }
 
-    /// Sees that the slot is looked at at that time.
+    /// Sees that the slot is looked at at that time, and at no other.
     pub(super) fn look_at(&mut self, slot: u32, at: Millis) {
-        if self.wakes.len() > 2 * self.wakes_kept + SLACK {
-            let slots = &self.slots;
-            let mut kept = std::mem::take(&mut self.wakes).into_vec();
-            kept.retain(|Reverse((at, slot))| match slots.get(*slot as usize) {
-                Some(Slot::Awake(awake)) => awake.armed == *at,
-                Some(Slot::Asleep(asleep)) => asleep.wake_at == *at,
-                Some(Slot::Stored(stored)) => stored.wake_at == *at,
-                None => false,
-            });
-            kept.sort_unstable();
-            kept.dedup();
-            self.wakes_kept = kept.len();
-            self.wakes = kept.into();
-        }
-        self.wakes.push(Reverse((at, slot)));
+        self.wakes.set(slot, at);
     }
 
     /// Frees an agent's slot.
     pub(super) fn remove(&mut self, slot: u32, id: &AgentId) {
         self.recent.forget(id);
         self.table.remove(id);
+        self.wakes.remove(&slot);
         if let Some(gone) = self.slots.try_remove(slot as usize) {
             match gone {
                 Slot::Awake(awake) => {

@@ -28,8 +28,6 @@ pub(crate) enum Slot {
 /// A durable agent of which only the journal knows more.
 pub(crate) struct Stored {
     pub(crate) agent: AgentId,
-    /// When it must be woken, by a timer, a deadline or what it has to send again.
-    pub(crate) wake_at: Millis,
 }
 
 /// A hibernated agent.
@@ -38,8 +36,6 @@ pub(crate) struct Asleep {
     pub(crate) kind: Arc<Kind>,
     /// The directory's generation it is owned under.
     pub(crate) generation: u64,
-    /// When it must be woken, by a timer or a deadline.
-    pub(crate) wake_at: Millis,
     /// Where its log ends, if it is durable.
     pub(crate) log: Option<Box<AgentLog>>,
 }
@@ -68,7 +64,7 @@ pub(crate) struct Awake {
     /// Whether it stands in the list of residents.
     pub(crate) listed: bool,
     pub(crate) last_active: Millis,
-    /// When the wake heap has it next.
+    /// When it is looked at next.
     pub(crate) armed: Millis,
     /// After a fault: not before this.
     pub(crate) backoff_until: Millis,

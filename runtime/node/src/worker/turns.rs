@@ -69,6 +69,7 @@ impl Worker {
             self.was_costly = true;
             self.settle(slot, now, 0);
             self.queue_again(slot);
+            self.arm(slot);
             return None;
         }
         awake.running = true;

@@ -287,6 +287,13 @@ impl<A: Agent> TestContext<A> {
         self.world.advance(duration);
     }
 
+    /// Moves the clock on while the agent cannot be called, as while its node is down.
+    /// What fell due meanwhile comes after that: asks time out, and timers catch up as
+    /// their schedules say.
+    pub fn miss(&mut self, duration: Duration) {
+        self.world.miss(duration);
+    }
+
     /// Looks at the agent.
     ///
     /// # Panics

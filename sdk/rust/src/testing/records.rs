@@ -1,5 +1,6 @@
 //! What an agent under test has done.
 
+use phoenix_wit::timer::Timing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -7,6 +8,7 @@ use crate::bounced::Bounced;
 use crate::options::SendOptions;
 use crate::payload::Payload;
 use crate::request::Request;
+use crate::schedule::Schedule;
 use crate::time::Timestamp;
 use crate::{Delivery, Level};
 
@@ -73,14 +75,27 @@ pub struct Logged {
 pub struct Timer {
     /// Its number; `TimerId::named("flush").number()` for a named one.
     pub id: u64,
-    /// When it fires next.
+    /// When it comes due next.
     pub due: Timestamp,
-    /// Milliseconds between later firings, 0 for none.
-    pub period_ms: u64,
+    /// As it was set.
+    pub schedule: Schedule,
     /// The handler it calls.
     pub method: String,
     /// What with.
     pub payload: Payload,
+    pub(super) timing: Timing,
+    /// Whether its firing waits for a waiting handler to end.
+    pub(super) is_firing: bool,
+}
+
+impl Timer {
+    /// Is over with its due time, and waits for the next one; `false` if there is none.
+    pub(super) fn advance(&mut self, next: impl FnOnce(&Timing, u64) -> Option<u64>) -> bool {
+        self.is_firing = false;
+        let next = next(&self.timing, self.due.as_millis());
+        next.inspect(|next| self.due = Timestamp::from_millis(*next))
+            .is_some()
+    }
 }
 
 impl Sent {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use phoenix_wit::{AnswerReader, Effect, FrameWriter, Input, Outcome, Reply, Turn};
+use phoenix_wit::timer::Timing;
+use phoenix_wit::{AnswerReader, CatchUp, Effect, FrameWriter, Input, Outcome, Reply, Turn};
 
 use super::records::{Asked, Logged, Published, Sent, Spawned, Timer};
 use crate::ask::AskError;
@@ -13,6 +14,7 @@ use crate::failure::Failure;
 use crate::options::SendOptions;
 use crate::payload::Payload;
 use crate::runtime::{Agent, Runtime};
+use crate::schedule::Schedule;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -44,8 +46,8 @@ pub(super) struct Mail {
     request: Option<u64>,
     /// When its sender stops waiting.
     deadline: Timestamp,
-    /// The timer that it is, instead of a message.
-    timer: Option<u64>,
+    /// The timer that it is, instead of a message, and the time that was due at.
+    timer: Option<(u64, Timestamp)>,
     /// What it is of the agent's own that came back, instead of a message.
     bounced: Option<Bounced>,
 }
@@ -174,6 +176,37 @@ impl<A: Agent> World<A> {
 
     /// Gives the agent one message or timer; `false` if it put it off.
     fn deliver(&mut self, mail: Mail) -> bool {
+        let Some((id, due)) = mail.timer else {
+            return self.put(mail);
+        };
+        let now = self.now.as_millis();
+        let is_it = |timer: &&Timer| timer.due == due;
+        let Some(timer) = self.timers.get(&id).filter(is_it).cloned() else {
+            // It was cancelled or set anew.
+            return true;
+        };
+        if !timer.timing.fires(due.as_millis(), now) {
+            self.go_on(timer, |timing, due| timing.after_missing(due, now));
+            return true;
+        }
+        // What the handler does to the timer comes after that.
+        self.go_on(timer.clone(), |timing, due| timing.after_firing(due, now));
+        let is_taken = self.put(mail);
+        if !is_taken {
+            self.timers.insert(id, timer);
+        }
+        is_taken
+    }
+
+    fn go_on(&mut self, mut timer: Timer, next: impl FnOnce(&Timing, u64) -> Option<u64>) {
+        if timer.advance(next) {
+            self.timers.insert(timer.id, timer);
+        } else {
+            self.timers.remove(&timer.id);
+        }
+    }
+
+    fn put(&mut self, mail: Mail) -> bool {
         let turn = self.turn;
         let payload = mail.payload.as_wit();
         let ended = self.run(match (mail.timer, &mail.bounced) {
@@ -184,7 +217,7 @@ impl<A: Agent> World<A> {
                 reason: &bounced.why,
                 unsure: bounced.unsure,
             },
-            (Some(id), None) => Input::Timer {
+            (Some((id, _)), None) => Input::Timer {
                 id,
                 method: &mail.method,
                 payload,
@@ -279,7 +312,8 @@ impl<A: Agent> World<A> {
     pub(super) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
         for _ in 0..MOST_TURNS {
-            let timer = (self.timers.values()).map(|it| (it.due, 0_u8, it.id)).min();
+            let waiting = self.timers.values().filter(|it| !it.is_firing);
+            let timer = waiting.map(|it| (it.due, 0_u8, it.id)).min();
             let ask = (self.asks.values())
                 .map(|it| (it.deadline, 1, it.ask))
                 .min();
@@ -303,23 +337,26 @@ impl<A: Agent> World<A> {
         panic!("{} sets timers without end", self.id);
     }
 
+    /// Time passes in which the agent cannot be called.
+    pub(super) fn miss(&mut self, duration: Duration) {
+        self.now += duration;
+        self.advance(Duration::ZERO);
+    }
+
     fn fire(&mut self, id: u64) {
-        let Some(timer) = self.timers.remove(&id) else {
+        let Some(timer) = self.timers.get_mut(&id) else {
             return;
         };
+        timer.is_firing = true;
         let mail = Mail {
             source: self.id.clone(),
             method: timer.method.clone(),
             payload: timer.payload.clone(),
             request: None,
             deadline: self.now,
-            timer: Some(id),
+            timer: Some((id, timer.due)),
             bounced: None,
         };
-        if timer.period_ms > 0 {
-            let due = timer.due + Duration::from_millis(timer.period_ms);
-            self.timers.insert(id, Timer { due, ..timer });
-        }
         self.deliver(mail);
     }
 
@@ -376,6 +413,30 @@ impl<A: Agent> World<A> {
             Outcome::Failed(failure) => Ended::Failed(failure.into()),
             Outcome::Pending => Ended::Pending,
             Outcome::Deferred => Ended::Deferred,
+        })
+    }
+
+    /// A timer that is set; `None` if it would come due behind the end of time.
+    fn timer(
+        &self,
+        id: u64,
+        schedule: &phoenix_wit::Schedule<'_>,
+        catch_up: CatchUp,
+        method: &str,
+        payload: Payload,
+    ) -> Option<Timer> {
+        let begun = Timing::begin(schedule, catch_up, self.now.as_millis());
+        let (Ok((timing, due)), Ok(schedule)) = (begun, Schedule::of(schedule, catch_up)) else {
+            panic!("timer {id} has a schedule that is none: {schedule:?}");
+        };
+        Some(Timer {
+            id,
+            due: Timestamp::from_millis(due?),
+            schedule,
+            method: method.to_owned(),
+            payload,
+            timing,
+            is_firing: false,
         })
     }
 
@@ -450,19 +511,14 @@ impl<A: Agent> World<A> {
             }
             Effect::SetTimer {
                 id,
-                delay_ms,
-                period_ms,
+                schedule,
+                catch_up,
                 method,
                 payload,
             } => {
-                let timer = Timer {
-                    id,
-                    due: self.now + Duration::from_millis(delay_ms),
-                    period_ms,
-                    method: method.to_owned(),
-                    payload: payload.into(),
-                };
-                self.timers.insert(id, timer);
+                let timer = self.timer(id, &schedule, catch_up, method, payload.into());
+                self.timers.remove(&id);
+                self.timers.extend(timer.map(|timer| (id, timer)));
             }
             Effect::CancelTimer { id } => {
                 self.timers.remove(&id);

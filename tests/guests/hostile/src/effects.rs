@@ -1,6 +1,8 @@
 //! Effects that are well formed and claim what is not theirs, or too much.
 
-use phoenix_wit::{AnswerWriter, ContentType, Delivery, Effect, Level, Payload, Turn};
+use phoenix_wit::{
+    AnswerWriter, CatchUp, ContentType, Delivery, Effect, Level, Payload, Schedule, Turn,
+};
 
 /// The claims, by method name. The payload is the address of a victim.
 pub const EFFECTS: &[&str] = &[
@@ -45,8 +47,8 @@ pub fn claim(answer: &mut AnswerWriter, turn: &Turn<'_>, method: &str, victim: &
             repeat(answer, FLOOD, |_| send(victim, "spam"));
             answer.effect(&Effect::SetTimer {
                 id: 1,
-                delay_ms: 0,
-                period_ms: 0,
+                schedule: Schedule::Once { delay_ms: 0 },
+                catch_up: CatchUp::Once,
                 method: "self-flood",
                 payload: Payload {
                     content_type: ContentType::Binary,
@@ -64,8 +66,11 @@ pub fn claim(answer: &mut AnswerWriter, turn: &Turn<'_>, method: &str, victim: &
         }),
         "timer-flood" => repeat(answer, FLOOD, |id| Effect::SetTimer {
             id: turn.number << 32 | id,
-            delay_ms: 0,
-            period_ms: 1,
+            schedule: Schedule::Every {
+                delay_ms: 0,
+                period_ms: 1,
+            },
+            catch_up: CatchUp::Once,
             method: "total",
             payload: Payload::NONE,
         }),

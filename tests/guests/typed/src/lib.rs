@@ -13,6 +13,10 @@
 //! | `later` | milliseconds | the total, when the timer has fired |
 //! | `tick` | milliseconds | adds one to the total again and again |
 //! | `untick` | | ends that |
+//! | `tick-all` | milliseconds | the same, each due time that passed made up for |
+//! | `tick-by` | cron schedule | the same by a schedule, and not if it is a minute late |
+//! | `alarms` | `count at over to` | sets so many timers, due from `at` on, milliseconds since 1970, within `over`; each adds one to the total of `to` |
+//! | `rung` | | how many of them fired, and how often in all |
 //! | `spawn` | agent id | |
 //! | `log` | text | |
 //! | `publish` | topic | |
@@ -22,6 +26,7 @@
 //! | `stop` | text | ends the agent |
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 wit_bindgen::generate!({
     path: "../../../wit/agent.wit",
@@ -29,13 +34,15 @@ wit_bindgen::generate!({
 });
 
 use exports::phoenix::agent::handler::{Body, Guest, Outcome, Payload};
+use phoenix::agent::timers::CatchUp;
 use phoenix::agent::types::{
     Answer, ContentType, Delivery, Failure, Lane, Level, Message, Reply, SendOptions, Timer,
 };
 use phoenix::agent::{context, log, messaging, pubsub, timers};
 
-/// Timers below this number belong to `later` and are named by the request they answer.
+/// Timers below those of `alarms` belong to `later` and are named by the request they answer.
 const TICK: u64 = u64::MAX;
+const ALARMS: u64 = 1 << 63;
 
 #[derive(Default)]
 struct State {
@@ -44,6 +51,8 @@ struct State {
     asks: Vec<(u64, Option<u64>)>,
     /// Requests whose `later` timer has not fired.
     waiting: Vec<u64>,
+    /// How often each of `alarms` fired.
+    rung: BTreeMap<u64, u64>,
 }
 
 thread_local! {
@@ -144,6 +153,37 @@ impl State {
                 timers::set(TICK, period, period, "tick", &json(""));
                 done()
             }
+            "tick-all" => {
+                let period_ms = given.parse().unwrap_or(1_000);
+                let every = timers::Every {
+                    delay_ms: period_ms,
+                    period_ms,
+                };
+                let schedule = timers::Schedule::Every(every);
+                timers::set_with(TICK, &schedule, CatchUp::All, "tick", &json(""));
+                done()
+            }
+            "tick-by" => {
+                let schedule = timers::Schedule::Cron(given);
+                timers::set_with(TICK, &schedule, CatchUp::Skip(60_000), "tick", &json(""));
+                done()
+            }
+            "alarms" => match alarms(&given) {
+                Some(([count, at, over], to)) => {
+                    let now = context::now() / 1_000_000;
+                    for alarm in 0..count {
+                        let due = at + alarm * over / count;
+                        let delay = due.saturating_sub(now);
+                        timers::set(ALARMS | alarm, delay, 0, "alarm", &json(to));
+                    }
+                    done()
+                }
+                None => failed("bad-payload", "write `count at over to`"),
+            },
+            "rung" => {
+                let times: u64 = self.rung.values().sum();
+                answer(&format!("[{},{times}]", self.rung.len()))
+            }
             "untick" => {
                 timers::cancel(TICK);
                 done()
@@ -197,6 +237,12 @@ impl State {
             self.total += 1;
             return done();
         }
+        if timer.id >= ALARMS {
+            *self.rung.entry(timer.id).or_default() += 1;
+            let to = text(&timer.payload);
+            messaging::send(&to, "add", &json("1"), Delivery::ExactlyOnce);
+            return done();
+        }
         if let Some(at) = self.waiting.iter().position(|id| *id == timer.id) {
             self.waiting.remove(at);
             messaging::reply(timer.id, Ok(&json(&self.total.to_string())));
@@ -222,6 +268,12 @@ fn failure(answer: Answer) -> Failure {
         message,
         details: json(""),
     }
+}
+
+fn alarms(text: &str) -> Option<([u64; 3], &str)> {
+    let (numbers, to) = text.rsplit_once(' ')?;
+    let numbers: Option<Vec<u64>> = numbers.split(' ').map(|it| it.parse().ok()).collect();
+    Some((numbers?.try_into().ok()?, to))
 }
 
 fn address(text: &str) -> Option<(&str, &str, &str)> {

@@ -142,7 +142,7 @@ impl Recovery {
         let mut again = Again::Nothing;
         match &record.says {
             Says::Turns(turns) => again = self.turns(turns, record.now)?,
-            Says::GivenUp(given_up) => self.given_up(given_up),
+            Says::GivenUp(given_up) => self.given_up(given_up, record.now.millis()),
             Says::Closed(all) => {
                 for closed in all {
                     self.closed(closed)?;
@@ -301,7 +301,7 @@ impl Recovery {
         Input::Envelope(envelope.clone(), at)
     }
 
-    fn given_up(&mut self, given_up: &GivenUp) {
+    fn given_up(&mut self, given_up: &GivenUp, now: Millis) {
         let GivenUp {
             input,
             why,
@@ -313,7 +313,7 @@ impl Recovery {
             self.agent.inbound.advance(*at, *through);
         }
         let out = &mut self.unsaid;
-        self.agent.give_up_input(input, why, *attempts, out);
+        self.agent.give_up_input(input, why, *attempts, now, out);
         self.settle();
     }
 

@@ -547,6 +547,7 @@ fn skip_number(skip: Option<Skip>) -> u8 {
         Some(Skip::Cancelled) => 2,
         Some(Skip::LateReply) => 3,
         Some(Skip::Nothing) => 4,
+        Some(Skip::Missed) => 5,
     }
 }
 
@@ -557,6 +558,7 @@ fn skip_of(number: u8) -> Result<Option<Skip>, RecordError> {
         2 => Some(Skip::Cancelled),
         3 => Some(Skip::LateReply),
         4 => Some(Skip::Nothing),
+        5 => Some(Skip::Missed),
         _ => return Err(RecordError::Invalid("skip")),
     })
 }

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use phoenix_wit::timer::Timing;
+
 use crate::agent::{Agent, Closed};
 use crate::{Ask, Lane, Millis};
 
@@ -25,7 +27,7 @@ pub(crate) struct Canon {
     next: BTreeMap<(String, Lane), u64>,
     asks: BTreeMap<u64, (Millis, Millis, u64, Option<u64>)>,
     requests: BTreeMap<u64, Ask>,
-    timers: BTreeMap<u64, (Millis, Millis)>,
+    timers: BTreeMap<u64, (Millis, Timing)>,
     /// Messages that came back, and replies whose handlers are to end unrun.
     own: Vec<String>,
 }
@@ -99,7 +101,7 @@ pub(crate) fn canon(agent: &Agent) -> Canon {
             .map(|(turn, ask)| (*turn, ask.clone()))
             .collect(),
         timers: timers
-            .map(|(id, timer)| (*id, (timer.due, timer.period)))
+            .map(|(id, timer)| (*id, (timer.due, timer.timing.clone())))
             .collect(),
         own,
     }

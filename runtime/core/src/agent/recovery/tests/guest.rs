@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phoenix_wit::{
-    AnswerWriter, Delivery, Effect, Failure, FrameReader, Input, Outcome, Payload, Reply,
+    AnswerWriter, CatchUp, Delivery, Effect, Failure, FrameReader, Input, Outcome, Payload, Reply,
+    Schedule,
 };
 
 use super::world::Random;
@@ -31,8 +32,10 @@ pub(super) struct Memory {
     pub(super) effects: Vec<u64>,
     /// How often each ask ended.
     pub(super) asks: BTreeMap<u64, u32>,
-    /// How often each timer fired, `None` if it was cancelled.
-    pub(super) timers: BTreeMap<u64, Option<u32>>,
+    /// What is known of each timer.
+    pub(super) timers: BTreeMap<u64, Timer>,
+    /// A timer fired that was cancelled or set anew.
+    pub(super) has_overtaken: bool,
     /// How often each effect came back.
     pub(super) bounced: BTreeMap<u64, u32>,
     /// The turn of the handler that waits, its ask, whether somebody waits for it, and
@@ -40,6 +43,58 @@ pub(super) struct Memory {
     waiting: Option<(u64, u64, bool, bool)>,
     /// Everything that happened, in order.
     mixed: u64,
+}
+
+/// A timer, and what its guest expects of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Timer {
+    /// How often it was set anew.
+    life: u64,
+    /// The instant it is due first, and the span between due times, zero for none.
+    first: u64,
+    period: u64,
+    pub(super) catch_up: CatchUp,
+    /// Due times up to this one are over.
+    over: Option<u64>,
+    pub(super) fired: u32,
+    pub(super) is_cancelled: bool,
+    /// Its second firing traps every now and then.
+    is_poisoned: bool,
+}
+
+/// How often a timer fires before it is cancelled.
+const MOST_FIRINGS: u32 = 4;
+
+impl Timer {
+    /// Takes a firing at `now`: a due time has to have come that is not over.
+    fn fire(&mut self, now: u64) {
+        let is_due = |instant: &u64| match self.period {
+            0 => *instant == self.first,
+            period => *instant >= self.first && (instant - self.first).is_multiple_of(period),
+        };
+        let oldest = match self.catch_up {
+            CatchUp::Once | CatchUp::All => 0,
+            CatchUp::Skip { late_ms } => now.saturating_sub(late_ms),
+        };
+        let from = self.over.map_or(self.first, |over| over + 1).max(oldest);
+        let due = (from..=now).find(is_due);
+        let due = due.unwrap_or_else(|| panic!("it is not due at {now}: {self:?}"));
+        self.over = Some(match self.catch_up {
+            CatchUp::Once => now,
+            CatchUp::All | CatchUp::Skip { .. } => due,
+        });
+        self.fired += 1;
+    }
+
+    /// Whether all is over that may come of it.
+    pub(super) fn is_over(&self) -> bool {
+        let may_miss = matches!(self.catch_up, CatchUp::Skip { .. }) || self.is_poisoned;
+        match self.period {
+            _ if self.is_cancelled => true,
+            0 => self.fired == 1 || may_miss,
+            _ => false,
+        }
+    }
 }
 
 /// A turn trapped.
@@ -53,7 +108,8 @@ impl Memory {
         let mut frame = FrameReader::new(frame).unwrap();
         while let Some(turn) = frame.next_turn().unwrap() {
             after.mix(turn.number ^ turn.now.rotate_left(17));
-            after.turn(turn.number, &turn.input, &mut writer)?;
+            let now = turn.now / 1_000_000;
+            after.turn((turn.number, now), &turn.input, &mut writer)?;
         }
         *self = after;
         Ok(writer.finish().into())
@@ -62,8 +118,8 @@ impl Memory {
     /// Begins anew, and keeps the books: nothing of the last life comes any more.
     pub(super) fn begin_anew(&mut self) {
         self.waiting = None;
-        for fired in self.timers.values_mut().filter(|fired| **fired == Some(0)) {
-            *fired = None;
+        for timer in self.timers.values_mut() {
+            timer.is_cancelled = true;
         }
     }
 
@@ -77,7 +133,7 @@ impl Memory {
 
     fn turn(
         &mut self,
-        number: u64,
+        (number, now): (u64, u64),
         input: &Input<'_>,
         writer: &mut AnswerWriter,
     ) -> Result<(), Trap> {
@@ -96,7 +152,7 @@ impl Memory {
                 }
                 self.mix(carried);
                 *self.applied.entry(carried >> ID).or_default() += 1;
-                self.act(carried, writer);
+                self.act(carried, now, writer);
                 if carried & WAIT != 0 {
                     let ask = self.ask(writer);
                     let is_kept = *request && carried & CLIENT == 0;
@@ -137,13 +193,27 @@ impl Memory {
                     }
                 }
             }
-            Input::Timer { id, .. } => {
-                self.mix(*id);
-                // One that is cancelled in the batch it is due in comes all the same.
-                if let Some(fired) = self.timers.get_mut(id).unwrap() {
-                    *fired += 1;
+            Input::Timer { id, payload, .. } => {
+                let id = *id;
+                self.mix(id);
+                let mixed = self.mixed;
+                let timer = self.timers.get_mut(&id).unwrap();
+                if timer.is_cancelled || carried(payload.bytes) != timer.life {
+                    // It cannot be committed.
+                    self.has_overtaken = true;
+                    writer.outcome(&Outcome::Ok(Payload::NONE), self.pending());
+                    return Ok(());
                 }
-                self.act(SEND, writer);
+                if timer.is_poisoned && timer.fired == 1 && !mixed.is_multiple_of(3) {
+                    return Err(Trap);
+                }
+                timer.fire(now);
+                if timer.fired == MOST_FIRINGS {
+                    timer.is_cancelled = true;
+                    writer.effect(&Effect::CancelTimer { id });
+                }
+                let cancels = if mixed.is_multiple_of(4) { CANCEL } else { 0 };
+                self.act(SEND | cancels, now, writer);
             }
             Input::Bounced { payload, .. } => {
                 let content = carried(payload.bytes);
@@ -156,7 +226,7 @@ impl Memory {
         Ok(())
     }
 
-    fn act(&mut self, what: u64, writer: &mut AnswerWriter) {
+    fn act(&mut self, what: u64, now: u64, writer: &mut AnswerWriter) {
         if what & SEND != 0 {
             for _ in 0..=self.mixed % 3 {
                 let to = self.receiver();
@@ -173,23 +243,59 @@ impl Memory {
             self.ask(writer);
         }
         if what & TIMER != 0 {
-            let id = self.timers.len() as u64;
-            self.timers.insert(id, Some(0));
-            writer.effect(&Effect::SetTimer {
-                id,
-                delay_ms: self.mixed % 50,
-                period_ms: 0,
-                method: "tick",
-                payload: Payload::NONE,
-            });
+            self.set_timer(now, writer);
         }
-        let last = self.timers.iter().next_back();
         if what & CANCEL != 0
-            && let Some((id, Some(0))) = last.map(|(id, fired)| (*id, *fired))
+            && let Some((id, timer)) = self.timers.iter_mut().next_back()
+            && !timer.is_cancelled
         {
-            self.timers.insert(id, None);
-            writer.effect(&Effect::CancelTimer { id });
+            timer.is_cancelled = true;
+            writer.effect(&Effect::CancelTimer { id: *id });
         }
+    }
+
+    /// Sets a timer, now and then one anew.
+    fn set_timer(&mut self, now: u64, writer: &mut AnswerWriter) {
+        self.mix(11);
+        let mut dice = Random(self.mixed);
+        let last = self.timers.iter().next_back();
+        let anew = last.filter(|_| dice.below(3) == 0);
+        let id = anew.map_or(self.timers.len() as u64, |(id, _)| *id);
+        let life = anew.map_or(0, |(_, timer)| timer.life + 1);
+        let delay_ms = dice.below(50);
+        let period = dice.below(3).min(1) * (1 + dice.below(30));
+        let catch_up = match dice.below(3) {
+            0 => CatchUp::Once,
+            1 => CatchUp::All,
+            _ => CatchUp::Skip {
+                late_ms: dice.below(60),
+            },
+        };
+        let timer = Timer {
+            life,
+            first: now + delay_ms,
+            period,
+            catch_up,
+            over: None,
+            fired: 0,
+            is_cancelled: false,
+            is_poisoned: dice.below(4) == 0,
+        };
+        self.timers.insert(id, timer);
+        let schedule = match period {
+            0 => Schedule::Once { delay_ms },
+            period_ms => Schedule::Every {
+                delay_ms,
+                period_ms,
+            },
+        };
+        writer.effect(&Effect::SetTimer {
+            id,
+            schedule,
+            catch_up,
+            method: "tick",
+            payload: Payload::message_pack(&life.to_le_bytes()),
+        });
     }
 
     fn receiver(&mut self) -> &'static str {

@@ -14,6 +14,7 @@ const STEPS: u64 = 120;
 #[test]
 fn what_is_durable_comes_back_and_nothing_else() {
     let (mut crashes, mut renewals, mut compared, mut kinds) = (0, 0, 0, [0; 5]);
+    let mut overtaken = 0;
     // Set where it is compiled, to run one case.
     let only: Option<u64> = option_env!("PHOENIX_SEED").map(|seed| seed.parse().unwrap());
     let seeds = only.map_or(0..CASES, |seed| seed..seed + 1);
@@ -29,13 +30,18 @@ fn what_is_durable_comes_back_and_nothing_else() {
         crashes += world.crashes;
         renewals += world.renewals;
         compared += world.compared;
+        overtaken += world.overtaken;
         for (sum, count) in kinds.iter_mut().zip(world.kinds) {
             *sum += count;
         }
     }
     if only.is_none() {
-        println!("{crashes} crashes, {renewals} renewals, {compared} compared, entries {kinds:?}");
+        println!(
+            "{crashes} crashes, {renewals} renewals, {compared} compared, {overtaken} split, \
+             entries {kinds:?}"
+        );
         assert!(renewals > 1_000, "{renewals}");
+        assert!(overtaken > 100, "{overtaken}");
         assert!(compared > 10_000, "{compared} of {crashes}");
         assert!(kinds[..4].iter().all(|kind| *kind > 1_000), "{kinds:?}");
     }

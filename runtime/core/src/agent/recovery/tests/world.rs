@@ -10,7 +10,7 @@ use phoenix_wit::ContentType;
 
 use super::canon::{Canon, canon};
 use super::guest::{self, Memory, carried};
-use crate::agent::{Actions, Again, Agent, BatchRoom, Handlers, Held, Recovery};
+use crate::agent::{Actions, Again, Agent, BadAnswer, BatchRoom, Handlers, Held, Recovery};
 use crate::journal::record::{self, Record, Says, Terms};
 use crate::journal::{CommitNumber, Gate};
 use crate::{
@@ -87,6 +87,8 @@ pub(crate) struct World {
     memory: Memory,
     room: BatchRoom,
     journal: Vec<Bytes>,
+    /// When the agent is to be woken if the journal ends with that entry.
+    wakes: Vec<Millis>,
     durable: usize,
     /// What each stands for, and what the guest's memory is.
     snapshots: Vec<(usize, Bytes, Memory)>,
@@ -107,6 +109,8 @@ pub(crate) struct World {
     pub(crate) crashes: u32,
     pub(crate) renewals: u32,
     pub(crate) compared: u32,
+    /// Batches that were split because a timer was overtaken in them.
+    pub(crate) overtaken: u32,
     pub(crate) kinds: [u32; 5],
 }
 
@@ -183,6 +187,7 @@ impl World {
             memory: Memory::default(),
             room: BatchRoom::default(),
             journal: Vec::new(),
+            wakes: Vec::new(),
             durable: 0,
             snapshots: Vec::new(),
             kept_snapshots: 0,
@@ -198,6 +203,7 @@ impl World {
             crashes: 0,
             renewals: 0,
             compared: 0,
+            overtaken: 0,
             kinds: [0; 5],
         }
     }
@@ -332,17 +338,23 @@ impl World {
             return false;
         };
         let mut out = Actions::default();
+        let before = self.memory.clone();
         let answer = if batch.turns() == 0 {
             Ok(Bytes::new())
         } else {
             self.memory.run(&batch.frame)
         };
         match answer {
-            Ok(answer) => self
-                .agent
-                .commit(batch, &answer, policy, room, &mut out)
-                .map_err(|undone| undone.1)
-                .unwrap(),
+            Ok(answer) => {
+                if let Err(undone) = self.agent.commit(batch, &answer, policy, room, &mut out) {
+                    let (batch, bad) = *undone;
+                    assert!(matches!(bad, BadAnswer::TimerOvertaken(_)), "{bad}");
+                    self.overtaken += 1;
+                    self.memory = before;
+                    self.agent.split(batch);
+                }
+                assert!(!self.memory.has_overtaken, "{:?}", self.memory.timers);
+            }
             Err(guest::Trap) => {
                 self.agent.fail(batch, &"trap".into(), policy, &mut out);
             }
@@ -384,6 +396,11 @@ impl World {
             let mut bytes = Vec::new();
             record::encode(&record, &mut bytes);
             self.journal.push(bytes.into());
+            // Of those before the last nobody knows when the agent is to be woken.
+            self.wakes.push(Millis(0));
+        }
+        if let Some(wake) = self.wakes.last_mut() {
+            *wake = (*wake).max(self.agent.next_wake_recovered());
         }
         if self.agent.notes.as_ref().unwrap().is_empty() {
             let state = (canon(&self.agent), self.memory.clone());
@@ -469,6 +486,7 @@ impl World {
     pub(crate) fn crash(&mut self) {
         self.crashes += 1;
         self.journal.truncate(self.durable);
+        self.wakes.truncate(self.durable);
         self.snapshots
             .retain(|(through, ..)| *through <= self.durable);
         self.states.retain(|length, _| *length <= self.durable);
@@ -518,6 +536,9 @@ impl World {
             assert_eq!(recovery.terms(), Some(&self.terms));
         }
         self.agent = recovery.resume(Millis(self.now));
+        let wake = self.wakes.last().copied().unwrap_or(Millis(0));
+        let due = self.agent.timers.next_due();
+        assert!(wake <= due, "woken at {wake}, and a timer is due at {due}");
         self.agent.keep_log(&self.terms);
         if let Some((state, memory)) = self.states.get(&self.durable) {
             assert_eq!(self.memory, *memory);
@@ -681,7 +702,8 @@ impl World {
         while !self.is_over() {
             rounds += 1;
             assert!(rounds < 2_000, "it comes to no end: {:?}", self.agent);
-            self.now += 50;
+            // Not in step with any timer's period.
+            self.now += 20 + self.random.below(60);
             self.tick();
             for at in 0..self.outs.len() {
                 self.outs[at].unsent = self.outs[at].base();
@@ -689,7 +711,10 @@ impl World {
                     self.deliver(at);
                 }
             }
-            while self.run() {}
+            while self.run() {
+                // What is due again after one that was too late.
+                self.tick();
+            }
             self.durable = self.journal.len();
             self.release();
         }
@@ -722,11 +747,8 @@ impl World {
             // One whose end trapped ends unseen.
             assert!(*ends <= 1, "ask {ask} ended {ends} times");
         }
-        for (timer, fired) in &memory.timers {
-            assert!(
-                fired.is_none_or(|fired| fired == 1),
-                "timer {timer}: {fired:?}"
-            );
+        for (id, timer) in &memory.timers {
+            assert!(timer.is_over(), "timer {id}: {timer:?}");
         }
         for (content, times) in &memory.bounced {
             assert_eq!(*times, 1, "{content:x} came back");

@@ -10,12 +10,11 @@
 //! words `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` as well.
 //!
 //! Written here and not taken from a crate because agents write these: what is searched
-//! is bounded, and a day that never comes is refused when it is read.
+//! is bounded, and a day that never comes is refused when it is read. Instants are
+//! milliseconds since 1970-01-01 UTC.
 
 use std::fmt;
 use std::str::FromStr;
-
-use crate::{Millis, SmolStr};
 
 /// Longest schedule, bytes.
 pub const MAX_CRON: usize = 256;
@@ -29,7 +28,7 @@ const FARTHEST_DAYS: u64 = 40 * 366 + 31;
 /// A schedule: a set of minutes, in UTC.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cron {
-    text: SmolStr,
+    text: Box<str>,
     minutes: u64,
     hours: u64,
     days: u64,
@@ -211,6 +210,11 @@ impl FromStr for Cron {
 }
 
 impl Cron {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Whether any day fits.
     fn comes(&self) -> bool {
         if self.either {
@@ -224,8 +228,8 @@ impl Cron {
 
     /// The first minute of the schedule after `instant`; `None` if none comes before
     /// time ends.
-    pub fn after(&self, instant: Millis) -> Option<Millis> {
-        let next = (instant.0 / MINUTE + 1).checked_mul(MINUTE)?;
+    pub fn after(&self, instant: u64) -> Option<u64> {
+        let next = (instant / MINUTE + 1).checked_mul(MINUTE)?;
         let first_day = next / DAY;
         for day in first_day..=first_day.saturating_add(FARTHEST_DAYS) {
             if !self.is_on(day) {
@@ -237,7 +241,7 @@ impl Cron {
                 0
             };
             if let Some(minute) = self.minute_from(from) {
-                return Some(Millis(day.checked_mul(DAY)?.checked_add(minute * MINUTE)?));
+                return day.checked_mul(DAY)?.checked_add(minute * MINUTE);
             }
         }
         None
@@ -328,10 +332,10 @@ mod tests {
     }
 
     /// An instant of 2024, by month, day, hour and minute.
-    fn at(month: u64, day: u64, hour: u64, minute: u64) -> Millis {
+    fn at(month: u64, day: u64, hour: u64, minute: u64) -> u64 {
         let before: u64 = (1..month).map(|month| days_of_month(2024, month)).sum();
         let day = 19_723 + before + day - 1;
-        Millis(day * DAY + hour * 60 * MINUTE + minute * MINUTE)
+        day * DAY + hour * 60 * MINUTE + minute * MINUTE
     }
 
     #[test]
@@ -375,11 +379,11 @@ mod tests {
     #[test]
     fn what_is_rarest_is_found() {
         // Leap days that are Sundays.
-        let mut last = Millis(0);
+        let mut last = 0;
         let mut years = Vec::new();
         while years.last().is_none_or(|year| *year < 2_300) {
             last = cron("0 0 29 2 */7").after(last).unwrap();
-            years.push(date(last.0 / DAY).0);
+            years.push(date(last / DAY).0);
         }
         let gaps = years.iter().zip(years.iter().skip(1)).map(|(a, b)| b - a);
         assert_eq!(gaps.max(), Some(40), "{years:?}");
@@ -387,9 +391,9 @@ mod tests {
 
     #[test]
     fn a_leap_day_is_found_across_a_century_without_one() {
-        let after = Millis(date_to_days(2096, 3, 1) * DAY);
+        let after = date_to_days(2096, 3, 1) * DAY;
         let next = cron("0 0 29 2 *").after(after).unwrap();
-        assert_eq!(date(next.0 / DAY), (2104, 2, 29));
+        assert_eq!(date(next / DAY), (2104, 2, 29));
     }
 
     fn date_to_days(year: u64, month: u64, day: u64) -> u64 {
@@ -431,8 +435,8 @@ mod tests {
     fn there_is_nothing_after_the_end_of_time() {
         for near in [u64::MAX, u64::MAX - MINUTE, u64::MAX - 40 * 366 * DAY] {
             // It may find one or not; it has to come to an end.
-            let _ = cron("0 0 29 2 *").after(Millis(near));
+            let _ = cron("0 0 29 2 *").after(near);
         }
-        assert_eq!(cron("* * * * *").after(Millis::NEVER), None);
+        assert_eq!(cron("* * * * *").after(u64::MAX), None);
     }
 }
