@@ -179,6 +179,8 @@ pub struct Standing {
     pub has_snapshot: bool,
     /// Bytes of the entries after `base`.
     pub since: u64,
+    /// Bytes that its snapshot and those entries take.
+    pub bytes: u64,
     /// When it has to be woken if nothing comes for it before: a timer, a deadline
     /// or a message to be sent again.
     pub wake: Millis,

@@ -162,7 +162,7 @@ impl Engine {
                 _ => Place::NONE,
             };
             let entry = item.as_entry(before);
-            let taken = staged.take(&index, &entry, place);
+            let taken = staged.take(&index, &entry, place, item.agent.as_ref());
             taken.map_err(|what| item.out_of_order(&what))?;
             entry.put(&mut payload);
         }
@@ -413,7 +413,9 @@ impl Opening {
         for block in &scan.blocks {
             let mut staged = self.index.stage();
             let index = &self.index;
-            let taken = block.each(number, |entry, place| staged.take(index, &entry, place));
+            let taken = block.each(number, |entry, place| {
+                staged.take(index, &entry, place, None)
+            });
             taken.map_err(|it| self.damaged(file, &it))?;
             self.index.apply(staged);
         }
@@ -474,5 +476,5 @@ enum Ending {
 
 /// How an agent stands, for those who read.
 pub(super) fn entry_of(shared: &Shared, agent: &AgentId) -> Option<AgentEntry> {
-    shared.index.lock().get(agent).cloned()
+    shared.index.lock().get(agent)
 }

@@ -65,6 +65,7 @@ impl AgentEntry {
             base: self.base,
             has_snapshot: self.snapshot.is_some(),
             since: self.since,
+            bytes: self.live(),
             wake: self.wake,
         }
     }

@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 
 use super::entry::{AgentEntry, Stored};
 use super::format::{Entry, Kind, LAST, Link, Place, entry_size};
+use super::table::Table;
 use crate::wire::{BadBytes, Reader, put_bytes, put_number};
 
 const MAGIC: [u8; 8] = *b"PHXJIX\0\x01";
@@ -42,7 +43,7 @@ struct Partial {
 /// How all agents stand.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    agents: HashMap<AgentId, AgentEntry>,
+    agents: Table,
     /// Agents by the first file that holds something needed of them.
     pins: BTreeMap<u32, u64>,
     /// Agents by the file in which a life of theirs ended.
@@ -65,11 +66,11 @@ pub(super) struct Staged {
 }
 
 impl Index {
-    pub(super) fn get(&self, agent: &AgentId) -> Option<&AgentEntry> {
+    pub(super) fn get(&self, agent: &AgentId) -> Option<AgentEntry> {
         self.agents.get(agent)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&AgentId, &AgentEntry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&AgentId, AgentEntry)> {
         self.agents.iter()
     }
 
@@ -93,7 +94,7 @@ impl Index {
 
     /// An agent of which not all is there that is needed.
     pub(super) fn broken(&self) -> Option<(&AgentId, &AgentEntry)> {
-        self.agents.iter().find(|(_, entry)| !entry.is_whole())
+        self.agents.busy().find(|(_, entry)| !entry.is_whole())
     }
 
     /// The first of these files that is needed, the last in any case.
@@ -104,9 +105,7 @@ impl Index {
 
     /// Those agents.
     pub(super) fn pinned_by(&self, file: u32) -> Vec<AgentId> {
-        let pinned = self.agents.iter();
-        let pinned = pinned.filter(|(_, entry)| entry.first_file() == Some(file));
-        pinned.map(|(agent, _)| agent.clone()).collect()
+        self.agents.pinned_by(file)
     }
 
     /// The first file of which something is needed.
@@ -173,7 +172,7 @@ impl Index {
         let kept = self.ended.split_off(&floor);
         let gone = std::mem::replace(&mut self.ended, kept);
         for agent in gone.into_values().flatten() {
-            let Some(mut entry) = self.agents.get(&agent).cloned() else {
+            let Some(mut entry) = self.agents.get(&agent) else {
                 continue;
             };
             if entry.ended_in.is_none_or(|file| file >= floor) {
@@ -214,7 +213,7 @@ impl Index {
         out.extend_from_slice(&link.chain);
         put_number(&mut out, entries.clone().count() as u64);
         for (agent, entry) in entries {
-            put_entry(&mut out, agent, entry);
+            put_entry(&mut out, agent, &entry);
         }
         put_partial(&mut out, self.partial.as_ref());
         let hash = blake3::hash(&out);
@@ -267,7 +266,7 @@ impl Staged {
     /// How an agent stands after what is staged.
     pub(super) fn agent(&mut self, index: &Index, agent: &AgentId) -> Option<&mut AgentEntry> {
         if !self.agents.contains_key(agent) {
-            let entry = index.get(agent)?.clone();
+            let entry = index.get(agent)?;
             self.agents.insert(agent.clone(), entry);
         }
         self.agents.get_mut(agent)
@@ -281,12 +280,13 @@ impl Staged {
         }
     }
 
-    /// Takes an entry that lies at `place`.
+    /// Takes an entry that lies at `place`; `agent` is whose it is, if that is at hand.
     pub(super) fn take(
         &mut self,
         index: &Index,
         entry: &Entry<'_>,
         place: Place,
+        agent: Option<&AgentId>,
     ) -> Result<(), String> {
         let head = &entry.head;
         match head.kind {
@@ -297,7 +297,11 @@ impl Staged {
             }
             Kind::Of(_) => {}
         }
-        let agent = AgentId::new(entry.agent).map_err(|bad| bad.to_string())?;
+        // An id of which there is one is not made again: there are very many.
+        let agent = match agent.or_else(|| index.agents.id(entry.agent)) {
+            Some(agent) => agent.clone(),
+            None => AgentId::new(entry.agent).map_err(|bad| bad.to_string())?,
+        };
         if head.kind == Kind::Of(What::Snapshot) {
             self.take_part(index, &agent, entry, place)?;
         } else {

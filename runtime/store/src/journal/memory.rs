@@ -185,6 +185,7 @@ impl Inner {
                 base: 0,
                 has_snapshot: false,
                 since: 0,
+                bytes: 0,
                 wake: phoenix_core::Millis::NEVER,
             },
             base_check: check,
@@ -240,7 +241,9 @@ fn check_of(snapshot: &Store) -> Check {
 
 impl Log {
     fn count(&mut self) {
+        let snapshot = self.snapshot.as_ref().map_or(0, |(bytes, _)| bytes.len());
         self.standing.since = self.entries.values().map(|it| it.body.len() as u64).sum();
+        self.standing.bytes = self.standing.since + snapshot as u64;
     }
 }
 

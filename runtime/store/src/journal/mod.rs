@@ -27,6 +27,7 @@ mod index;
 mod memory;
 mod read;
 mod scan;
+mod table;
 mod volume;
 mod writer;
 
