@@ -344,6 +344,8 @@ pub enum AgentStatus {
     Resident,
     /// A snapshot in the node's memory.
     Hibernated,
+    /// Asleep on the node's disk.
+    Stored,
     /// Frozen for a migration.
     Moving,
     /// Waiting before it is tried again after a trap.
@@ -361,12 +363,15 @@ pub struct AgentInfo {
     pub node: NodeId,
     /// What it is doing.
     pub status: AgentStatus,
-    /// Turns committed.
+    /// Turns committed; 0 in a list for one that is stored, since nothing is read for it.
     pub turns: u64,
     /// Messages waiting.
     pub mailbox: u64,
-    /// Bytes it takes: linear memory if resident, the snapshot if hibernated.
+    /// Bytes of memory it takes: linear memory if resident, the snapshot if hibernated.
     pub bytes: u64,
+    /// Bytes of disk that are needed of it: its snapshot and what it did since in the
+    /// journal if it is durable, otherwise its snapshot if it is stored.
+    pub disk_bytes: u64,
 }
 
 /// How an agent's mailbox stands.

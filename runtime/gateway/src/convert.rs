@@ -47,10 +47,14 @@ pub(crate) fn agent(info: control::AgentInfo) -> api::Agent {
             control::AgentStatus::Moving => api::AgentStatus::Moving,
             control::AgentStatus::BackingOff => api::AgentStatus::BackingOff,
             control::AgentStatus::Quarantined => api::AgentStatus::Quarantined,
+            control::AgentStatus::Stored => api::AgentStatus::Stored,
         },
-        turns: info.turns,
+        // None was stored before its first turn.
+        turns: (info.turns > 0 || info.status != control::AgentStatus::Stored)
+            .then_some(info.turns),
         mailbox: info.mailbox,
         bytes: info.bytes,
+        disk_bytes: info.disk_bytes,
     }
 }
 

@@ -11,6 +11,7 @@ use phoenix_host::Host;
 use phoenix_net::formats::{Compression, Form, Preferences};
 
 use crate::journal::JournalDisk;
+use crate::pressure::Gauge;
 use crate::witness::Witness;
 
 /// A node's configuration. The CLI makes it from file, environment and flags.
@@ -68,6 +69,12 @@ pub struct NodeConfig {
     /// Whether durable agents of an earlier run are restored when the node begins, and
     /// not each with its first message.
     pub restore_eagerly: bool,
+    /// Bytes of memory that sleeping agents' snapshots may take, all together; beyond
+    /// that the longest asleep are on disk. `None` for a quarter of the machine's memory,
+    /// or of the control group's.
+    pub memory_budget: Option<u64>,
+    /// Bytes of disk that sleeping agents may take which are not durable, all together.
+    pub sleep_disk: u64,
     /// Who sees every commit, in tests.
     pub witness: Option<Arc<dyn Witness>>,
 }
@@ -110,6 +117,8 @@ impl NodeConfig {
             journal: None,
             host: None,
             restore_eagerly: false,
+            memory_budget: None,
+            sleep_disk: 64 << 30,
             witness: None,
         }
     }
@@ -151,6 +160,16 @@ impl NodeConfig {
             patience: millis(self.migration_patience),
             ..MigrationLimits::default()
         }
+    }
+
+    /// Bytes of memory sleeping agents may take.
+    pub(crate) fn memory_budget(&self) -> u64 {
+        /// Where the system does not say how much memory there is.
+        const UNKNOWN: u64 = 1 << 30;
+        self.memory_budget.unwrap_or_else(|| {
+            let memory = Gauge::new().read();
+            memory.map_or(UNKNOWN, |memory| memory.limit / 4)
+        })
     }
 
     /// Worker threads to start.

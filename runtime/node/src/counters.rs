@@ -34,6 +34,8 @@ counters! {
     checkpoints = "checkpoints",
     /// Snapshots handed to the journal.
     snapshots = "snapshots",
+    /// Sleeping agents that left memory for disk.
+    paged_out = "paged-out",
     /// Durable agents had again from the journal.
     restored = "restored",
     /// Agents moved away.

@@ -26,7 +26,9 @@ use crate::flow::Flows;
 use crate::journal::Journals;
 use crate::kinds::Kinds;
 use crate::peers::Controls;
+use crate::readers::Readers;
 use crate::seat::Seat;
+use crate::sleepers::Sleepers;
 use crate::worker::Event;
 
 /// A peer as this node sees it.
@@ -94,6 +96,10 @@ pub(crate) struct Shared {
     pub(crate) spill_space: Arc<SpillSpace>,
     /// Durable agents' turns and snapshots.
     pub(crate) journals: Journals,
+    /// Read what sleeping agents are made of.
+    pub(crate) readers: Readers,
+    /// What sleeping agents take, and may.
+    pub(crate) sleepers: Sleepers,
     pub(crate) draining: AtomicBool,
     pub(crate) deaths: Deaths,
     pub(crate) flows: Flows,
@@ -112,6 +118,7 @@ impl Shared {
             seat.clear();
         }
         self.directory.close();
+        self.readers.close();
         self.journals.close();
         self.controls.close();
     }
@@ -137,6 +144,7 @@ impl Shared {
             config.journal.clone(),
             seats.len(),
         );
+        let sleepers = Sleepers::new(seats.len(), config.memory_budget());
         Self {
             node,
             boot,
@@ -160,6 +168,8 @@ impl Shared {
             counters: Counters::default(),
             spill_space: SpillSpace::new(config.max_spill),
             journals,
+            readers: Readers::default(),
+            sleepers,
             draining: AtomicBool::new(false),
             deaths: Deaths::default(),
             flows,
@@ -190,6 +200,7 @@ impl Shared {
         let mut list = self.counters.list();
         list.push(("spill-bytes".to_owned(), self.spill_space.used()));
         list.extend(self.journals.count());
+        list.extend(self.sleepers.list());
         list.extend(Tally::sum(self.seats.iter().map(|seat| &seat.tally)));
         list.sort();
         list

@@ -26,7 +26,7 @@ use crate::network::{Network, Wire};
 use crate::peers::Ears;
 use crate::shared::{Deployed, Shared};
 use crate::ticker;
-use crate::worker::{Drained, Event, Spilled, Worker, known_agents};
+use crate::worker::{ASLEEP, Drained, Event, Spilled, Worker, known_agents};
 
 /// The node that holds the directory until a consensus does: the cluster's first.
 const FIRST: NodeId = NodeId(1);
@@ -103,6 +103,7 @@ impl Node {
             other => at(other.to_string()),
         })?;
         let boot = BootCounter::next(data.path()).map_err(|error| at(error.to_string()))?;
+        clear_asleep(&data.path().join(ASLEEP)).map_err(|error| at(error.to_string()))?;
         let place = network.place(&config)?;
         let node = place.node();
         let host = match &config.host {
@@ -303,6 +304,15 @@ fn host_config(config: &NodeConfig, data: &Path) -> HostConfig {
         .clone()
         .map(|(program, arguments)| CompilerProgram { program, arguments });
     host
+}
+
+/// Takes away the agents that slept on disk when an earlier run was killed: they were
+/// lost with it.
+fn clear_asleep(directory: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The areas of a worker's agents, with what an earlier run has left in them.

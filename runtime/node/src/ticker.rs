@@ -8,10 +8,14 @@ use phoenix_host::Host;
 
 use crate::clock;
 use crate::counters::count;
+use crate::pressure::Gauge;
 use crate::shared::Shared;
+use crate::worker::Event;
 
 /// How often deadlines of clients, fetches and directory requests are looked at.
 const SWEEP: Duration = Duration::from_millis(20);
+/// How often the memory the system has left is looked at.
+const GAUGE: Duration = Duration::from_secs(1);
 
 /// Starts the thread. It ends soon after `stop` is set.
 pub(crate) fn start(
@@ -22,6 +26,8 @@ pub(crate) fn start(
         .name("ticker".to_owned())
         .spawn(move || {
             let mut swept = Instant::now();
+            let mut gauged = Instant::now();
+            let gauge = Gauge::new();
             while !stop.load(Ordering::Acquire) {
                 std::thread::sleep(Host::TICK);
                 shared.host.tick();
@@ -30,6 +36,10 @@ pub(crate) fn start(
                     if seat.relieve(now) {
                         count(&shared.counters.handovers);
                     }
+                }
+                if gauged.elapsed() >= GAUGE {
+                    gauged = Instant::now();
+                    gauge_memory(&shared, &gauge);
                 }
                 if swept.elapsed() >= SWEEP {
                     swept = Instant::now();
@@ -42,4 +52,16 @@ pub(crate) fn start(
                 }
             }
         })
+}
+
+/// While memory is short, sleeping agents leave it, and idle ones fall asleep.
+fn gauge_memory(shared: &Shared, gauge: &Gauge) {
+    let Some(memory) = gauge.read() else {
+        return;
+    };
+    if shared.sleepers.adapt(memory.available, memory.limit) {
+        for seat in &shared.seats {
+            seat.post(Event::Shrink);
+        }
+    }
 }

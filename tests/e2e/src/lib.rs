@@ -309,6 +309,18 @@ impl Client {
         self.begin(call(&self.id, agent, method, argument, PATIENCE))
     }
 
+    /// Asks an agent; `then` is called with what came of it, where that was found.
+    pub fn call_then(
+        &self,
+        agent: &str,
+        method: &str,
+        argument: impl Serialize,
+        then: impl FnOnce(Result<Response, ControlError>) + Send + 'static,
+    ) {
+        let request = call(&self.id, agent, method, argument, PATIENCE);
+        self.control.submit(request, Box::new(then));
+    }
+
     /// Sends messages and waits for their verdicts.
     pub fn send(&self, messages: Vec<ClientMessage>) -> Vec<Verdict> {
         let request = Request::Send {

@@ -142,7 +142,7 @@ fn agents_are_known_and_not_loaded_when_a_node_starts() {
     let mut known = client.agents();
     known.sort_by(|a, b| a.agent.cmp(&b.agent));
     assert_eq!(known.len(), names.len());
-    assert!(known.iter().all(|it| it.status == AgentStatus::Hibernated));
+    assert!(known.iter().all(|it| it.status == AgentStatus::Stored));
     assert_eq!(client.counter("restored"), 0);
     assert_eq!(total(&client, "typed/7"), 1);
     assert_eq!(client.counter("restored"), 1, "the one that was asked");

@@ -55,7 +55,7 @@ macro_rules! key {
 const HOST_PORT: &str = "host:port, such as 10.0.0.5:7401";
 
 /// All of them, in the order in which they are documented.
-pub static KEYS: [Key; 26] = [
+pub static KEYS: [Key; 28] = [
     key!(
         "data",
         "phoenix-data",
@@ -233,6 +233,29 @@ pub static KEYS: [Key; 26] = [
                 "eager" => true,
                 _ => return None,
             };
+            Some(())
+        }
+    ),
+    key!(
+        "memory-budget",
+        "auto",
+        "a size from 0 to 1024GiB, such as 4GiB, or auto for a quarter of the memory there is",
+        "memory for agents that sleep, all together; beyond it the longest asleep are on disk",
+        |config, text| {
+            config.memory_budget = match text {
+                "auto" => None,
+                _ => Some(size(text, 0, 1 << 40)?),
+            };
+            Some(())
+        }
+    ),
+    key!(
+        "sleep-disk",
+        "64GiB",
+        "a size from 1MiB to 16384GiB, such as 64GiB",
+        "disk for agents that sleep and are not durable, all together",
+        |config, text| {
+            config.sleep_disk = size(text, 1 << 20, 1 << 44)?;
             Some(())
         }
     ),

@@ -65,6 +65,10 @@ pub struct Config {
     pub max_spill: u64,
     /// Whether durable agents are restored when the node starts.
     pub restore_eagerly: bool,
+    /// Bytes of memory sleeping agents may take; `None` for a quarter of what there is.
+    pub memory_budget: Option<u64>,
+    /// Bytes of disk sleeping agents may take that are not durable.
+    pub sleep_disk: u64,
     /// How long a draining node takes to move its agents away.
     pub drain_timeout: Duration,
     /// Which log lines are written, in tracing's directives.
@@ -115,6 +119,8 @@ impl Default for Config {
             max_shipment: 256 << 20,
             max_spill: 16 << 30,
             restore_eagerly: false,
+            memory_budget: None,
+            sleep_disk: 64 << 30,
             drain_timeout: Duration::from_secs(30),
             log: "info".to_owned(),
             log_format: LogFormat::Human,

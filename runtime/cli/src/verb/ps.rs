@@ -69,15 +69,20 @@ pub(crate) async fn run(args: &PsArgs, node: &mut Session) -> Result<Exit, CliEr
 }
 
 fn table(agents: &[Agent]) -> Table {
-    let mut table = Table::new(&["AGENT", "NODE", "STATUS", ">TURNS", ">MAILBOX", ">SIZE"]);
+    let mut table = Table::new(&[
+        "AGENT", "NODE", "STATUS", ">TURNS", ">MAILBOX", ">MEMORY", ">DISK",
+    ]);
     for agent in agents {
         table.row([
             agent.agent.as_str(),
             &agent.node,
             agent.status.as_str(),
-            &agent.turns.to_string(),
+            &agent
+                .turns
+                .map_or_else(|| "-".to_owned(), |it| it.to_string()),
             &agent.mailbox.to_string(),
             &show_size(agent.bytes),
+            &show_size(agent.disk_bytes),
         ]);
     }
     table

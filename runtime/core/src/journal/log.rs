@@ -89,6 +89,11 @@ impl AgentLog {
         }
     }
 
+    /// Whose log it is.
+    pub fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
     /// The index of the last entry.
     pub fn last(&self) -> u64 {
         self.last

@@ -25,12 +25,16 @@ pub struct Agent {
     pub node: String,
     /// What it is doing.
     pub status: AgentStatus,
-    /// Turns committed.
-    pub turns: u64,
+    /// Turns committed; `null` in a list for one that is stored, since nothing is read
+    /// for it.
+    pub turns: Option<u64>,
     /// Messages waiting.
     pub mailbox: u64,
-    /// Bytes it takes: linear memory if resident, the snapshot if hibernated.
+    /// Bytes of memory it takes: linear memory if resident, the snapshot if hibernated.
     pub bytes: u64,
+    /// Bytes of disk that are needed of it: its snapshot and what it did since if it is
+    /// durable, otherwise its snapshot if it is stored.
+    pub disk_bytes: u64,
 }
 
 /// What an agent is doing.
@@ -47,6 +51,8 @@ pub enum AgentStatus {
     BackingOff,
     /// Not to be run again without a reset.
     Quarantined,
+    /// Asleep on its node's disk.
+    Stored,
 }
 
 impl AgentStatus {
@@ -58,6 +64,7 @@ impl AgentStatus {
             Self::Moving => "moving",
             Self::BackingOff => "backing-off",
             Self::Quarantined => "quarantined",
+            Self::Stored => "stored",
         }
     }
 }

@@ -228,6 +228,7 @@ pub(crate) fn alice(id: &str) -> AgentInfo {
         turns: 3,
         mailbox: 0,
         bytes: 1 << 20,
+        disk_bytes: 0,
     }
 }
 

@@ -202,6 +202,7 @@ choice!(AgentStatus as "an agent's status" {
     2 => Moving,
     3 => BackingOff,
     4 => Quarantined,
+    5 => Stored,
 });
 
 record!(AgentInfo {
@@ -210,7 +211,8 @@ record!(AgentInfo {
     status,
     turns,
     mailbox,
-    bytes
+    bytes,
+    disk_bytes
 });
 
 record!(MailboxInfo {

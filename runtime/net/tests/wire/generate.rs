@@ -736,14 +736,22 @@ impl Generator {
     }
 
     fn agent_info(&mut self) -> AgentInfo {
-        use AgentStatus::{BackingOff, Hibernated, Moving, Quarantined, Resident};
+        use AgentStatus::{BackingOff, Hibernated, Moving, Quarantined, Resident, Stored};
         AgentInfo {
             agent: self.agent(),
             node: self.node(),
-            status: self.pick(&[Resident, Hibernated, Moving, BackingOff, Quarantined]),
+            status: self.pick(&[
+                Resident,
+                Hibernated,
+                Moving,
+                BackingOff,
+                Quarantined,
+                Stored,
+            ]),
             turns: self.number(),
             mailbox: self.number(),
             bytes: self.number(),
+            disk_bytes: self.number(),
         }
     }
 

@@ -7,7 +7,7 @@
 //!                                                                     │ staged, moved
 //!   end_copy ◀── released ◀───────────── activated ◀──────────────────┘
 //!
-//!   start ──▶ Slot::Stored ──▶ recall ──▶ directory ──▶ recalled ──▶ restore, or end
+//!   start ──▶ Slot::Stored ──▶ want ──▶ directory ──▶ whose ──▶ restore, or end
 //! ```
 //!
 //! What decides is in [`phoenix_cluster::migration`].
@@ -87,7 +87,7 @@ impl Worker {
         }
         self.movement.verifying.push((migration, plan.clone()));
         match slot {
-            Some(slot) => self.recall(slot, std::iter::empty()),
+            Some(slot) => self.want(slot),
             None if !self.routes.is_placing(agent) => self.ask_place(agent.clone()),
             None => {}
         }
@@ -97,7 +97,9 @@ impl Worker {
     /// The directory has said where the agent lives: whoever waited for that goes on.
     pub(super) fn placed(&mut self, agent: &AgentId) {
         let slot = self.table.get(agent).copied();
-        let is_kept = slot.is_some_and(|slot| self.is_stored_slot(slot));
+        let is_stored = slot.is_some_and(|slot| self.is_stored_slot(slot));
+        // A request waits on for one that is being read.
+        let is_kept = is_stored && slot.is_some_and(|slot| !self.wake_queue.is_wanted(slot));
         if !self.durables.asked.is_empty() && !self.routes.is_placing(agent) {
             let asked = &mut self.durables.asked;
             let asked: Asked = asked.extract_if(.., |it| it.0 == *agent).collect();
@@ -110,8 +112,8 @@ impl Worker {
                 }
             }
         }
-        // One that is kept is asked about again in a while.
-        if !self.movement.verifying.is_empty() && !is_kept && !self.routes.is_placing(agent) {
+        // One that is stored still is asked about again in a while.
+        if !self.movement.verifying.is_empty() && !is_stored && !self.routes.is_placing(agent) {
             let verifying = &mut self.movement.verifying;
             let verifying: Vec<(MigrationId, TargetPlan)> = verifying
                 .extract_if(.., |(_, plan)| plan.agent == *agent)
@@ -220,10 +222,7 @@ impl Worker {
         if !self.is_stored(agent) {
             return Some(answer);
         }
-        let own = self.shared.node;
-        let is_own = matches!(&answer, DirectoryAnswer::Owned(it) if it.owner == own);
-        let shipped_by = if is_own { None } else { self.shipped_by(agent) };
-        match recalled(own, agent, shipped_by, command, &answer) {
+        match self.whose(agent, command, &answer) {
             Recalled::Restore(_) => Some(answer),
             Recalled::Ask(command) => {
                 self.ask_directory(command);
@@ -238,6 +237,19 @@ impl Worker {
                 Some(DirectoryAnswer::InDoubt(why))
             }
         }
+    }
+
+    /// Whose the copy in the journal is, now that the directory has answered.
+    pub(super) fn whose(
+        &self,
+        agent: &AgentId,
+        command: &DirectoryCommand,
+        answer: &DirectoryAnswer,
+    ) -> Recalled {
+        let own = self.shared.node;
+        let is_own = matches!(answer, DirectoryAnswer::Owned(it) if it.owner == own);
+        let shipped_by = if is_own { None } else { self.shipped_by(agent) };
+        recalled(own, agent, shipped_by, command, answer)
     }
 
     /// The attempt that brought the copy in the journal, if nothing was committed since.
@@ -258,7 +270,7 @@ impl Worker {
         }
     }
 
-    fn end_stored(&mut self, agent: &AgentId, owner: Ownership) {
+    pub(super) fn end_stored(&mut self, agent: &AgentId, owner: Ownership) {
         let standing = self
             .durables
             .journal

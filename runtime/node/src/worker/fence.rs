@@ -7,6 +7,7 @@ use phoenix_core::control::{ControlError, Done};
 use crate::deaths::FENCED;
 use crate::worker::Worker;
 use crate::worker::slot::Slot;
+use crate::worker::wake_queue::WakeQueue;
 
 impl Worker {
     /// Lets go of every agent, without a word to anybody: they are others' now.
@@ -17,6 +18,7 @@ impl Worker {
         let mut old = std::mem::replace(self, fresh);
         // Jobs of before must find no tenant of theirs.
         self.tenants = old.tenants;
+        self.wake_queue = WakeQueue::after(&old.wake_queue);
         let mut waiting: Vec<Done> = Vec::new();
         for slot in old.slots.drain() {
             match slot {
@@ -32,6 +34,7 @@ impl Worker {
         }
         waiting.extend(old.movement.take_waiting());
         waiting.extend(old.durables.asked.drain(..).map(|(_, _, _, done)| done));
+        waiting.extend(old.wake_queue.take_waiting());
         old.durables.condemn(FENCED);
         // Whoever waits for the node to be empty sees that it is.
         self.draining = old.draining.take();

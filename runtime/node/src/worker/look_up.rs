@@ -36,8 +36,8 @@ impl Worker {
     /// unless its configuration has them restored at once.
     pub(super) fn look_up_stored(&mut self) {
         let stored = self.slots.iter().filter_map(|(_, slot)| match slot {
-            Slot::Stored(stored) => Some(stored.agent.clone()),
-            Slot::Awake(_) | Slot::Asleep(_) => None,
+            Slot::Stored(stored) if stored.owned.is_none() => Some(stored.agent.clone()),
+            Slot::Stored(_) | Slot::Awake(_) | Slot::Asleep(_) => None,
         });
         self.look_ups.next = stored.collect();
         // What the directory had not answered by now it may never answer.
@@ -64,7 +64,7 @@ impl Worker {
     }
 
     /// The directory answered. A stored agent that was looked up gives up its slot if it
-    /// lives elsewhere, or is to be restored: what follows is as if it had been recalled.
+    /// lives elsewhere: what follows is as if its place had been asked for a message.
     pub(super) fn looked_up(&mut self, agent: &AgentId, answer: &DirectoryAnswer) {
         if !self.look_ups.open.remove(agent) {
             return;
@@ -72,12 +72,20 @@ impl Worker {
         let (DirectoryAnswer::Owned(ownership) | DirectoryAnswer::Lost(ownership)) = answer else {
             return;
         };
-        let is_ours = ownership.owner == self.shared.node;
-        if is_ours && !self.shared.config.restore_eagerly {
+        let Some(slot) = self.stored_slot(agent) else {
+            return;
+        };
+        if ownership.owner != self.shared.node {
+            self.remove(slot, agent);
             return;
         }
-        if let Some(slot) = self.stored_slot(agent) {
-            self.remove(slot, agent);
+        if let Some(Slot::Stored(stored)) = self.slots.get_mut(slot as usize)
+            && matches!(answer, DirectoryAnswer::Owned(_))
+        {
+            stored.owned = Some(ownership.epoch.generation);
+        }
+        if self.shared.config.restore_eagerly {
+            self.want(slot);
         }
     }
 

@@ -24,7 +24,9 @@ mod route;
 mod sleep;
 mod slot;
 mod spill;
+mod tiers;
 mod turns;
+mod wake_queue;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use phoenix_core::{
     NodeId,
 };
 use phoenix_store::SnapshotArena;
+use phoenix_store::disk_arena::{Reading, ReadingError};
 use slab::Slab;
 
 use drain::Drain;
@@ -59,6 +62,8 @@ use route::Routes;
 use sleep::Resident;
 use slot::{Awake, Slot};
 pub(crate) use spill::Spilled;
+use tiers::Tiers;
+use wake_queue::WakeQueue;
 
 use crate::clock;
 use crate::shared::Shared;
@@ -66,6 +71,9 @@ use crate::shared::Shared;
 /// Slots whose time has come that are seen to before anybody runs: a million timers may
 /// be due at once, and what came meanwhile is not to wait for all of them.
 const WAKES_A_STEP: usize = 64;
+
+/// Where in the data directory agents sleep that are not durable.
+pub(crate) const ASLEEP: &str = "asleep";
 
 /// Something posted to a worker.
 pub(crate) enum Event {
@@ -150,6 +158,19 @@ pub(crate) enum Event {
         migration: MigrationId,
         result: Result<(), String>,
     },
+    /// What a sleeping agent is made of was read.
+    Read {
+        slot: u32,
+        ticket: u64,
+        read: restore::Read,
+    },
+    /// A sleeping agent was read that is to be inspected.
+    Inspected {
+        slot: u32,
+        agent: AgentId,
+        read: (Result<Vec<u8>, ReadingError>, Reading),
+        done: Done,
+    },
     /// Policies of flow control have changed.
     Regate,
     /// Something may pass a gate that could not.
@@ -158,6 +179,8 @@ pub(crate) enum Event {
     Fence,
     /// Another worker has no room for an agent's memory: put an idle one to sleep.
     MakeRoom,
+    /// The system is short of memory: put some idle ones to sleep.
+    Shrink,
     /// Move everything away, or put it to sleep; call back when nothing is left
     /// to do or the time has come.
     Drain { until: Millis, done: DrainDone },
@@ -200,6 +223,8 @@ pub(crate) struct Worker {
     /// When other workers were asked last to make room.
     asked_for_room: Millis,
     arena: SnapshotArena,
+    tiers: Tiers,
+    wake_queue: WakeQueue,
     routes: Routes,
     movement: Movement,
     spilled: Spilled,
@@ -222,6 +247,8 @@ impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, spilled: Spilled) -> Self {
         let workers = shared.seats.len();
         let movement = Movement::new(shared.node, shared.config.migration_limits());
+        let asleep = shared.config.data_dir.join(ASLEEP).join(index.to_string());
+        let tiers = Tiers::new(asleep, shared.config.sleep_disk / workers.max(1) as u64);
         Self {
             index,
             shared,
@@ -239,6 +266,8 @@ impl Worker {
             residents_kept: 0,
             asked_for_room: Millis(0),
             arena: SnapshotArena::new(),
+            tiers,
+            wake_queue: WakeQueue::default(),
             routes: Routes::default(),
             movement,
             spilled,
@@ -329,10 +358,18 @@ impl Worker {
             // What is held back is looked at in every step.
             Event::Journal => {}
             Event::CopyStored { migration, result } => self.copy_stored(migration, result),
+            Event::Read { slot, ticket, read } => self.was_read(slot, ticket, read),
+            Event::Inspected {
+                slot,
+                agent,
+                read,
+                done,
+            } => self.inspected(slot, agent, read, done),
             Event::Regate => self.regate(),
             Event::FlowReady => self.flow_ready(),
             Event::Fence => self.fence(),
             Event::MakeRoom => drop(self.evict(u32::MAX)),
+            Event::Shrink => self.shrink(),
             Event::Drain { until, done } => self.drain(until, done),
         }
     }
@@ -344,6 +381,8 @@ impl Worker {
         }
         self.schedule.pass(self.now, false);
         self.fire_wakes();
+        self.wake_some();
+        self.page_out();
         self.release_held();
         self.flush();
         let wait = loop {
@@ -384,7 +423,9 @@ impl Worker {
         let moving = self.movement.machines.deadline().unwrap_or(Millis::NEVER);
         let until = until.min(moving).min(self.routes_deadline());
         let until = until.min(self.spilled.deadline());
-        let until = until.min(self.waiting_deadline());
+        let until = until
+            .min(self.waiting_deadline())
+            .min(self.tiers_deadline());
         until.min(self.drain_deadline()).nanos()
     }
 
@@ -400,8 +441,7 @@ impl Worker {
                     awake.armed = Millis::NEVER;
                     self.tick(slot);
                 }
-                Some(Slot::Asleep(_)) => self.wake(slot),
-                Some(Slot::Stored(_)) => self.recall(slot, std::iter::empty()),
+                Some(Slot::Asleep(_) | Slot::Stored(_)) => self.want(slot),
                 None => {}
             }
         }

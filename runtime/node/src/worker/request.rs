@@ -1,12 +1,18 @@
 //! Operators' requests about agents of this worker.
 
+use bytes::Bytes;
 use phoenix_core::control::{
     AgentDetail, AgentInfo, AgentStatus, ControlError, Done, Request, Response,
 };
 use phoenix_core::directory::DirectoryCommand;
+use phoenix_core::journal::Journal;
 use phoenix_core::{AgentId, KindName, NodeId, snapshot};
+use phoenix_store::disk_arena::{Reading, ReadingError};
 
-use crate::worker::slot::Slot;
+use crate::clock;
+use crate::kinds::Known;
+use crate::worker::restore::{Unrestored, read_back};
+use crate::worker::slot::{Asleep, Slot, Stored, Tier};
 use crate::worker::{Event, Worker};
 
 impl Worker {
@@ -33,15 +39,24 @@ impl Worker {
             }
             return;
         };
-        if self.is_stored_slot(slot) && !matches!(request, Request::Hibernate { .. }) {
-            self.recall(slot, std::iter::empty());
-            self.ask_when_restored(agent, request, from, done);
-            return;
-        }
+        let is_far = matches!(
+            self.slots.get(slot as usize),
+            Some(
+                Slot::Stored(_)
+                    | Slot::Asleep(Asleep {
+                        tier: Tier::Disk(_),
+                        ..
+                    })
+            )
+        );
         match request {
+            Request::Inspect { .. } if is_far => self.inspect_far(slot, agent, done),
             Request::Inspect { .. } => {
                 let detail = self.inspect(slot, &agent);
                 done(detail.map(|detail| Response::Agent(Box::new(detail))));
+            }
+            request if is_far && !matches!(request, Request::Hibernate { .. }) => {
+                self.hold_request(slot, (request, from, done));
             }
             Request::Migrate { to, .. } => self.migrate(slot, to, done),
             Request::Hibernate { .. } => self.hibernate_wanted(slot, done),
@@ -113,29 +128,146 @@ impl Worker {
                 turns: awake.agent.turns(),
                 mailbox: awake.agent.waiting() as u64,
                 bytes: awake.memory_bytes(),
+                disk_bytes: awake
+                    .durable
+                    .as_ref()
+                    .map_or(0, |_| self.bytes_stored(agent)),
             },
             Slot::Asleep(asleep) => {
-                let bytes = self.arena.get(asleep.handle)?;
+                let bytes = self.length_of(asleep.tier);
+                let (status, turns, bytes, on_disk) = match asleep.tier {
+                    Tier::Memory(handle) => {
+                        let turns = self.arena.get(handle).and_then(snapshot::peek_turns);
+                        (AgentStatus::Hibernated, turns.unwrap_or(0), bytes, 0)
+                    }
+                    // Nothing is read for a list.
+                    Tier::Disk(_) => (AgentStatus::Stored, 0, 0, bytes),
+                };
+                let is_durable = asleep.log.is_some();
                 AgentInfo {
                     agent: agent.clone(),
                     node: self.shared.node,
-                    status: AgentStatus::Hibernated,
-                    turns: snapshot::peek_turns(bytes).unwrap_or(0),
+                    status,
+                    turns,
                     mailbox: 0,
-                    bytes: bytes.len() as u64,
+                    bytes,
+                    disk_bytes: if is_durable {
+                        self.bytes_stored(agent)
+                    } else {
+                        on_disk
+                    },
                 }
             }
             Slot::Stored(_) => AgentInfo {
                 agent: agent.clone(),
                 node: self.shared.node,
-                status: AgentStatus::Hibernated,
-                // Nothing was read of it since the node began.
+                status: AgentStatus::Stored,
                 turns: 0,
                 mailbox: 0,
                 bytes: 0,
+                disk_bytes: self.bytes_stored(agent),
             },
         };
         Some(info)
+    }
+
+    /// Bytes that the journal needs for an agent.
+    fn bytes_stored(&self, agent: &AgentId) -> u64 {
+        let journal = self.durables.journal.as_ref();
+        let standing = journal.and_then(|journal| journal.standing(agent));
+        standing.map_or(0, |standing| standing.bytes)
+    }
+
+    /// Inspects an agent that is on disk, where it stays: a reader's thread reads it.
+    fn inspect_far(&self, slot: u32, agent: AgentId, done: Done) {
+        let gone = || ControlError::Internal(format!("{agent} cannot be read"));
+        match self.slots.get(slot as usize) {
+            Some(Slot::Stored(Stored { owned, .. })) => {
+                let journal = self.durables.journal.clone();
+                let (Some(journal), Some(info)) = (journal, self.info(slot, &agent)) else {
+                    return done(Err(gone()));
+                };
+                let gates = match self.shared.kinds.get(agent.kind()) {
+                    Known::Ready(kind) => self.shared.agent_flows(&agent, &kind.info.kind),
+                    Known::Coming | Known::Unknown => Vec::new(),
+                };
+                let owned = *owned;
+                self.shared.readers.submit(Box::new(move || {
+                    let detail = look_into(&*journal, info, owned);
+                    done(
+                        detail.map(|detail| {
+                            Response::Agent(Box::new(AgentDetail { gates, ..detail }))
+                        }),
+                    );
+                }));
+            }
+            Some(Slot::Asleep(Asleep {
+                tier: Tier::Disk(handle),
+                ..
+            })) => {
+                let seat = self.shared.seats.get(self.index).cloned();
+                let (Some(reading), Some(seat)) = (self.reading_of(*handle), seat) else {
+                    return done(Err(gone()));
+                };
+                self.shared.readers.submit(Box::new(move || {
+                    let read = reading.run();
+                    seat.post(Event::Inspected {
+                        slot,
+                        agent,
+                        read: (read, reading),
+                        done,
+                    });
+                }));
+            }
+            _ => done(Err(gone())),
+        }
+    }
+
+    /// An agent was read that is to be inspected. One that is not there any more is
+    /// inspected where it is.
+    pub(super) fn inspected(
+        &mut self,
+        slot: u32,
+        agent: AgentId,
+        (read, reading): (Result<Vec<u8>, ReadingError>, Reading),
+        done: Done,
+    ) {
+        let Some(Slot::Asleep(asleep)) = self.slots.get(slot as usize) else {
+            return self.request(Request::Inspect { agent }, None, done);
+        };
+        let present = match asleep.tier {
+            Tier::Disk(handle) => self.reading_of(handle),
+            Tier::Memory(_) => None,
+        };
+        if present.is_none_or(|it| !it.is_same(&reading)) {
+            return self.request(Request::Inspect { agent }, None, done);
+        }
+        let failed = |why: String| ControlError::Internal(format!("{agent}: {why}"));
+        let detail = read.map_err(|error| failed(error.to_string()));
+        let detail = detail.and_then(|bytes| self.inspect_asleep(slot, &agent, &bytes.into()));
+        done(detail.map(|detail| Response::Agent(Box::new(detail))));
+    }
+
+    /// A hibernated agent by its snapshot.
+    fn inspect_asleep(
+        &self,
+        slot: u32,
+        agent: &AgentId,
+        bytes: &Bytes,
+    ) -> Result<AgentDetail, ControlError> {
+        let failed = |why: String| ControlError::Internal(format!("{agent}: {why}"));
+        let Some(Slot::Asleep(asleep)) = self.slots.get(slot as usize) else {
+            return Err(failed("it does not sleep".to_owned()));
+        };
+        let info = self.info(slot, agent);
+        let info = info.ok_or_else(|| failed("it cannot be read".to_owned()))?;
+        let snapshot = snapshot::decode(bytes).map_err(|error| failed(error.to_string()))?;
+        let turns = snapshot.agent.turns();
+        let info = AgentInfo { turns, ..info };
+        Ok(AgentDetail {
+            gates: self.shared.agent_flows(agent, &asleep.kind.info.kind),
+            ..detail(info, &snapshot.agent, snapshot.component, asleep.generation)
+        })
     }
 
     fn inspect(&self, slot: u32, agent: &AgentId) -> Result<AgentDetail, ControlError> {
@@ -162,14 +294,8 @@ impl Worker {
                 })
             }
             Slot::Asleep(asleep) => {
-                let bytes = self.arena.get(asleep.handle).ok_or_else(gone)?;
-                let bytes = bytes::Bytes::copy_from_slice(bytes);
-                let snapshot = snapshot::decode(&bytes)
-                    .map_err(|error| ControlError::Internal(format!("{agent}: {error}")))?;
-                Ok(AgentDetail {
-                    gates: self.shared.agent_flows(agent, &asleep.kind.info.kind),
-                    ..detail(info, &snapshot.agent, snapshot.component, asleep.generation)
-                })
+                let bytes = self.snapshot_of(asleep.tier).map_err(|_| gone())?;
+                self.inspect_asleep(slot, agent, &bytes)
             }
             Slot::Stored(_) => Err(gone()),
         }
@@ -178,7 +304,8 @@ impl Worker {
     fn hibernate_wanted(&mut self, slot: u32, done: Done) {
         match self.slots.get_mut(slot as usize) {
             Some(Slot::Asleep(asleep)) => {
-                let bytes = self.arena.get(asleep.handle).map_or(0, <[u8]>::len) as u64;
+                let tier = asleep.tier;
+                let bytes = self.length_of(tier);
                 done(Ok(Response::Hibernated { bytes }));
             }
             Some(Slot::Awake(awake)) => {
@@ -190,7 +317,11 @@ impl Worker {
                 awake.sleepers.push(done);
                 self.rest(slot);
             }
-            Some(Slot::Stored(_)) => done(Ok(Response::Hibernated { bytes: 0 })),
+            Some(Slot::Stored(stored)) => {
+                let agent = stored.agent.clone();
+                let bytes = self.bytes_stored(&agent);
+                done(Ok(Response::Hibernated { bytes }));
+            }
             None => done(Err(ControlError::Internal("the agent is gone".to_owned()))),
         }
     }
@@ -245,6 +376,25 @@ impl Worker {
             }),
         );
     }
+}
+
+/// What the journal has of an agent, without having that again.
+fn look_into(
+    journal: &dyn Journal,
+    info: AgentInfo,
+    owned: Option<u64>,
+) -> Result<AgentDetail, ControlError> {
+    let agent = &info.agent;
+    let back = read_back(journal, agent).map_err(|why| match why {
+        Unrestored::Later(why) => ControlError::Unavailable(format!("{agent}: {why}")),
+        Unrestored::Never(why) => ControlError::Internal(format!("{agent}: {why}")),
+    })?;
+    let component = back.component.unwrap_or(phoenix_core::Digest([0; 32]));
+    let found = back.recovery.resume(clock::now_ms());
+    let generation = owned.unwrap_or(found.incarnation().generation);
+    let turns = found.turns();
+    let info = AgentInfo { turns, ..info };
+    Ok(detail(info, &found, component, generation))
 }
 
 fn detail(

@@ -183,11 +183,8 @@ impl Worker {
 
     /// Gives an agent of this worker the messages of `run`.
     pub(super) fn offer(&mut self, slot: u32, run: impl Iterator<Item = Arc<Envelope>>) {
-        if matches!(self.slots.get(slot as usize), Some(Slot::Asleep(_))) {
-            self.wake(slot);
-        }
-        if matches!(self.slots.get(slot as usize), Some(Slot::Stored(_))) {
-            return self.recall(slot, run);
+        if !self.is_up(slot) {
+            return self.hold_for(slot, run);
         }
         let now = self.now.millis();
         let refusal = self.awake(slot).and_then(|awake| self.refuses(awake));
@@ -271,7 +268,7 @@ impl Worker {
         }
     }
 
-    fn turn_all_away(&mut self, run: impl Iterator<Item = Arc<Envelope>>) {
+    pub(super) fn turn_all_away(&mut self, run: impl Iterator<Item = Arc<Envelope>>) {
         for envelope in run {
             self.turn_away(&envelope, Refusal::Busy);
         }
@@ -376,6 +373,11 @@ impl Worker {
         };
         let agent = agent.clone();
         self.looked_up(&agent, &answer);
+        if let Some(slot) = self.table.get(&agent).copied()
+            && self.wake_queue.is_asking(slot)
+        {
+            return self.wake_placed(slot, &agent, &command, answer);
+        }
         let Some(answer) = self.recalled(&agent, &command, answer) else {
             return;
         };
@@ -449,18 +451,12 @@ impl Worker {
     fn settle_here(&mut self, agent: &AgentId, ownership: Ownership, held: Vec<Arc<Envelope>>) {
         let (mut never_lived, mut comes_again) = (false, false);
         if self.is_stored(agent) {
-            let is_known = matches!(self.shared.kinds.get(agent.kind()), Known::Ready(_));
-            if is_known && !self.shared.is_draining() {
-                self.restore(agent, ownership);
-            } else {
-                self.store_again(agent);
+            let generation = ownership.epoch.generation;
+            self.know(agent.clone(), Millis::NEVER, Some(generation));
+            for envelope in held {
+                self.deliver_late(envelope);
             }
-            if self.is_away(agent) {
-                for envelope in held {
-                    self.turn_away(&envelope, Refusal::Busy);
-                }
-                return;
-            }
+            return;
         }
         for envelope in held {
             if let Some(slot) = self.table.get(agent) {

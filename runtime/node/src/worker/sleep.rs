@@ -10,12 +10,15 @@ use crate::counters::count;
 use crate::kinds::Kind;
 use crate::worker::durable::Durable;
 use crate::worker::job::{Seating, rebuild};
-use crate::worker::slot::{Asleep, Awake, Rollback, Slot};
+use crate::worker::slot::{Asleep, Awake, Rollback, Slot, Tier};
+use crate::worker::tiers::Unread;
 use crate::worker::{Event, Worker};
 use std::sync::Arc;
 
 /// Residents that eviction looks at before it gives up for now.
 const EVICTION_TRIES: usize = 64;
+/// Residents that are put to sleep at once while memory is short.
+const SHRINK_BY: usize = 32;
 /// Entries that no longer hold which a list may have, beside as many as hold,
 /// before it is cleaned.
 const SLACK: usize = 1_024;
@@ -103,7 +106,7 @@ impl Worker {
         })
     }
 
-    fn count_resident(&self, change: i64) {
+    pub(super) fn count_resident(&self, change: i64) {
         use std::sync::atomic::Ordering::Relaxed;
         if change > 0 {
             self.shared.resident.fetch_add(1, Relaxed);
@@ -163,24 +166,29 @@ impl Worker {
             return;
         };
         let idle = awake.last_active + awake.kind.policy.idle_after <= now;
-        if idle || wanted || !awake.sleepers.is_empty() {
+        if (idle || wanted || !awake.sleepers.is_empty()) && !self.unload(slot) {
             self.hibernate(slot);
         }
     }
 
     /// Whether an agent could sleep now.
     pub(super) fn may_sleep(awake: &Awake) -> bool {
+        Self::may_rest(awake)
+            && match &awake.seating {
+                Seating::Live(_) => true,
+                Seating::Rebuild(past) => past.frames.is_empty(),
+                Seating::Away => false,
+            }
+    }
+
+    /// Whether nothing keeps an agent awake but perhaps its memory.
+    pub(super) fn may_rest(awake: &Awake) -> bool {
         awake.agent.quiet()
             && awake.kind.policy.movable
             && !awake.running
             && awake.moving.is_none()
             && !awake.frozen
             && awake.quarantined.is_none()
-            && match &awake.seating {
-                Seating::Live(_) => true,
-                Seating::Rebuild(past) => past.frames.is_empty(),
-                Seating::Away => false,
-            }
     }
 
     /// Puts an agent to sleep if it may. Says whether it sleeps.
@@ -218,7 +226,7 @@ impl Worker {
         };
         let wake_at = awake.agent.next_wake_exact();
         let asleep = Asleep {
-            handle,
+            tier: Tier::Memory(handle),
             kind: awake.kind.clone(),
             generation: awake.generation,
             log: awake.durable.take().map(|durable| Box::new(durable.log)),
@@ -229,6 +237,7 @@ impl Worker {
         if let Some(place) = self.slots.get_mut(slot as usize) {
             *place = Slot::Asleep(asleep);
         }
+        self.fell_asleep(slot, handle);
         self.count_resident(-1);
         self.count_asleep(1);
         count(&self.shared.counters.hibernations);
@@ -280,20 +289,32 @@ impl Worker {
         }
     }
 
-    /// Wakes a sleeping agent: its core state at once, its memory with its next turn.
+    /// Wakes a sleeping agent: its core state at once, its memory with its next turn. One
+    /// that is on disk is read here and now; if the disk fails it sleeps on.
     pub(super) fn wake(&mut self, slot: u32) {
+        let Some(Slot::Asleep(asleep)) = self.slots.get(slot as usize) else {
+            return;
+        };
+        match self.snapshot_of(asleep.tier) {
+            Err(Unread::NotNow(why)) => self.shared.log(None, Level::Error, &why),
+            Err(Unread::Lost(why)) => self.wake_from(slot, Err(why)),
+            Ok(snapshot) => self.wake_from(slot, Ok(snapshot)),
+        }
+    }
+
+    /// Wakes a sleeping agent from its snapshot; one that cannot be read any more is
+    /// quarantined.
+    pub(super) fn wake_from(&mut self, slot: u32, snapshot: Result<Bytes, String>) {
         let Some(Slot::Asleep(asleep)) = self.slots.get_mut(slot as usize) else {
             return;
         };
         let log = asleep.log.take();
-        let Some(bytes) = self.arena.get(asleep.handle) else {
-            return;
-        };
         self.was_costly = true;
-        let bytes = Bytes::copy_from_slice(bytes);
-        let (handle, kind, generation) = (asleep.handle, asleep.kind.clone(), asleep.generation);
-        self.arena.remove(handle);
-        let awake = match snapshot::decode(&bytes) {
+        let (tier, kind, generation) = (asleep.tier, asleep.kind.clone(), asleep.generation);
+        self.let_go_of(tier);
+        let decoded =
+            snapshot.and_then(|bytes| snapshot::decode(&bytes).map_err(|error| error.to_string()));
+        let awake = match decoded {
             Ok(snapshot) => {
                 let image = (!snapshot.image.is_empty()).then_some(snapshot.image);
                 let rollback = Rollback::from(image);
@@ -306,9 +327,8 @@ impl Worker {
                 awake
             }
             Err(error) => {
-                // Only damaged memory does this: nothing of the agent can be trusted.
-                let Some(id) = snapshot::peek_agent(&bytes).and_then(|id| AgentId::new(id).ok())
-                else {
+                // Only damage does this: nothing of the agent can be trusted.
+                let Some(id) = self.id_of(slot) else {
                     return;
                 };
                 let incarnation = self.shared.incarnation(phoenix_core::Epoch {
@@ -317,18 +337,40 @@ impl Worker {
                 });
                 let agent = Agent::new(id, incarnation, Payload::default());
                 let mut awake = self.new_awake(agent, kind, generation, Rollback::none());
-                awake.quarantined = Some(error.to_string().into());
+                awake.quarantined = Some(error.into());
                 awake
             }
         };
+        count(&self.shared.counters.wakes);
+        // Whoever woke it wants it awake: it rests when its time comes again.
+        self.now_awake(slot, awake);
+    }
+
+    /// A sleeping agent is awake now.
+    pub(super) fn now_awake(&mut self, slot: u32, awake: Box<Awake>) {
+        self.wake_queue.woke(slot, awake.tenant);
         if let Some(place) = self.slots.get_mut(slot as usize) {
             *place = Slot::Awake(awake);
         }
         self.count_asleep(-1);
         self.count_resident(1);
-        count(&self.shared.counters.wakes);
-        // Whoever woke it wants it awake: it rests when its time comes again.
         self.pass_time(slot);
+    }
+
+    /// Whose slot it is, where that is not at hand: looks through all agents.
+    fn id_of(&self, slot: u32) -> Option<AgentId> {
+        let mut all = self.table.iter();
+        let (id, _) = all.find(|(_, it)| **it == slot)?;
+        Some(id.clone())
+    }
+
+    /// Puts some of the idlest agents to sleep.
+    pub(super) fn shrink(&mut self) {
+        for _ in 0..SHRINK_BY {
+            if !self.evict_one(u32::MAX, false) {
+                break;
+            }
+        }
     }
 
     /// Puts one of the idlest agents to sleep that can, other than `but`. Says
@@ -413,6 +455,9 @@ impl Worker {
 
     /// Frees an agent's slot.
     pub(super) fn remove(&mut self, slot: u32, id: &AgentId) {
+        if self.wake_queue.is_wanted(slot) {
+            self.give_up_wake(slot, "it left before it was awake");
+        }
         self.recent.forget(id);
         self.table.remove(id);
         self.wakes.remove(&slot);
@@ -431,7 +476,7 @@ impl Worker {
                     }
                 }
                 Slot::Asleep(asleep) => {
-                    self.arena.remove(asleep.handle);
+                    self.let_go_of(asleep.tier);
                     self.count_asleep(-1);
                 }
                 Slot::Stored(_) => self.count_asleep(-1),

@@ -7,7 +7,7 @@ use phoenix_core::agent::Agent;
 use phoenix_core::journal::AgentLog;
 use phoenix_core::schedule::Share;
 use phoenix_core::{AgentId, MigrationId, Millis, Payload, control};
-use phoenix_store::arena;
+use phoenix_store::{arena, disk_arena};
 
 use crate::kinds::Kind;
 use crate::worker::Gated;
@@ -19,20 +19,30 @@ use crate::worker::job::{Proof, Seating};
 pub(crate) enum Slot {
     /// Awake: its core state is at hand, its memory live or about to be.
     Awake(Box<Awake>),
-    /// A snapshot in the arena. Kept small: there are millions of these.
+    /// A snapshot in memory or on disk. Kept small: there are millions of these.
     Asleep(Asleep),
-    /// In the journal alone, and not loaded since the node began.
+    /// In the journal alone.
     Stored(Stored),
 }
 
 /// A durable agent of which only the journal knows more.
 pub(crate) struct Stored {
     pub(crate) agent: AgentId,
+    /// The directory's generation it is owned under, if it was here since the node
+    /// began; otherwise the directory is asked first.
+    pub(crate) owned: Option<u64>,
+}
+
+/// Where the snapshot of a hibernated agent lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tier {
+    Memory(arena::Handle),
+    Disk(disk_arena::Handle),
 }
 
 /// A hibernated agent.
 pub(crate) struct Asleep {
-    pub(crate) handle: arena::Handle,
+    pub(crate) tier: Tier,
     pub(crate) kind: Arc<Kind>,
     /// The directory's generation it is owned under.
     pub(crate) generation: u64,
@@ -276,5 +286,15 @@ impl Awake {
             Seating::Rebuild(past) => past.image.as_ref().map_or(0, |image| image.len() as u64),
             Seating::Away => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_small() {
+        assert_eq!(size_of::<Slot>(), 48, "there are millions of these");
     }
 }

@@ -297,6 +297,9 @@ fn unrest(client: &Client, agent: &str) -> Option<String> {
     } = &detail;
     let waiting = mailbox.lanes.iter().map(|it| it.messages + it.spilled);
     let waiting = waiting.sum::<u64>() + mailbox.ends;
-    let is_settled = matches!(info.status, AgentStatus::Resident | AgentStatus::Hibernated);
+    let is_settled = matches!(
+        info.status,
+        AgentStatus::Resident | AgentStatus::Hibernated | AgentStatus::Stored
+    );
     (waiting + outbox + pending > 0 || !is_settled).then(|| format!("{detail:?}"))
 }

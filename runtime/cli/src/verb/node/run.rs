@@ -299,6 +299,8 @@ impl From<Config> for NodeConfig {
             max_shipment: config.max_shipment,
             max_spill: config.max_spill,
             restore_eagerly: config.restore_eagerly,
+            memory_budget: config.memory_budget,
+            sleep_disk: config.sleep_disk,
             ..Self::alone(config.data)
         }
     }
