@@ -22,6 +22,12 @@ pub struct Whereabouts {
 }
 
 impl Whereabouts {
+    /// Whether that was heard so long ago that the directory is better asked, if the node
+    /// cannot be reached.
+    pub fn is_old(&self, now: Millis) -> bool {
+        now >= self.heard + PASS_ON_WITHIN
+    }
+
     /// Whether a message for the agent goes there; if not, the directory is to be
     /// asked anew. `origin` is the node that the message came from at first, if a
     /// peer brought it: the own one if it was sent from here and came back.
@@ -29,7 +35,7 @@ impl Whereabouts {
         self.node != own
             && match origin {
                 None => true,
-                Some(origin) => origin != own && now < self.heard + PASS_ON_WITHIN,
+                Some(origin) => origin != own && !self.is_old(now),
             }
     }
 }
@@ -59,6 +65,12 @@ mod tests {
         let other = Some(NodeId(3));
         assert!(at(2).leads_on(OWN, other, Millis(5_999)));
         assert!(!at(2).leads_on(OWN, other, Millis(6_000)));
+    }
+
+    #[test]
+    fn old_hearsay_of_a_node_that_is_gone_is_not_relied_on() {
+        assert!(!at(2).is_old(Millis(5_999)));
+        assert!(at(2).is_old(Millis(6_000)));
     }
 
     #[test]

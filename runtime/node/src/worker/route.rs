@@ -225,7 +225,9 @@ impl Worker {
         match self.routes.routes.get_mut(envelope.receiver()) {
             Some(Route::At(there)) => {
                 let (own, now, there) = (self.shared.node, self.now.millis(), *there);
-                if !there.leads_on(own, from, now) || self.shared.is_over(there.node) {
+                // The agent may have left a node that is gone without anybody hearing of it.
+                let is_lost = there.is_old(now) && !self.shared.is_connected(there.node);
+                if !there.leads_on(own, from, now) || is_lost || self.shared.is_over(there.node) {
                     self.routes.routes.remove(envelope.receiver());
                     self.place(envelope);
                     return;
