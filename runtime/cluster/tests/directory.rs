@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use phoenix_cluster::directory::{DeathRefused, NodeRefused, Phase};
 use phoenix_cluster::{DirectoryLimits, DirectoryState, Origin, Record};
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand, Ownership};
-use phoenix_core::{AgentId, Epoch, MigrationId, NodeId};
+use phoenix_core::{AgentId, Epoch, Incarnation, MigrationId, NodeId};
 use proptest::prelude::*;
 
 const ONE: NodeId = NodeId(1);
@@ -60,7 +60,7 @@ impl Fixture {
         let (answer, record) = self.state.apply(Origin { node, boot }, command);
         let recorded = record.is_some();
         self.log.extend(record);
-        (answer, recorded)
+        (bare(answer), recorded)
     }
 
     fn replayed(&self, limits: DirectoryLimits) -> DirectoryState {
@@ -87,6 +87,17 @@ fn owned(node: NodeId, generation: u64) -> Ownership {
             generation,
             term: 10 + u64::from(node.0),
         },
+        life: 0,
+    }
+}
+
+/// The answer, but for when the agent's life began.
+fn bare(answer: DirectoryAnswer) -> DirectoryAnswer {
+    let bare = |it| Ownership { life: 0, ..it };
+    match answer {
+        DirectoryAnswer::Owned(it) => DirectoryAnswer::Owned(bare(it)),
+        DirectoryAnswer::Lost(it) => DirectoryAnswer::Lost(bare(it)),
+        other => other,
     }
 }
 
@@ -339,8 +350,12 @@ fn an_agent_that_moves_is_found_at_its_source_until_the_move_is_settled() {
     // As before the move: a later word of where it went is news.
     assert_eq!(find(&mut it, ONE), Owned(owned(TWO, 1)));
     assert_eq!(find(&mut it, TWO), Owned(owned(THREE, 2)), "the source");
-    assert_eq!(it.state.whereabouts(ONE, &agent("a")), owned(TWO, 1));
-    assert_eq!(it.state.ownership(&agent("a")), owned(THREE, 2));
+    let bare = |it| Ownership { life: 0, ..it };
+    let (seen, known) = (
+        it.state.whereabouts(ONE, &agent("a")),
+        it.state.ownership(&agent("a")),
+    );
+    assert_eq!((bare(seen), bare(known)), (owned(TWO, 1), owned(THREE, 2)));
     it.state.node_down(TWO);
     assert_eq!(find(&mut it, ONE), Owned(owned(THREE, 2)));
     it.up(TWO, 12);
@@ -395,11 +410,12 @@ fn the_agents_of_a_dead_node_live_on_elsewhere_above_what_it_had() {
             boot: 12
         })
     );
-    assert_eq!(
-        it.replayed(DirectoryLimits::default())
-            .ownership(&agent("a")),
-        owned(THREE, 2)
-    );
+    let replayed = it.replayed(DirectoryLimits::default());
+    let expected = Ownership {
+        life: 2,
+        ..owned(THREE, 2)
+    };
+    assert_eq!(replayed.ownership(&agent("a")), expected);
     // Its next life is welcome, and owns what was not asked for meanwhile.
     it.up(TWO, 13);
     assert!(matches!(it.ask(TWO, &place(None)), (Owned(_), false)));
@@ -453,6 +469,41 @@ fn what_a_dead_node_was_given_the_source_takes_back() {
     assert_eq!(it.ask(ONE, &place(None)), (Owned(owned(ONE, 3)), true));
 }
 
+/// A node may have kept what it had of an agent before: that counts as long as the agent
+/// was neither stopped since nor lost with a dead node.
+#[test]
+fn a_life_counts_from_where_it_was_placed_last() {
+    let mut it = fixture();
+    let life = |it: &Fixture| {
+        let now = it.state.ownership(&agent("a"));
+        let replayed = it.replayed(DirectoryLimits::default());
+        assert_eq!(replayed.ownership(&agent("a")), now);
+        now.life
+    };
+    it.ask(TWO, &place(Some(TWO)));
+    it.ask(TWO, &moved(7, 1, TWO, THREE));
+    it.ask(TWO, &settle(7));
+    it.ask(THREE, &abort(8, 2, THREE));
+    assert_eq!(life(&it), 1, "moves and attempts change nothing");
+    let begun = |generation| Incarnation {
+        generation,
+        boot: 1,
+        count: 1,
+    };
+    assert!(begun(1).counts_since(life(&it)));
+    it.ask(THREE, &forget(3));
+    it.ask(TWO, &place(Some(TWO)));
+    assert_eq!(life(&it), 4, "it was stopped");
+    assert!(!begun(3).counts_since(life(&it)));
+    it.dies(TWO);
+    it.ask(ONE, &place(Some(THREE)));
+    assert_eq!(life(&it), 5, "it was lost");
+    let mut alone = fixture();
+    alone.ask(ONE, &place(Some(ONE)));
+    alone.ask(ONE, &moved(9, 0, ONE, TWO));
+    assert_eq!(life(&alone), 0, "it lives on from where it had no entry");
+}
+
 #[test]
 fn the_term_is_the_owners_boot_counter() {
     let mut it = fixture();
@@ -463,7 +514,8 @@ fn the_term_is_the_owners_boot_counter() {
         generation: 1,
         term: 99,
     };
-    assert_eq!(answer, Owned(Ownership { owner: TWO, epoch }));
+    let (owner, life) = (TWO, 0);
+    assert_eq!(answer, Owned(Ownership { owner, epoch, life }));
 }
 
 #[test]

@@ -85,7 +85,11 @@ fn answered(table: &mut Migrations, message: M) -> Vec<M> {
 }
 
 fn owned(owner: NodeId, epoch: Epoch) -> DirectoryAnswer {
-    DirectoryAnswer::Owned(Ownership { owner, epoch })
+    DirectoryAnswer::Owned(Ownership {
+        owner,
+        epoch,
+        life: 0,
+    })
 }
 
 fn hear(table: &mut Migrations, request: u32, answer: DirectoryAnswer) -> Vec<Step> {
@@ -291,6 +295,7 @@ fn a_move_that_won_is_taken_back_by_a_reclaim_and_another_by_an_abort() {
     let lost = DirectoryAnswer::Lost(Ownership {
         owner: THERE,
         epoch: EPOCH,
+        life: 0,
     });
     assert!(asks(&hear(&mut asked, 2, lost), reclaim));
     let mut won = standing();
@@ -344,6 +349,7 @@ fn a_move_that_lost_to_nobody_is_aborted_before_the_agent_goes_on() {
             generation: 3,
             term: 1,
         },
+        life: 0,
     };
     let steps = hear(&mut table, 1, DirectoryAnswer::Lost(same));
     assert!(matches!(
@@ -374,7 +380,11 @@ fn a_copy_that_is_not_this_nodes_is_dropped_not_run() {
             generation: if owner == HERE { 3 } else { 9 },
             term: 1,
         };
-        let lost = DirectoryAnswer::Lost(Ownership { owner, epoch });
+        let lost = DirectoryAnswer::Lost(Ownership {
+            owner,
+            epoch,
+            life: 0,
+        });
         let steps = hear(&mut table, 2, lost);
         assert!(matches!(
             steps[0].action,
@@ -515,6 +525,7 @@ fn a_target_runs_only_when_released_or_when_its_claim_won() {
     let elsewhere = DirectoryAnswer::Lost(Ownership {
         owner: THERE,
         epoch: EPOCH,
+        life: 0,
     });
     let steps = lost.answered(NOW, ID, 1, elsewhere);
     assert!(matches!(

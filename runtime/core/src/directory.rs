@@ -16,6 +16,10 @@ pub struct Ownership {
     pub owner: NodeId,
     /// The epoch it does so under.
     pub epoch: Epoch,
+    /// The generation under which it was placed last, or given to another node than one
+    /// that is dead: a copy of a life that began before that, which an ended node left
+    /// behind, is not the agent any more.
+    pub life: u64,
 }
 
 /// What is asked of the directory.

@@ -215,6 +215,14 @@ pub struct Incarnation {
     pub count: u64,
 }
 
+impl Incarnation {
+    /// Whether a memory made under this may be that of the agent whose present life began
+    /// under generation `life`: see [`crate::directory::Ownership::life`].
+    pub fn counts_since(self, life: u64) -> bool {
+        self.generation >= life
+    }
+}
+
 /// Who may commit for an agent. Compared generation first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch {

@@ -184,7 +184,7 @@ fn telling(shared: &Arc<Shared>, command: &DirectoryCommand, done: Answered) -> 
     };
     let (shared, migration, to) = (shared.clone(), *migration, *to);
     Box::new(move |answer| {
-        if let DirectoryAnswer::Owned(Ownership { owner, epoch }) = answer
+        if let DirectoryAnswer::Owned(Ownership { owner, epoch, .. }) = answer
             && owner == to
         {
             let message = MigrationMessage::Activate { migration, epoch };

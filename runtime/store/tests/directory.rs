@@ -92,7 +92,9 @@ fn moved(number: usize, id: u128, generation: u64, from: NodeId, to: NodeId) -> 
 
 fn owned(owner: NodeId, generation: u64, term: u64) -> DirectoryAnswer {
     let epoch = Epoch { generation, term };
-    DirectoryAnswer::Owned(Ownership { owner, epoch })
+    // Each is placed once, under generation 1 if it has an entry.
+    let life = generation.min(1);
+    DirectoryAnswer::Owned(Ownership { owner, epoch, life })
 }
 
 /// Holds up a disk's syncs.
@@ -391,7 +393,7 @@ impl Step {
         match *self {
             Self::Place(number, on) => place(number, on),
             Self::Move(number) => {
-                let Ownership { owner, epoch } = here(number);
+                let Ownership { owner, epoch, .. } = here(number);
                 let to = if owner == ONE { TWO } else { ONE };
                 moved(number, id, epoch.generation, owner, to)
             }
@@ -507,7 +509,11 @@ fn a_death_that_was_told_is_not_forgotten() {
         assert_eq!(store.dead_nodes(), [(TWO, 1)]);
         let refused = NodeRefused::DeclaredDead { node: TWO, boot: 1 };
         assert_eq!(store.node_up(TWO, 1), Some(refused));
-        assert_eq!(ask(&store, place(1, ONE)), owned(ONE, 2, 2));
+        let anew = match owned(ONE, 2, 2) {
+            DirectoryAnswer::Owned(it) => DirectoryAnswer::Owned(Ownership { life: 2, ..it }),
+            other => other,
+        };
+        assert_eq!(ask(&store, place(1, ONE)), anew);
         assert_eq!(store.node_up(TWO, 2), None);
         assert_eq!(store.dead_nodes(), []);
     }

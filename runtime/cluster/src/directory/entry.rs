@@ -62,6 +62,9 @@ pub struct Entry {
     pub owner: NodeId,
     /// Under which generation.
     pub generation: u64,
+    /// Under which its present life was placed, or given to another node: see
+    /// [`phoenix_core::directory::Ownership::life`].
+    pub life: u64,
     /// The last attempts to move it, newest last.
     pub attempts: Vec<Attempt>,
 }

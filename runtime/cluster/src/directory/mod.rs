@@ -108,22 +108,26 @@ impl DirectoryState {
         origin: Origin,
         command: &DirectoryCommand,
     ) -> (DirectoryAnswer, Option<Record>) {
-        let (answer, change) = self.decide(origin, command);
-        match change {
-            Change::None => (answer, None),
+        let (mut answer, change) = self.decide(origin, command);
+        let record = match change {
+            Change::None => None,
             Change::Implicit(agent) => {
                 self.implicit.insert(agent);
-                (answer, None)
+                None
             }
             Change::NotImplicit(agent) => {
                 self.implicit.remove(&agent);
-                (answer, None)
+                None
             }
             Change::Record(record) => {
                 self.install(&record);
-                (answer, Some(record))
+                Some(record)
             }
+        };
+        if let DirectoryAnswer::Owned(ownership) | DirectoryAnswer::Lost(ownership) = &mut answer {
+            ownership.life = self.life(command.agent());
         }
+        (answer, record)
     }
 
     /// A node is connected, or the own node starts. The record must be durable
@@ -199,7 +203,9 @@ impl DirectoryState {
     /// How things stand with the agent: without an entry it is the own node's.
     pub fn ownership(&self, agent: &AgentId) -> Ownership {
         if let Some(entry) = self.entries.get(agent) {
-            self.owned(entry.owner, entry.generation)
+            let life = entry.life;
+            let owned = self.owned(entry.owner, entry.generation);
+            Ownership { life, ..owned }
         } else if let Some(grave) = self.graves.get(agent) {
             self.owned(grave.owner, grave.generation)
         } else {
@@ -211,7 +217,10 @@ impl DirectoryState {
     /// node that it leaves.
     pub fn whereabouts(&self, asker: NodeId, agent: &AgentId) -> Ownership {
         match self.entries.get(agent) {
-            Some(entry) => self.found_at(asker, entry),
+            Some(entry) => Ownership {
+                life: entry.life,
+                ..self.found_at(asker, entry)
+            },
             None => self.ownership(agent),
         }
     }
@@ -223,7 +232,13 @@ impl DirectoryState {
                 generation,
                 term: self.nodes.boot(owner),
             },
+            // Of one without an entry.
+            life: 0,
         }
+    }
+
+    fn life(&self, agent: &AgentId) -> u64 {
+        self.entries.get(agent).map_or(0, |entry| entry.life)
     }
 }
 

@@ -85,6 +85,7 @@ impl DirectoryState {
                 self.graves.remove(agent);
                 let entry = self.entry(agent, *owner);
                 entry.generation = *generation;
+                entry.life = *generation;
             }
             Record::Reassigned {
                 agent,
@@ -94,6 +95,7 @@ impl DirectoryState {
                 if let Some(entry) = self.entries.get_mut(agent) {
                     entry.owner = *owner;
                     entry.generation = *generation;
+                    entry.life = *generation;
                 }
             }
             Record::Moved {
@@ -215,6 +217,7 @@ impl DirectoryState {
         self.entries.entry(agent.clone()).or_insert_with(|| Entry {
             owner,
             generation: 0,
+            life: 0,
             attempts: Vec::new(),
         })
     }

@@ -18,7 +18,7 @@ pub enum Recalled {
 
 /// Decides about a copy of `agent` in the journal of node `own`, which has no migration
 /// of it under way and asked the directory `command`. `shipped_by` is the attempt that
-/// brought the copy, unless something was committed here since.
+/// brought the copy, as long as that is known; of one that never counted it has to be.
 ///
 /// A copy that never counted may not just be dropped: its move may be on its way to the
 /// directory, and win. It is claimed. Either that wins, and the copy is the agent; or it

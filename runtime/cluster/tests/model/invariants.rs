@@ -81,7 +81,7 @@ fn a_copy_survives(world: &World) -> Result<(), String> {
 /// Whoever owns a durable agent has all of it in its journal, whether it lives or not:
 /// by what is synced of the directory, so also if all nodes crash now.
 fn the_owner_has_it(world: &World) -> Result<(), String> {
-    if world.lives == 0 {
+    if world.lives == 0 || world.is_lost {
         return Ok(());
     }
     for state in [&world.directory.synced_state, &world.directory.state] {

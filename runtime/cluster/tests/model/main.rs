@@ -152,6 +152,7 @@ fn a_durable_agent_outlives_one_fault_at_every_step() {
             Fault::Cut(source, target),
             Fault::Isolate(source),
             Fault::Isolate(target),
+            Fault::Declare(target),
             Fault::Lose,
             Fault::Repeat,
             Fault::Delay,
@@ -226,6 +227,7 @@ fn durable(seeds: u64) {
     assert!(ended.moved > seeds / 2, "{ended:?}");
     assert!(ended.restored > seeds / 2, "{ended:?}");
     assert!(ended.reclaimed > 0 && ended.claimed > 0, "{ended:?}");
+    assert!(ended.reassigned > 0, "{ended:?}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(crate) struct Copy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) memory: Memory,
-    /// The attempt that brought it, until something is committed here.
+    /// The attempt that brought it, until a snapshot is taken here.
     pub(crate) shipped_by: Option<MigrationId>,
 }
 

@@ -14,10 +14,11 @@ impl World {
     /// What runs on the node is durable.
     pub(crate) fn commit(&mut self, node: NodeId, memory: Memory) {
         if self.plan.durable {
-            self.node(node).journal = Some(Kept {
-                memory,
-                shipped_by: None,
-            });
+            // Until a snapshot is taken it is known what brought it.
+            let is_known = self.rng.chance(90);
+            let before = self.nodes[&node].journal;
+            let shipped_by = before.and_then(|kept| kept.shipped_by.filter(|_| is_known));
+            self.node(node).journal = Some(Kept { memory, shipped_by });
         }
     }
 
@@ -66,6 +67,12 @@ impl World {
             return;
         };
         match recalled(node, &self.agent, shipped_by, &command, answer) {
+            Recalled::Restore(owner) if owner.life > self.began[&memory.life] => {
+                // It was given to another node, and to this one, when its node was dead.
+                self.end_log(node);
+                let owner = DirectoryAnswer::Owned(owner);
+                self.answered(node, asker, owner);
+            }
             Recalled::Restore(owner) => {
                 if owner.epoch.term != it.boot || owner.epoch.generation < it.generation {
                     return;

@@ -170,6 +170,10 @@ pub(crate) struct World {
     pub(crate) directory: Directory,
     pub(crate) lives: u64,
     pub(crate) latest: Memory,
+    /// The generation each life began under.
+    pub(crate) began: BTreeMap<u64, u64>,
+    /// The agent was given away from a dead node, and has not begun anew.
+    pub(crate) is_lost: bool,
     pub(crate) owner_crashed: bool,
     /// A node with a staged copy crashed since the agent last ran.
     pub(crate) staged_lost: bool,
@@ -201,6 +205,8 @@ impl World {
             directory: Directory::new(),
             lives: 0,
             latest: Memory { life: 0, turns: 0 },
+            began: BTreeMap::new(),
+            is_lost: false,
             owner_crashed: false,
             staged_lost: false,
             epochs: BTreeMap::new(),
@@ -505,8 +511,7 @@ impl World {
                     self.perform(a, steps);
                 }
             }
-            // What a dead node's journal has is lost with it.
-            7 if !self.plan.durable => self.declare(a),
+            7 => self.declare(a),
             _ => self.later(0, Event::Work(a)),
         }
     }
@@ -521,7 +526,9 @@ impl World {
             });
         }
         let (answer, needs) = self.directory.ask(origin, command);
-        self.tally.reassigned += u64::from(self.directory.reassigned());
+        let reassigned = self.directory.reassigned();
+        self.tally.reassigned += u64::from(reassigned);
+        self.is_lost |= reassigned;
         let mut tell = None;
         match (command, &answer) {
             (DirectoryCommand::Claim { .. }, DirectoryAnswer::Owned(_)) => self.tally.claimed += 1,
@@ -566,7 +573,7 @@ impl World {
         self.transmit(DIRECTORY, reply.to, event);
     }
 
-    fn answered(&mut self, node: NodeId, asker: Asker, answer: DirectoryAnswer) {
+    pub(crate) fn answered(&mut self, node: NodeId, asker: Asker, answer: DirectoryAnswer) {
         let now = Millis(self.now);
         match asker {
             Asker::Migration(id, request) => {
@@ -614,13 +621,18 @@ impl World {
                     epoch: owner.epoch,
                     frozen: None,
                 });
-                let lost = self.owner_crashed && !self.plan.durable;
+                let lost = match self.plan.durable {
+                    true => self.is_lost,
+                    false => self.owner_crashed,
+                };
                 let excused = lost || self.plan.across_lives || self.plan.lies;
                 if self.lives > 0 && !excused {
                     self.broken = Some(format!("{node} begins a new life beside the old one"));
                 }
                 self.lives = life;
                 self.latest = memory;
+                self.began.insert(life, owner.epoch.generation);
+                self.is_lost = false;
                 self.commit(node, memory);
                 self.runs(node);
             }
@@ -668,7 +680,14 @@ impl World {
                         generation,
                         term: 0,
                     };
-                    let hint = Event::Hint(sender, Ownership { owner, epoch });
+                    let hint = Event::Hint(
+                        sender,
+                        Ownership {
+                            owner,
+                            epoch,
+                            life: 0,
+                        },
+                    );
                     self.transmit(node, sender, hint);
                 }
                 self.transmit(node, there.node, Event::Pass(there.node, sender));

@@ -20,7 +20,7 @@ choice!(MigrationMessage as "a migration's step" {
     9 => Unknown { migration },
 });
 
-record!(Ownership { owner, epoch });
+record!(Ownership { owner, epoch, life });
 
 choice!(DirectoryCommand as "a directory command" {
     0 => Place { agent, prefer },

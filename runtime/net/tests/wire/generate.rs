@@ -549,6 +549,7 @@ impl Generator {
         let ownership = Ownership {
             owner: self.node(),
             epoch: self.epoch(),
+            life: self.number(),
         };
         match self.below(4) {
             0 => DirectoryAnswer::Owned(ownership),

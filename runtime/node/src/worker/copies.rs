@@ -76,7 +76,7 @@ impl Worker {
         let failed = match self.journal() {
             Err(why) => Some(why),
             Ok(_) if is_loaded => Some(format!("{agent} lives there already")),
-            Ok(_) => None,
+            Ok(journal) => journal.room().err().map(|refused| refused.to_string()),
         };
         if let Some(why) = failed {
             self.target_event(migration, TargetEvent::PrepareFailed(why));
@@ -252,7 +252,7 @@ impl Worker {
         recalled(own, agent, shipped_by, command, answer)
     }
 
-    /// The attempt that brought the copy in the journal, if nothing was committed since.
+    /// The attempt that brought the copy in the journal, unless a snapshot was taken since.
     fn shipped_by(&self, agent: &AgentId) -> Option<MigrationId> {
         // One that cannot be read can be nobody's.
         let history = self
@@ -263,9 +263,8 @@ impl Worker {
         match history.flatten() {
             Some(History {
                 snapshot: Some(bytes),
-                records,
                 ..
-            }) if records.is_empty() => snapshot::peek_attempt(&bytes),
+            }) => snapshot::peek_attempt(&bytes),
             _ => None,
         }
     }

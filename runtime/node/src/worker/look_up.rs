@@ -17,7 +17,7 @@ use phoenix_core::AgentId;
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 
 use crate::worker::Worker;
-use crate::worker::slot::Slot;
+use crate::worker::slot::{Owned, Slot};
 
 /// Agents that one worker looks up at a time.
 const AT_ONCE: usize = 64;
@@ -82,7 +82,7 @@ impl Worker {
         if let Some(Slot::Stored(stored)) = self.slots.get_mut(slot as usize)
             && matches!(answer, DirectoryAnswer::Owned(_))
         {
-            stored.owned = Some(ownership.epoch.generation);
+            stored.owned = Some(Owned::by(ownership));
         }
         if self.shared.config.restore_eagerly {
             self.want(slot);

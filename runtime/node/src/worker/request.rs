@@ -12,7 +12,7 @@ use phoenix_store::disk_arena::{Reading, ReadingError};
 use crate::clock;
 use crate::kinds::Known;
 use crate::worker::restore::{Unrestored, read_back};
-use crate::worker::slot::{Asleep, Slot, Stored, Tier};
+use crate::worker::slot::{Asleep, Owned, Slot, Stored, Tier};
 use crate::worker::{Event, Worker};
 
 impl Worker {
@@ -382,7 +382,7 @@ impl Worker {
 fn look_into(
     journal: &dyn Journal,
     info: AgentInfo,
-    owned: Option<u64>,
+    owned: Option<Owned>,
 ) -> Result<AgentDetail, ControlError> {
     let agent = &info.agent;
     let back = read_back(journal, agent).map_err(|why| match why {
@@ -391,7 +391,7 @@ fn look_into(
     })?;
     let component = back.component.unwrap_or(phoenix_core::Digest([0; 32]));
     let found = back.recovery.resume(clock::now_ms());
-    let generation = owned.unwrap_or(found.incarnation().generation);
+    let generation = owned.map_or(found.incarnation().generation, |it| it.generation);
     let turns = found.turns();
     let info = AgentInfo { turns, ..info };
     Ok(detail(info, &found, component, generation))

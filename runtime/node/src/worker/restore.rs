@@ -26,7 +26,7 @@ use crate::counters::count;
 use crate::kinds::{Kind, Known};
 use crate::worker::durable::Durable;
 use crate::worker::job::{Proof, Seating};
-use crate::worker::slot::{Asleep, Awake, Past, Rollback, Slot, Stored, Tier};
+use crate::worker::slot::{Asleep, Awake, Owned, Past, Rollback, Slot, Stored, Tier};
 use crate::worker::wake_queue::{Stage, Waiting};
 use crate::worker::{Event, Worker};
 
@@ -230,7 +230,7 @@ impl Worker {
         match self.whose(agent, command, &answer) {
             Recalled::Restore(ownership) => {
                 if let Some(Slot::Stored(stored)) = self.slots.get_mut(slot as usize) {
-                    stored.owned = Some(ownership.epoch.generation);
+                    stored.owned = Some(Owned::by(&ownership));
                 }
                 // One that finds no room begins when there is some.
                 let _ = self.begin_restore(slot);
@@ -360,9 +360,9 @@ impl Worker {
         }
     }
 
-    /// Knows of a stored agent, without loading it; `owned` is the generation this node
-    /// owns it under, where that is known.
-    pub(super) fn know(&mut self, agent: AgentId, wake_at: Millis, owned: Option<u64>) {
+    /// Knows of a stored agent, without loading it; `owned` is under what it is this
+    /// node's, where that is known.
+    pub(super) fn know(&mut self, agent: AgentId, wake_at: Millis, owned: Option<Owned>) {
         if self.table.contains_key(&agent) {
             return;
         }
@@ -424,7 +424,7 @@ impl Worker {
             return false;
         };
         let wake_at = awake.agent.next_wake_exact();
-        let owned = Some(awake.generation);
+        let owned = Some(Owned::alive(awake.generation));
         self.schedule.end(&awake.share);
         let sleepers = std::mem::take(&mut awake.sleepers);
         if let Some(place) = self.slots.get_mut(slot as usize) {
@@ -446,18 +446,21 @@ impl Worker {
     fn restore(&mut self, slot: u32, read: Result<Box<ReadBack>, Unrestored>) {
         let Some(Slot::Stored(Stored {
             agent,
-            owned: Some(generation),
+            owned: Some(Owned { generation, life }),
             ..
         })) = self.slots.get(slot as usize)
         else {
             return self.give_up_wake(slot, "it is not this node's");
         };
-        let (agent, generation) = (agent.clone(), *generation);
+        let (agent, generation, life) = (agent.clone(), *generation, *life);
         let restored = read.and_then(|back| {
             let kind = self.kind_running(&agent, back.component);
             Ok((kind.map_err(Unrestored::Later)?, back))
         });
         let mut awake = match restored {
+            Ok((_, back)) if !back.recovery.agent().incarnation().counts_since(life) => {
+                return self.end_old_life(slot, &agent, generation, back.log);
+            }
             Ok((kind, back)) => {
                 let ReadBack {
                     recovery,
@@ -491,6 +494,27 @@ impl Worker {
         self.end_if_stopped(slot);
         self.give_held(slot);
         self.told_of(slot);
+    }
+
+    /// What the journal has is of a life that is over: the agent was stopped elsewhere, or
+    /// lost with a dead node. Whoever wants it begins it anew.
+    fn end_old_life(&mut self, slot: u32, agent: &AgentId, generation: u64, log: AgentLog) {
+        let wanted = self.wake_queue.take(slot);
+        self.remove(slot, agent);
+        self.end_log_of_copy(agent, log);
+        let text = "the copy in the journal is dropped: it is of a life that is over";
+        self.shared.log(Some(agent), Level::Info, text);
+        let (held, requests) = wanted.map_or_else(Default::default, |it| (it.held, it.requests));
+        if held.is_empty() {
+            self.forget(agent.clone(), generation);
+        }
+        for envelope in held {
+            self.deliver_late(envelope);
+        }
+        for (request, from, done) in requests {
+            self.request(request, from, done);
+        }
+        self.placed(agent);
     }
 
     /// In the place of an agent that cannot be restored. It notes nothing: what the

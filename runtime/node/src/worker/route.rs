@@ -13,7 +13,7 @@ use phoenix_core::{
 
 use crate::counters::count;
 use crate::kinds::{Kind, Known};
-use crate::worker::slot::Slot;
+use crate::worker::slot::{Owned, Slot};
 use crate::worker::{Event, Worker};
 
 /// Messages held for one agent while its place is asked for or its path switched.
@@ -453,8 +453,8 @@ impl Worker {
     fn settle_here(&mut self, agent: &AgentId, ownership: Ownership, held: Vec<Arc<Envelope>>) {
         let (mut never_lived, mut comes_again) = (false, false);
         if self.is_stored(agent) {
-            let generation = ownership.epoch.generation;
-            self.know(agent.clone(), Millis::NEVER, Some(generation));
+            let owned = Some(Owned::by(&ownership));
+            self.know(agent.clone(), Millis::NEVER, owned);
             for envelope in held {
                 self.deliver_late(envelope);
             }

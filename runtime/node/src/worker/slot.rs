@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use phoenix_core::agent::Agent;
+use phoenix_core::directory::Ownership;
 use phoenix_core::journal::AgentLog;
 use phoenix_core::schedule::Share;
 use phoenix_core::{AgentId, MigrationId, Millis, Payload, control};
@@ -28,9 +29,36 @@ pub(crate) enum Slot {
 /// A durable agent of which only the journal knows more.
 pub(crate) struct Stored {
     pub(crate) agent: AgentId,
-    /// The directory's generation it is owned under, if it was here since the node
-    /// began; otherwise the directory is asked first.
-    pub(crate) owned: Option<u64>,
+    /// Under what it is this node's, if that is known; otherwise the directory is asked
+    /// first.
+    pub(crate) owned: Option<Owned>,
+}
+
+/// Under what a stored agent is its node's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owned {
+    /// The directory's generation it is owned under.
+    pub(crate) generation: u64,
+    /// Since which one its present life counts.
+    pub(crate) life: u64,
+}
+
+impl Owned {
+    /// As the directory says it.
+    pub(crate) fn by(ownership: &Ownership) -> Self {
+        Self {
+            generation: ownership.epoch.generation,
+            life: ownership.life,
+        }
+    }
+
+    /// Of one that was awake here.
+    pub(crate) fn alive(generation: u64) -> Self {
+        Self {
+            generation,
+            life: 0,
+        }
+    }
 }
 
 /// Where the snapshot of a hibernated agent lies.

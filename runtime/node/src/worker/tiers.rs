@@ -19,7 +19,7 @@ use phoenix_store::{DiskArena, arena};
 
 use crate::counters::count;
 use crate::worker::Worker;
-use crate::worker::slot::{Asleep, Slot, Stored, Tier};
+use crate::worker::slot::{Asleep, Owned, Slot, Stored, Tier};
 
 /// Agents that go to disk in one step of a worker.
 const AT_ONCE: usize = 64;
@@ -200,7 +200,7 @@ impl Worker {
             }
             let stored = Stored {
                 agent: log.agent().clone(),
-                owned: Some(asleep.generation),
+                owned: Some(Owned::alive(asleep.generation)),
             };
             self.arena.remove(handle);
             if let Some(place) = self.slots.get_mut(slot as usize) {

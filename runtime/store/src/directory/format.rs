@@ -1,5 +1,6 @@
 //! Records and snapshots of the directory as bytes. Version 1; snapshots that tell
-//! which nodes are dead are version 2, and those that don't are still read.
+//! which nodes are dead and when lives began are version 3, and those that tell less are
+//! still read.
 //!
 //! A record is the version, a tag and its fields; a snapshot the version, the
 //! own node, and counted lists. Integers take as many bytes as they need.
@@ -11,7 +12,9 @@ use phoenix_core::{AgentId, MigrationId, NodeId};
 use crate::wire::{BadBytes, Reader, put_bytes, put_number};
 
 const VERSION: u8 = 1;
-const STATE_VERSION: u8 = 2;
+const STATE_VERSION: u8 = 3;
+/// That of snapshots that do not tell when lives began.
+const LIFELESS_VERSION: u8 = 2;
 
 pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
     let mut out = vec![VERSION, tag(record)];
@@ -170,6 +173,7 @@ pub(crate) fn encode_state(own: NodeId, state: &DirectoryState) -> Vec<u8> {
         put_bytes(&mut out, agent.as_str().as_bytes());
         put_node(&mut out, entry.owner);
         put_number(&mut out, entry.generation);
+        put_number(&mut out, entry.life);
         put_number(&mut out, entry.attempts.len() as u64);
         for attempt in &entry.attempts {
             put_migration(&mut out, attempt.migration);
@@ -195,9 +199,10 @@ pub(crate) fn decode_state(
     limits: DirectoryLimits,
 ) -> Result<DirectoryState, BadBytes> {
     let mut r = Reader::new(bytes);
-    let tells_dead = match r.byte("the version")? {
-        VERSION => false,
-        STATE_VERSION => true,
+    let (tells_dead, tells_lives) = match r.byte("the version")? {
+        VERSION => (false, false),
+        LIFELESS_VERSION => (true, false),
+        STATE_VERSION => (true, true),
         _ => return Err(BadBytes::Value("the version")),
     };
     if node(&mut r)? != own {
@@ -223,8 +228,12 @@ pub(crate) fn decode_state(
         let mut entry = Entry {
             owner: node(&mut r)?,
             generation: generation(&mut r)?,
+            life: 0,
             attempts: Vec::new(),
         };
+        if tells_lives {
+            entry.life = generation(&mut r)?;
+        }
         for _ in 0..r.number("the number of attempts")? {
             entry.attempts.push(Attempt {
                 migration: migration(&mut r)?,
@@ -395,6 +404,7 @@ mod tests {
             let entry = Entry {
                 owner: NodeId(number.into()),
                 generation: 5,
+                life: 3,
                 attempts: vec![Attempt {
                     migration: MigrationId(number.into()),
                     from: NodeId(7),

@@ -355,7 +355,7 @@ impl SourceMigration {
             Purpose::Move if won && at_target => self.moved(now, owner.epoch, out),
             // Still its own, under the same generation: the target gave up, or the
             // agent was stopped. The abort tells which.
-            Purpose::Move if owner == self.plan.here(owner.epoch.term) => {
+            Purpose::Move if self.plan.is_here(&owner) => {
                 let reason = format!("{} gave up waiting", self.plan.target);
                 self.ask(now, Purpose::Abort { reason }, out);
             }
@@ -418,6 +418,8 @@ impl SourceMigration {
         let owner = Ownership {
             owner: self.plan.target,
             epoch,
+            // Nothing is restored by this.
+            life: 0,
         };
         out.push(SourceAction::Release { owner });
         out.push(self.released());
@@ -577,15 +579,9 @@ impl Moving {
 }
 
 impl SourcePlan {
-    /// The ownership under which the source begins.
-    fn here(&self, term: u64) -> Ownership {
-        Ownership {
-            owner: self.source,
-            epoch: Epoch {
-                generation: self.generation,
-                term,
-            },
-        }
+    /// Whether that is the ownership under which the source began.
+    fn is_here(&self, owner: &Ownership) -> bool {
+        owner.owner == self.source && owner.epoch.generation == self.generation
     }
 
     fn command(&self, purpose: &Purpose) -> DirectoryCommand {
