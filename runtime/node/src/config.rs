@@ -61,6 +61,9 @@ pub struct NodeConfig {
     /// only where a checkpoint is taken: then a replay names the first batch that differs.
     /// It costs a look at all changed memory each time; tests want that.
     pub hash_every_batch: bool,
+    /// Whether a drain moves durable agents, too; otherwise they wait in the journal until
+    /// the node is started again.
+    pub drain_durable: bool,
     /// What the journal lies on, in tests; `None` for files in `data_dir`.
     pub journal: Option<JournalDisk>,
     /// The Wasm host, where nodes of one process share it; `None` for one of its own,
@@ -114,6 +117,7 @@ impl NodeConfig {
             max_shipment: 256 << 20,
             max_spill: phoenix_store::spill::DEFAULT_SPACE,
             hash_every_batch: false,
+            drain_durable: false,
             journal: None,
             host: None,
             restore_eagerly: false,

@@ -55,7 +55,7 @@ macro_rules! key {
 const HOST_PORT: &str = "host:port, such as 10.0.0.5:7401";
 
 /// All of them, in the order in which they are documented.
-pub static KEYS: [Key; 28] = [
+pub static KEYS: [Key; 29] = [
     key!(
         "data",
         "phoenix-data",
@@ -266,6 +266,21 @@ pub static KEYS: [Key; 28] = [
         "how long a stopping node takes to move its agents away",
         |config, text| {
             config.drain_timeout = span(text, 0, 3_600_000)?;
+            Some(())
+        }
+    ),
+    key!(
+        "drain-durable",
+        "stay",
+        "stay or move",
+        "what becomes of a stopping node's durable agents: they wait in its journal until it \
+         is started again, or move to other nodes as all do",
+        |config, text| {
+            config.drain_durable = match text {
+                "stay" => false,
+                "move" => true,
+                _ => return None,
+            };
             Some(())
         }
     ),

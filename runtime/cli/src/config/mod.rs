@@ -71,6 +71,8 @@ pub struct Config {
     pub sleep_disk: u64,
     /// How long a draining node takes to move its agents away.
     pub drain_timeout: Duration,
+    /// Whether it moves those that are durable, which could wait for its next start.
+    pub drain_durable: bool,
     /// Which log lines are written, in tracing's directives.
     pub log: String,
     /// How they are written.
@@ -122,6 +124,7 @@ impl Default for Config {
             memory_budget: None,
             sleep_disk: 64 << 30,
             drain_timeout: Duration::from_secs(30),
+            drain_durable: false,
             log: "info".to_owned(),
             log_format: LogFormat::Human,
             api_limits: Limits::default(),

@@ -1,5 +1,6 @@
 //! Leaving a node that is about to stop: every agent moves to another node, and
-//! one that could not is tried with the next.
+//! one that could not is tried with the next. Durable agents wait in the journal for
+//! the node's next start, unless the node is not to come back.
 
 use std::collections::BTreeSet;
 
@@ -157,13 +158,21 @@ impl Worker {
     fn send_away(&mut self, agent: &AgentId, peers: &[NodeId]) {
         let now = self.now.millis();
         let Some(slot) = self.table.get(agent).copied() else {
+            if self.routes.is_placing(agent) && self.is_stored(agent) {
+                self.drain_later(agent);
+            }
             return;
         };
         if self.awake(slot).is_some_and(|awake| awake.moving.is_some()) {
             // An operator moves it: it is looked for once more at the end.
             return;
         }
-        if self.outlives_node(slot) {
+        if self.shared.config.drain_durable && self.is_stored_slot(slot) {
+            self.want(slot);
+            self.drain_later(agent);
+            return;
+        }
+        if !self.shared.config.drain_durable && self.outlives_node(slot) {
             if let Some(drain) = self.draining.as_mut() {
                 drain.failed(
                     now,
@@ -201,6 +210,14 @@ impl Worker {
                     drain.attempts.insert((now + READY_WITHIN, migration));
                 }
             }
+        }
+    }
+
+    /// One that is restored first is looked at again in a while.
+    fn drain_later(&mut self, agent: &AgentId) {
+        let at = self.now.millis() + REST;
+        if let Some(drain) = &mut self.draining {
+            drain.later.insert((at, agent.clone()));
         }
     }
 

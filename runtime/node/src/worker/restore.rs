@@ -178,7 +178,7 @@ impl Worker {
             return true;
         };
         let agent = stored.agent.clone();
-        if self.shared.is_draining() {
+        if self.shared.is_draining() && !self.shared.config.drain_durable {
             self.wake_later(slot, "its node is about to stop");
             return true;
         }

@@ -454,7 +454,10 @@ impl Worker {
         let (mut never_lived, mut comes_again) = (false, false);
         if self.is_stored(agent) {
             let owned = Some(Owned::by(&ownership));
-            self.know(agent.clone(), Millis::NEVER, owned);
+            let journal = self.durables.journal.as_ref();
+            let standing = journal.and_then(|it| it.standing(agent));
+            let wake_at = standing.map_or(Millis::NEVER, |it| it.wake);
+            self.know(agent.clone(), wake_at, owned);
             for envelope in held {
                 self.deliver_late(envelope);
             }

@@ -301,6 +301,7 @@ impl From<Config> for NodeConfig {
             restore_eagerly: config.restore_eagerly,
             memory_budget: config.memory_budget,
             sleep_disk: config.sleep_disk,
+            drain_durable: config.drain_durable,
             ..Self::alone(config.data)
         }
     }
