@@ -29,6 +29,9 @@ pub struct Ledger {
 
 #[derive(Debug, Default)]
 struct Books {
+    /// Whether agents are durable: no life ends, and one goes back at most to where
+    /// nothing that left its node is undone.
+    durable: bool,
     lives: HashMap<AgentId, Life>,
     /// Who committed under each generation of each agent.
     owners: HashMap<(AgentId, u64), NodeId>,
@@ -56,6 +59,10 @@ struct Life {
     at: NodeId,
     /// Of each sender, the last number that was acknowledged.
     through: BTreeMap<String, u64>,
+    /// The same, of what others have heard.
+    given: BTreeMap<String, u64>,
+    /// The same, of what may have been in a journal when its node was killed.
+    kept: BTreeMap<String, u64>,
     /// The same of earlier lives.
     earlier: BTreeMap<String, u64>,
 }
@@ -107,6 +114,8 @@ impl Books {
                 turn: commit.turn + commit.turns,
                 at: commit.node,
                 through: BTreeMap::new(),
+                given: BTreeMap::new(),
+                kept: BTreeMap::new(),
                 earlier: BTreeMap::new(),
             };
             self.lives.insert(commit.agent.clone(), life);
@@ -118,7 +127,15 @@ impl Books {
             wrongs.push(format!("generation {next} after {last}"));
         }
         if commit.incarnation == life.incarnation {
-            if commit.turn != life.turn {
+            let goes_back = self.durable && commit.turn < life.turn;
+            if goes_back && self.losable.contains(commit.agent) {
+                // What its node had not synced was nobody else's yet.
+                let through = std::mem::replace(&mut life.through, life.given.clone());
+                for (sender, through) in through {
+                    let kept = life.kept.entry(sender).or_default();
+                    *kept = (*kept).max(through);
+                }
+            } else if commit.turn != life.turn {
                 wrongs.push(format!("turn {} where {} is next", commit.turn, life.turn));
             }
             if !self.dying.contains(&commit.node) {
@@ -132,7 +149,7 @@ impl Books {
             if commit.turn != 0 {
                 wrongs.push(format!("a new life with turn {}", commit.turn));
             }
-            if !self.losable.remove(commit.agent) {
+            if self.durable || !self.losable.remove(commit.agent) {
                 wrongs.push(format!(
                     "a new life although its memory was on {} and nobody killed that",
                     life.at
@@ -185,6 +202,17 @@ impl Books {
 }
 
 impl Ledger {
+    /// The books of a cluster whose agents all are durable, or all are not.
+    pub fn of(durable: bool) -> Self {
+        let books = Books {
+            durable,
+            ..Books::default()
+        };
+        Self {
+            books: Mutex::new(books),
+        }
+    }
+
     /// Takes in a message of a migration that the network is about to carry.
     pub fn saw(&self, motion: &Motion, message: &PeerMessage) {
         let mut books = self.books.lock();
@@ -235,9 +263,13 @@ impl Ledger {
                 }
             };
             let key = format!("{sender} {:?}", acknowledgement.stream.lane);
+            if let Some(life) = books.lives.get_mut(agent) {
+                let given = life.given.entry(key.clone()).or_default();
+                *given = (*given).max(*through);
+            }
             let committed = books.lives.get(agent).map_or(0, |life| {
                 let of = |lives: &BTreeMap<String, u64>| lives.get(&key).copied().unwrap_or(0);
-                of(&life.through).max(of(&life.earlier))
+                of(&life.through).max(of(&life.earlier)).max(of(&life.kept))
             });
             if *through > committed {
                 books.wrong(format!(

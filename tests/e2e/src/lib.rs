@@ -11,6 +11,7 @@
     reason = "only tests call this crate, and a test fails by panicking"
 )]
 
+mod disks;
 mod ledger;
 mod progress;
 mod restless;
@@ -36,6 +37,7 @@ use phoenix_node::{Network, Node, NodeConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use disks::Disks;
 pub use ledger::Ledger;
 pub use progress::{Progress, StopOnPanic};
 pub use restless::{Random, Report, Restless};
@@ -48,6 +50,7 @@ pub struct Cluster {
     network: Arc<MemoryNetwork>,
     dir: tempfile::TempDir,
     nodes: Vec<Option<Node>>,
+    disks: Option<Disks>,
     tune: Box<dyn Fn(&mut NodeConfig)>,
 }
 
@@ -59,12 +62,27 @@ impl Cluster {
 
     /// The same with their configuration changed.
     pub fn tuned(count: usize, seed: u64, tune: impl Fn(&mut NodeConfig) + 'static) -> Self {
+        Self::of(count, seed, None, tune)
+    }
+
+    /// The same, and a node that is killed loses what its journal has not synced.
+    pub fn powered(count: usize, seed: u64, tune: impl Fn(&mut NodeConfig) + 'static) -> Self {
+        Self::of(count, seed, Some(Disks::new(count, seed)), tune)
+    }
+
+    fn of(
+        count: usize,
+        seed: u64,
+        disks: Option<Disks>,
+        tune: impl Fn(&mut NodeConfig) + 'static,
+    ) -> Self {
         let network = Arc::new(MemoryNetwork::threaded(seed, MemoryLimits::default()));
         let dir = tempfile::tempdir().unwrap();
         let mut cluster = Self {
             network,
             dir,
             nodes: (0..count).map(|_| None).collect(),
+            disks,
             tune: Box::new(tune),
         };
         for node in 1..=count {
@@ -80,6 +98,7 @@ impl Cluster {
         let mut config = NodeConfig::alone(self.data_dir(node));
         config.workers = Some(2);
         config.max_resident = Some(500);
+        config.journal = self.disks.as_ref().map(|disks| disks.of(node));
         (self.tune)(&mut config);
         let started = Node::start_on(config, Network::Memory(self.network.clone(), id)).unwrap();
         self.nodes[node - 1] = Some(started);
@@ -118,8 +137,19 @@ impl Cluster {
 
     /// A node is gone at once, as when its process is killed.
     pub fn kill(&mut self, node: usize) {
+        if let Some(disks) = &self.disks {
+            disks.cut(node);
+        }
         self.network.kill(node_id(node));
         drop(self.nodes[node - 1].take());
+        if let Some(disks) = &self.disks {
+            disks.lose_power(node);
+        }
+    }
+
+    /// The disks of the journals, if they lose what is not synced.
+    pub fn disks(&self) -> Option<Disks> {
+        self.disks.clone()
     }
 
     /// A running node.

@@ -5,7 +5,10 @@ use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 use phoenix_core::control::Response;
+use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::{KindPolicy, Millis, NodeId, PeerMessage, Reply};
+
+use phoenix_node::NodeConfig;
 
 use crate::steps::{Step, Steps};
 use crate::{Client, Cluster, Ledger, Progress, Random, Report, Restless, StopOnPanic, eventually};
@@ -27,6 +30,8 @@ pub enum Victim {
     Source,
     /// The one it goes to.
     Target,
+    /// Both.
+    Both,
 }
 
 /// What is to happen.
@@ -44,12 +49,22 @@ pub struct Storm {
     pub kills: Option<(Victim, u64)>,
     /// Whether half of the receivers wait for a reply all the time.
     pub waiting: bool,
+    /// Whether all agents are durable. Nodes that are killed then lose what they have
+    /// not synced, and nothing else.
+    pub durable: bool,
+}
+
+impl Storm {
+    /// Whether lives of agents end.
+    fn is_deadly(&self) -> bool {
+        self.kills.is_some() && !self.durable
+    }
 }
 
 /// Lets it happen, and checks everything that must hold.
 pub fn run(storm: Storm) {
     println!("{storm:?}");
-    let ledger = Arc::new(Ledger::default());
+    let ledger = Arc::new(Ledger::of(storm.durable));
     let mut cluster = cluster(&storm, &ledger);
     let client = cluster.client(1);
     let receivers: Vec<String> = (0..RECEIVERS).map(|n| format!("sequence/to-{n}")).collect();
@@ -83,10 +98,17 @@ pub fn run(storm: Storm) {
 
 fn cluster(storm: &Storm, ledger: &Arc<Ledger>) -> Cluster {
     let witness = ledger.clone();
-    let cluster = Cluster::tuned(3, storm.seed, move |config| {
-        config.witness = Some(witness.clone());
-    });
+    let tune = move |config: &mut NodeConfig| config.witness = Some(witness.clone());
+    let cluster = match storm.durable {
+        true => Cluster::powered(3, storm.seed, tune),
+        false => Cluster::tuned(3, storm.seed, tune),
+    };
     let policy = KindPolicy {
+        durable: storm.durable,
+        snapshot_every: SnapshotEvery {
+            turns: 50,
+            ..SnapshotEvery::default()
+        },
         idle_after: Millis(3_600_000),
         // Nothing is to be given up while its receiver's node is down.
         give_up_after: Millis(3_600_000),
@@ -216,14 +238,18 @@ impl Weather {
                 saboteur.arm(killed);
                 killed += 1;
             }
-            if let Some(victim) = saboteur.struck() {
-                let at = victim.0 as usize;
-                gone += cluster.client(at).counter("hibernations");
-                cluster.kill(at);
-                saboteur.bury(victim);
-                cluster.start(at);
+            if let Some(victims) = saboteur.struck() {
+                for victim in &victims {
+                    let at = victim.0 as usize;
+                    gone += cluster.client(at).counter("hibernations");
+                    cluster.kill(at);
+                }
+                saboteur.bury(&victims);
+                for victim in &victims {
+                    cluster.start(victim.0 as usize);
+                }
                 cluster.wait_connected();
-                println!("{victim} was killed and is back");
+                println!("{victims:?} were killed and are back");
             }
             let (moves, sleeps) = (self.restless.moves(), self.slept.load(Ordering::Relaxed));
             let stirred = moves >= self.storm.moves && sleeps >= self.storm.sleeps;
@@ -285,13 +311,13 @@ impl Weather {
     fn check(&self, cluster: &Cluster, ledger: &Ledger) {
         let client = cluster.client(1);
         ledger.assert_right();
-        if self.storm.kills.is_some() {
+        if self.storm.is_deadly() {
             // Those whose last life ended after the last message hear one more.
             for sender in &self.senders {
                 client.call::<()>(sender, "burst", (&self.receivers, self.each + 1, 1));
             }
         }
-        let each = self.each + u64::from(self.storm.kills.is_some());
+        let each = self.each + u64::from(self.storm.is_deadly());
         for agent in &self.receivers {
             let mut report: Report = client.call(agent, "report", ());
             eventually("everything is heard", || {
@@ -302,7 +328,7 @@ impl Weather {
             ledger.assert_heard(agent, &report);
             eventually("it is in one place", || cluster.places(agent).len() == 1);
             assert_eq!(report.sent, 0);
-            if self.storm.kills.is_none() {
+            if !self.storm.is_deadly() {
                 assert_eq!(report.heard, SENDERS * each, "{agent}");
                 assert_eq!(report.missing, 0, "{agent}");
             }
@@ -310,7 +336,7 @@ impl Weather {
         self.check_replies(&client);
         ledger.assert_right();
         println!("{} commits, {} lives lost", ledger.commits(), ledger.lost());
-        if self.storm.kills.is_none() {
+        if !self.storm.is_deadly() {
             assert_eq!(ledger.lost(), 0);
         }
     }
@@ -337,20 +363,20 @@ fn number(n: usize, round: u64) -> u64 {
     round * 1_000 + n as u64
 }
 
-/// Cuts a node off in the midst of a migration, as if it had died there.
+/// Cuts nodes off in the midst of a migration, as if they had died there.
 struct Saboteur {
     plan: Arc<Mutex<Plan>>,
-    struck: mpsc::Receiver<NodeId>,
+    struck: mpsc::Receiver<Vec<NodeId>>,
     ledger: Arc<Ledger>,
 }
 
 struct Plan {
     random: Random,
     victim: Victim,
-    /// The step at which the victim dies, and how often it is let pass before.
+    /// The step at which the victims die, and how often it is let pass before.
     armed: Option<(Step, usize)>,
-    /// The node that is dead to all others.
-    cut: Option<NodeId>,
+    /// The nodes that are dead to all others.
+    cut: Vec<NodeId>,
     deaths: u64,
     /// Steps in the order they are tried.
     order: Vec<Step>,
@@ -367,7 +393,7 @@ impl Saboteur {
             random,
             victim: storm.kills.map_or(Victim::Target, |(victim, _)| victim),
             armed: None,
-            cut: None,
+            cut: Vec::new(),
             deaths: 0,
             order,
         }));
@@ -375,11 +401,12 @@ impl Saboteur {
         let books = ledger.clone();
         let mut steps = Steps::default();
         let shared = plan.clone();
+        let disks = cluster.disks();
         cluster
             .network()
             .set_filter(Some(Box::new(move |from, to, message| {
                 let mut plan = shared.lock();
-                if plan.cut.is_some_and(|cut| cut == from || cut == to) {
+                if plan.cut.iter().any(|cut| *cut == from || *cut == to) {
                     return false;
                 }
                 let Some((motion, step)) = steps.see(from, to, message) else {
@@ -388,25 +415,32 @@ impl Saboteur {
                     }
                     return true;
                 };
-                let victim = match plan.victim {
-                    Victim::Source => motion.source,
-                    Victim::Target => motion.target,
+                let victims = match plan.victim {
+                    Victim::Source => vec![motion.source],
+                    Victim::Target => vec![motion.target],
+                    Victim::Both => vec![motion.source, motion.target],
                 };
-                if victim == node_id(1) || !plan.is_time(step) {
+                if victims.contains(&node_id(1)) || !plan.is_time(step) {
                     ledger.saw(&motion, message);
                     return true;
                 }
-                println!("{victim} dies at {step:?} of {}", motion.agent);
-                let arrives = plan.random.below(2) == 0 && victim == from;
+                println!("{victims:?} die at {step:?} of {}", motion.agent);
+                let (left, came) = (victims.contains(&from), victims.contains(&to));
+                let arrives = plan.random.below(2) == 0 && left && !came;
                 if arrives {
                     ledger.saw(&motion, message);
                 }
-                ledger.killed(victim);
-                plan.cut = Some(victim);
+                for victim in &victims {
+                    if let Some(disks) = &disks {
+                        disks.cut(victim.0 as usize);
+                    }
+                    ledger.killed(*victim);
+                }
+                plan.cut.clone_from(&victims);
                 plan.deaths += 1;
                 // The test has ended where nobody listens.
-                let _ = strike.send(victim);
-                arrives || (victim != from && victim != to)
+                let _ = strike.send(victims);
+                arrives || !(left || came)
             })));
         Self {
             plan,
@@ -423,15 +457,17 @@ impl Saboteur {
         plan.armed = Some((step, after));
     }
 
-    /// The node that has died, once.
-    fn struck(&self) -> Option<NodeId> {
+    /// The nodes that have died, once.
+    fn struck(&self) -> Option<Vec<NodeId>> {
         self.struck.try_recv().ok()
     }
 
-    /// The dead node has ended, and may come back.
-    fn bury(&self, victim: NodeId) {
-        self.ledger.buried(victim);
-        self.plan.lock().cut = None;
+    /// The dead nodes have ended, and may come back.
+    fn bury(&self, victims: &[NodeId]) {
+        for victim in victims {
+            self.ledger.buried(*victim);
+        }
+        self.plan.lock().cut.clear();
     }
 
     fn deaths(&self) -> u64 {

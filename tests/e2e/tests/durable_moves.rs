@@ -6,6 +6,10 @@
     reason = "a test fails by panicking"
 )]
 
+use std::time::Duration;
+
+use e2e::steps::Step;
+use e2e::storm::{Storm, Victim, run};
 use e2e::{Client, Cluster, eventually, json, message};
 use phoenix_core::control::{ClientMessage, Verdict};
 use phoenix_core::{KindPolicy, Millis, Reply};
@@ -20,7 +24,7 @@ fn durable() -> KindPolicy {
 }
 
 fn cluster(nodes: usize, seed: u64) -> Cluster {
-    let cluster = Cluster::new(nodes, seed);
+    let cluster = Cluster::powered(nodes, seed, |_| {});
     cluster.deploy("typed", phoenix_support::guest("typed"), durable());
     cluster
 }
@@ -102,5 +106,127 @@ fn an_agent_moves_back_and_forth_and_outlives_each_of_its_nodes() {
             assert_eq!(total(&cluster.client(1), "typed/a"), expected);
         }
         assert_eq!(home(&cluster, "typed/a"), to, "nothing is left behind");
+    }
+}
+
+/// Senders, receivers, moves and hibernations, all durable, without a node's death.
+fn calm(seed: u64) -> Storm {
+    Storm {
+        seed,
+        messages: 100_000,
+        moves: 1_000,
+        sleeps: 1_000,
+        kills: None,
+        waiting: false,
+        durable: true,
+    }
+}
+
+/// A part of it, small enough for every run of the tests.
+fn short(storm: Storm) -> Storm {
+    Storm {
+        messages: 8_000,
+        moves: 80,
+        sleeps: 80,
+        ..storm
+    }
+}
+
+#[test]
+fn replies_arrive_while_agents_move_and_half_of_them_wait() {
+    run(short(Storm {
+        waiting: true,
+        ..calm(71)
+    }));
+}
+
+#[test]
+fn messages_flow_while_sources_of_moves_lose_power() {
+    run(short(Storm {
+        kills: Some((Victim::Source, 4)),
+        ..calm(72)
+    }));
+}
+
+#[test]
+fn messages_flow_while_targets_of_moves_lose_power() {
+    run(short(Storm {
+        kills: Some((Victim::Target, 4)),
+        ..calm(73)
+    }));
+}
+
+#[test]
+fn messages_flow_while_both_nodes_of_moves_lose_power() {
+    run(short(Storm {
+        kills: Some((Victim::Both, 4)),
+        ..calm(74)
+    }));
+}
+
+#[test]
+#[ignore = "a long run: CONTRIBUTING.md says how"]
+fn messages_flow_and_nodes_lose_power_at_each_step() {
+    let given = std::env::var("PHOENIX_SEED").ok();
+    let seed = given.map_or_else(
+        || u64::from(std::process::id()),
+        |seed| seed.parse().unwrap(),
+    );
+    for victim in [Victim::Source, Victim::Target, Victim::Both] {
+        run(Storm {
+            kills: Some((victim, Step::ALL.len() as u64)),
+            ..calm(seed)
+        });
+    }
+}
+
+/// Durable agents of a node that stops: awake, asleep, and not loaded since it began.
+fn drained(policy: &str, drain_durable: bool, seed: u64) -> (Cluster, Vec<String>) {
+    let mut cluster = Cluster::powered(3, seed, move |config| {
+        config.drain_durable = drain_durable;
+    });
+    cluster.deploy("typed", phoenix_support::guest("typed"), durable());
+    let names: Vec<String> = (0..6).map(|n| format!("typed/{policy}-{n}")).collect();
+    for name in &names {
+        cluster.client(1).spawn(name, 2);
+        apply(&cluster.client(1), name, 5, 1);
+    }
+    restart(&mut cluster, 2);
+    for (n, name) in names.iter().enumerate().skip(2) {
+        assert_eq!(total(&cluster.client(1), name), 5);
+        if n % 2 == 0 {
+            cluster.client(1).hibernate(name).unwrap();
+        }
+    }
+    let drained = cluster.node(2).drain(Duration::from_secs(30));
+    assert_eq!((drained.lost, drained.named), (0, Vec::new()));
+    (cluster, names)
+}
+
+#[test]
+fn durable_agents_wait_for_their_node_when_it_stops() {
+    let (mut cluster, names) = drained("wait", false, 75);
+    for name in &names {
+        assert_eq!(cluster.places(name), [2], "{name}");
+    }
+    restart(&mut cluster, 2);
+    for name in &names {
+        assert_eq!(total(&cluster.client(1), name), 5, "{name}");
+        assert_eq!(cluster.places(name), [2], "{name}");
+    }
+}
+
+#[test]
+fn durable_agents_leave_a_node_that_is_not_to_come_back() {
+    let (mut cluster, names) = drained("leave", true, 76);
+    assert!(cluster.client(2).agents().len() >= names.len());
+    for name in &names {
+        let at = home(&cluster, name);
+        assert_ne!(at, 2, "{name}");
+    }
+    cluster.kill(2);
+    for name in &names {
+        apply(&cluster.client(1), name, 5, 1);
+        assert_eq!(total(&cluster.client(1), name), 5, "{name}");
     }
 }

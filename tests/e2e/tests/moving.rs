@@ -116,6 +116,7 @@ fn calm(seed: u64) -> Storm {
         sleeps: 1_000,
         kills: None,
         waiting: false,
+        durable: false,
     }
 }
 

@@ -15,7 +15,7 @@ const SEEDS: u64 = 50;
 const AT_ONCE: usize = 4;
 
 /// What must have come about in [`SEEDS`] seeds, or they prove nothing about it.
-const WANTED: [&str; 27] = [
+const WANTED: [&str; 28] = [
     "lost",
     "repeated",
     "overtaken",
@@ -26,6 +26,7 @@ const WANTED: [&str; 27] = [
     "migrations",
     "forwarded",
     "spilled",
+    "snapshots",
     "duplicates",
     "refused-full",
     "held",

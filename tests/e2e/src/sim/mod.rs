@@ -9,7 +9,7 @@
 //!            ──▶ aside/   sends it on ──▶ spare/main
 //! ```
 //!
-//! What happens is drawn from a seed: who sends what to whom and how, what the
+//! Of every third seed they are durable. What happens is drawn from a seed: who sends what to whom and how, what the
 //! network does, who moves and sleeps when. The nodes are real and run on threads,
 //! so two runs of a seed differ in the order things come about. Once all faults are
 //! lifted everything must come to rest; then the books of all agents are laid side
@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use phoenix_core::control::{AgentDetail, AgentStatus};
 use phoenix_core::{KindPolicy, Millis, Overflow, Reply};
 use phoenix_net::memory::Faults;
+use phoenix_node::NodeConfig;
 
 use crate::{Client, Cluster, PATIENCE, Random, node_id};
 use books::{Books, Plan, Receiver, Way};
@@ -88,14 +89,18 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let cluster = Cluster::tuned(NODES, seed, |config| {
+        let tune = |config: &mut NodeConfig| {
             config.dead_letters = 100_000;
             config.max_resident = Some(50);
             // Compiling is what takes longest, and is none of this test's business.
             let mut own = fs::DirBuilder::new();
             own.mode(0o700).create(&config.data_dir).unwrap();
             symlink(compiled(), config.data_dir.join("compiled")).unwrap();
-        });
+        };
+        let cluster = match is_durable(seed) {
+            true => Cluster::powered(NODES, seed, tune),
+            false => Cluster::tuned(NODES, seed, tune),
+        };
         let hearers = |key: &str| HEARERS.iter().map(|kind| format!("{kind}/{key}")).collect();
         let simulation = Self {
             seed,
@@ -123,6 +128,7 @@ impl Simulation {
             // Whoever sleeps is put to sleep, and nothing is given up that need not be.
             idle_after: Millis(3_600_000),
             give_up_after: Millis(3_600_000),
+            durable: is_durable(self.seed),
             ..KindPolicy::default()
         };
         let deploy = |kind, overflow| self.cluster.deploy(kind, books, policy(overflow, ROOM));
@@ -259,6 +265,11 @@ impl Simulation {
             }
         }
     }
+}
+
+/// Whether all agents but one of a seed are durable: of every third.
+fn is_durable(seed: u64) -> bool {
+    seed % 3 == 2
 }
 
 /// Who keeps books, and who never answers.

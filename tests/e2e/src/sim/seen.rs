@@ -31,6 +31,7 @@ impl Seen {
             "migrations",
             "forwarded",
             "spilled",
+            "snapshots",
         ] {
             let clients = (1..=nodes).map(|node| cluster.client(node));
             self.add(name, clients.map(|it| it.counter(name)).sum());
