@@ -170,6 +170,7 @@ impl Worker {
             return Err(refused.to_string());
         }
         awake.agent.keep_log(&awake.kind.terms);
+        awake.agent.note_checkpoint();
         awake.durable = Some(Durable::new(log));
         Ok(())
     }
