@@ -40,7 +40,7 @@ pub use journal::JournalDisk;
 pub use network::Network;
 pub use phoenix_host::{Host, HostConfig, compile_worker};
 pub use start::{Node, StartError};
-pub use witness::{Committed, Witness};
+pub use witness::{Committed, Step, Witness};
 pub use worker::Drained;
 
 /// What reads and writes events in all formats, for the HTTP API.

@@ -29,6 +29,7 @@ use crate::peers::Controls;
 use crate::readers::Readers;
 use crate::seat::Seat;
 use crate::sleepers::Sleepers;
+use crate::witness::Step;
 use crate::worker::Event;
 
 /// A peer as this node sees it.
@@ -111,6 +112,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Lets the witness see a step, if there is one.
+    #[inline]
+    pub(crate) fn witness(&self, agent: &AgentId, step: Step) {
+        if let Some(witness) = &self.config.witness {
+            witness.stepping(agent, step);
+        }
+    }
+
     /// The node has stopped: drops what came too late for that. Whoever is to be told
     /// of its end holds this state, which would never go.
     pub(crate) fn let_go(&self) {

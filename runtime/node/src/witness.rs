@@ -29,7 +29,17 @@ pub trait Witness: Debug + Send + Sync {
     /// An agent has committed.
     fn committed(&self, commit: &Committed<'_>);
 
-    /// What a durable agent committed is in the journal, and what waited for that is
-    /// about to leave.
-    fn released(&self, _agent: &AgentId) {}
+    /// A step is about to be taken for an agent.
+    fn stepping(&self, _agent: &AgentId, _step: Step) {}
+}
+
+/// What is done for a durable agent beside its commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The journal has what it committed, and what waited for that leaves.
+    HandOut,
+    /// It takes the verdict on a message that it sent.
+    Acknowledgement,
+    /// Its snapshot goes to the journal.
+    Snapshot,
 }

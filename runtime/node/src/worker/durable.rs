@@ -21,6 +21,7 @@ use phoenix_core::{
 
 use crate::counters::count;
 use crate::kinds::Kind;
+use crate::witness::Step;
 use crate::worker::Worker;
 use crate::worker::copies::{Asked, Settling};
 use crate::worker::job::Seating;
@@ -276,7 +277,7 @@ impl Worker {
         };
         self.perform_now(slot);
         if let Some(Waiting::Actions(held)) = back {
-            self.witness_release(&held.agent);
+            self.shared.witness(&held.agent, Step::HandOut);
             self.actions = held.actions;
             self.perform_now(slot);
         }
@@ -354,7 +355,7 @@ impl Worker {
                 match waiting {
                     Waiting::Actions(Held { agent, actions }) => {
                         let slot = self.table.get(&agent).copied().unwrap_or(u32::MAX);
-                        self.witness_release(&agent);
+                        self.shared.witness(&agent, Step::HandOut);
                         self.actions = actions;
                         self.perform_now(slot);
                     }
@@ -372,12 +373,6 @@ impl Worker {
         };
         if let (Some(durable), Seating::Live(instance)) = (&mut awake.durable, &mut awake.seating) {
             durable.memory = Some(instance.memory_hash());
-        }
-    }
-
-    fn witness_release(&self, agent: &AgentId) {
-        if let Some(witness) = &self.shared.config.witness {
-            witness.released(agent);
         }
     }
 
@@ -421,6 +416,7 @@ impl Worker {
         if !durable.log.is_behind() {
             return;
         }
+        self.shared.witness(awake.agent.id(), Step::Snapshot);
         let wake = awake.agent.next_wake_recovered();
         let bytes = Bytes::copy_from_slice(&self.scratch);
         let stored = durable.log.store(&**journal, wake, bytes, Box::new(|_| ()));

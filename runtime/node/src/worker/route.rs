@@ -13,6 +13,7 @@ use phoenix_core::{
 
 use crate::counters::count;
 use crate::kinds::{Kind, Known};
+use crate::witness::Step;
 use crate::worker::slot::{Owned, Slot};
 use crate::worker::{Event, Worker};
 
@@ -555,6 +556,7 @@ impl Worker {
             if awake.agent.incarnation() != incarnation {
                 return;
             }
+            self.shared.witness(id, Step::Acknowledgement);
             awake.agent.acknowledged(
                 &stream.receiver,
                 stream.lane,

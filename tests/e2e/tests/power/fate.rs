@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use phoenix_core::AgentId;
-use phoenix_node::{Committed, Witness};
+use phoenix_node::{Committed, Step, Witness};
 use phoenix_store::journal::{Volume, VolumeFile};
 
 use crate::volume::FaultyVolume;
@@ -93,8 +93,12 @@ impl Witness for Fate {
         self.step("commit");
     }
 
-    fn released(&self, _: &AgentId) {
-        self.step("hand-out");
+    fn stepping(&self, _: &AgentId, step: Step) {
+        self.step(match step {
+            Step::HandOut => "hand-out",
+            Step::Acknowledgement => "acknowledgement",
+            Step::Snapshot => "snapshot",
+        });
     }
 }
 

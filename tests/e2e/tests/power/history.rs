@@ -97,6 +97,8 @@ enum Heard {
     Report(usize, Vec<u64>, Done),
     /// An agent waits for nobody.
     Flushed(usize, Done),
+    /// An agent sleeps, or may not just now.
+    Slept,
     /// The power went.
     Dark,
 }
@@ -209,21 +211,27 @@ impl<'a> History<'a> {
 
     /// A life that ends before its step `at`.
     pub(crate) fn lose_power(&mut self, at: u64, tally: &mut Tally) {
+        // Writes that take less than they were given go on with other operations.
+        let short = (self.random.below(3) == 0).then(|| 1 + self.random.below(700));
+        self.volume.set_short(short);
         let mut life = self.live(at);
         for agent in 0..AGENTS {
             self.ask(&mut life, agent);
         }
         for sender in 0..SENDERS {
-            self.send(&life, sender, u64::MAX);
+            self.send(&life, sender);
         }
         loop {
             match life.next() {
                 Heard::Dark => break,
                 Heard::Sent(sender, batch, done) => {
                     self.sent(sender, &batch, done);
-                    self.send(&life, sender, u64::MAX);
+                    self.send(&life, sender);
                     let agent = self.random.below(AGENTS);
-                    self.ask(&mut life, agent);
+                    match self.random.below(4) {
+                        0 => self.hibernate(&life, agent),
+                        _ => self.ask(&mut life, agent),
+                    }
                 }
                 Heard::Report(agent, floors, done) => {
                     life.asked[agent] = false;
@@ -231,13 +239,17 @@ impl<'a> History<'a> {
                         self.ask(&mut life, agent);
                     }
                 }
-                Heard::Flushed(..) => {}
+                Heard::Flushed(..) | Heard::Slept => {}
             }
         }
         *tally.entry(life.fate.struck().unwrap()).or_default() += 1;
         drop(life);
         let random = &mut self.random;
-        self.volume = self.volume.after_power_loss(|bound| random.below(bound));
+        self.volume = match random.below(4) {
+            // Its process is killed, and what was written is there.
+            0 => self.volume.after_kill(),
+            _ => self.volume.after_power_loss(|bound| random.below(bound)),
+        };
     }
 
     /// A life without an end: all that was sent is acknowledged, nothing waits any more,
@@ -271,7 +283,7 @@ impl<'a> History<'a> {
                             false => self.ask(&mut life, agent),
                         }
                     }
-                    Heard::Sent(..) | Heard::Dark => {}
+                    Heard::Sent(..) | Heard::Slept | Heard::Dark => {}
                 }
             }
             if self.model.is_settled() || Instant::now() > until {
@@ -305,11 +317,16 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Has a sender send what was not acknowledged, and more, up to `last`.
-    fn send(&mut self, life: &Life, sender: usize, last: u64) {
+    fn hibernate(&self, life: &Life, agent: usize) {
+        let agent = AgentId::new(&self.script.agent(agent)).unwrap();
+        life.submit(Request::Hibernate { agent }, |_| Heard::Slept);
+    }
+
+    /// Has a sender send what was not acknowledged, and more.
+    fn send(&mut self, life: &Life, sender: usize) {
         let agent = self.random.below(AGENTS);
         let next = self.model.next(sender, agent);
-        let through = (next + self.random.below(BATCH) as u64).min(last);
+        let through = next + self.random.below(BATCH) as u64;
         self.model.sending(sender, agent, through);
         let batch: Vec<_> = (next..=through).map(|n| (agent, n)).collect();
         self.submit(life, sender, batch);
