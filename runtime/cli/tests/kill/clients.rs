@@ -18,8 +18,11 @@ use tokio::task::JoinHandle;
 use crate::process::{Process, phoenix};
 use crate::world::{AGENTS, COMMAND, SENDERS, World, may_pass};
 
-/// How long a client waits for verdicts.
+/// How long a client waits for verdicts, and how long if it is impatient.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+const IMPATIENT: Duration = Duration::from_millis(3);
+/// One batch in so many is sent by an impatient client.
+const IMPATIENT_ONE_IN: u64 = 8;
 /// Agents in a batch, and steps to each.
 const BATCH: (u64, u64) = (4, 4);
 /// Keys on their way at once.
@@ -79,8 +82,13 @@ async fn send(world: Arc<World>, sender: usize) {
         }
         let step = |(agent, n): &(usize, u64)| step(&world, sender, *agent, *n);
         let messages: Vec<_> = batch.iter().map(step).collect();
+        bits = mix(bits);
+        let timeout = match bits % IMPATIENT_ONE_IN {
+            0 => IMPATIENT,
+            _ => SEND_TIMEOUT,
+        };
         let node = world.node().await;
-        let verdicts = match node.send(&client, &messages, SEND_TIMEOUT).await {
+        let verdicts = match node.send(&client, &messages, timeout).await {
             Ok(verdicts) => verdicts,
             Err(error) => {
                 again(&world, &error).await;

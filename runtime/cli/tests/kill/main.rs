@@ -86,9 +86,10 @@ fn nothing_acknowledged_is_lost_or_applied_twice_when_a_node_is_killed() {
             drop(life);
             continue;
         }
-        let life = lives.start(&runtime, &mut spans);
+        let mut life = lives.start(&runtime, &mut spans);
         if kill == 0 {
             runtime.block_on(world.deploy(&life.client));
+            life.begun = Instant::now();
         }
         clients.check();
         world.open(life.client.clone());
