@@ -96,12 +96,20 @@ fn a_made_up_log_is_counted_once_by_agents_that_move() {
 
 #[test]
 fn nodes_are_killed_meanwhile_and_nothing_is_lost() {
-    let (output, directory) = run(&["--json", "--kill=3", "--lines", "1500"]);
+    let (output, directory) = run(&[
+        "--json",
+        "--kill=3",
+        "--lines",
+        "1500",
+        "--migrations",
+        "60",
+    ]);
     let object = assert_verified(&output);
     assert_eq!(
         (&object["events"], &object["kills"]),
         (&1_500.into(), &3.into())
     );
+    assert!(object["migrations"].as_u64() >= Some(60), "{object:#}");
     assert!(object["recoveries"].as_u64() > Some(0), "{object:#}");
     assert!(object["down_us"]["p50"].as_u64() > Some(0), "{object:#}");
     assert_clean(directory.path());

@@ -21,8 +21,10 @@ use super::error::DemoError;
 use super::nodes::Kill;
 use crate::samples;
 
-/// How long a node may take to say what became of a batch.
+/// How long a node may take to say what became of a batch; and how long where nodes are
+/// killed, who take what they were told with them.
 const FEED_TIMEOUT: Duration = Duration::from_secs(5);
+const FEED_TIMEOUT_AMONG_KILLS: Duration = Duration::from_secs(1);
 
 /// How long an agent may take to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,6 +79,7 @@ pub(super) struct Api {
     /// Others in their place when nodes were started again.
     endpoints: RefCell<Vec<Endpoint>>,
     kills: mpsc::Sender<Kill>,
+    feed_timeout: Duration,
     nodes: Vec<NodeId>,
     client: ClientId,
 }
@@ -97,9 +100,16 @@ impl Api {
         Ok(Self {
             endpoints: RefCell::new(endpoints),
             kills,
+            feed_timeout: FEED_TIMEOUT,
             nodes,
             client,
         })
+    }
+
+    /// The same, where nodes are going to be killed.
+    pub(super) fn among_kills(mut self) -> Self {
+        self.feed_timeout = FEED_TIMEOUT_AMONG_KILLS;
+        self
     }
 
     /// Deploys the agents that come with the program, as durable ones if wanted.
@@ -145,7 +155,7 @@ impl Cluster for Api {
         let messages = events.iter().map(message).collect::<Result<Vec<_>, _>>()?;
         let verdicts = self
             .client(node)?
-            .send(&self.client, &messages, FEED_TIMEOUT)
+            .send(&self.client, &messages, self.feed_timeout)
             .await?;
         Ok(verdicts.into_iter().map(Verdict::from).collect())
     }

@@ -85,9 +85,9 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     migrations: Option<u64>,
     /// Kill a node at random and start it again, N times meanwhile, 10 unless said. Agents are durable
-    /// then, and stay where they are
+    /// then
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_value_t = 0,
-          default_missing_value = KILLS, hide_default_value = true, conflicts_with = "migrations",
+          default_missing_value = KILLS, hide_default_value = true,
           value_parser = clap::value_parser!(u64).range(..=10_000))]
     kill: u64,
     /// Print the result as one JSON object
@@ -174,7 +174,10 @@ async fn perform(
     progress: &Progress,
 ) -> Result<Outcome, DemoError> {
     progress.say("starting the nodes");
-    let api = nodes.start(args.nodes).await?;
+    let mut api = nodes.start(args.nodes).await?;
+    if args.kill > 0 {
+        api = api.among_kills();
+    }
     progress.say("deploying the agents");
     api.deploy_samples(args.kill > 0).await?;
     progress.say("feeding");
@@ -202,8 +205,8 @@ fn plan(args: &DemoArgs, progress: &Progress) -> Result<Plan, DemoError> {
         progress.keep(&malformed(&counted, MALFORMED_KEPT));
     }
     let migrations = match args.migrations {
-        // There is nowhere to go, or agents stay with their journals.
-        _ if args.nodes == 1 || args.kill > 0 => 0,
+        // There is nowhere to go.
+        _ if args.nodes == 1 => 0,
         Some(migrations) => migrations,
         None => (counted.total.events / EVENTS_A_MIGRATION).clamp(MIGRATIONS.0, MIGRATIONS.1),
     };

@@ -17,6 +17,10 @@ const AT_ONCE: usize = 4;
 /// Wait after a migration that failed.
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
 
+/// How long an agent that is asked to sleep may take to come to rest before it is left
+/// as it is.
+const REST_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long no migration may succeed before the feed goes on without them.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -114,9 +118,9 @@ impl<C: Cluster> Movement<C> {
         let Some(agent) = self.roster.choose_to_sleep() else {
             return;
         };
-        let asleep = self.cluster.hibernate(&agent).await;
+        let asleep = tokio::time::timeout(REST_PATIENCE, self.cluster.hibernate(&agent)).await;
         self.roster.release(&agent);
-        if matches!(asleep, Ok(true)) {
+        if matches!(asleep, Ok(Ok(true))) {
             self.moved
                 .put_to_sleep
                 .set(self.moved.put_to_sleep.get() + 1);
