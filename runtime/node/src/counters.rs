@@ -38,6 +38,8 @@ counters! {
     paged_out = "paged-out",
     /// Durable agents had again from the journal.
     restored = "restored",
+    /// Hashes of their memory that came out as the journal has them.
+    hashes_proved = "memory-hashes-proved",
     /// Agents moved away.
     migrations = "migrations",
     /// Agents moved here.

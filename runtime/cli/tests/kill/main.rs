@@ -106,14 +106,19 @@ fn nothing_acknowledged_is_lost_or_applied_twice_when_a_node_is_killed() {
     world.open(life.client.clone());
     clients.finish(&runtime, &world);
     runtime.block_on(world.settle());
+    world.close();
     let figures = world.figures();
     println!(
         "{kills} kills in {:.1} s: {} steps acknowledged, {figures}; {spans}",
         killed.as_secs_f64(),
         world.steps(),
     );
-    world.close();
     drop(life);
+    if kills >= 20 {
+        for counter in ["restored", "snapshots", "memory-hashes-proved"] {
+            assert!(world.counter(counter) > 0, "{counter}");
+        }
+    }
     let undisturbed = undisturbed(&runtime, seed, &world);
     assert_eq!(
         world.reports(),

@@ -52,8 +52,8 @@ pub(crate) struct World {
     pub(crate) unknown: AtomicU64,
     pub(crate) refused: AtomicU64,
     checks: AtomicU64,
-    /// Counters of all lives but the present, by name.
-    counted: Mutex<BTreeMap<String, u64>>,
+    /// Counters of all lives but the present, by name, and of that.
+    counted: Mutex<[BTreeMap<&'static str, u64>; 2]>,
 }
 
 impl World {
@@ -113,6 +113,10 @@ impl World {
     /// There is none until the next one.
     pub(crate) fn close(&self) {
         self.node.send_replace(None);
+        let [past, present] = &mut *self.counted.lock().unwrap();
+        for (name, value) in std::mem::take(present) {
+            *past.entry(name).or_default() += value;
+        }
     }
 
     /// The node, as soon as there is one.
@@ -182,8 +186,14 @@ impl World {
         }
         let counters = patiently(async || client.counters().await).await;
         let mut counted = self.counted.lock().unwrap();
-        for name in ["restored", "snapshots", "hibernations", "faults"] {
-            *counted.entry(name.to_owned()).or_default() += counters.counters[name];
+        for name in [
+            "restored",
+            "memory-hashes-proved",
+            "snapshots",
+            "hibernations",
+            "faults",
+        ] {
+            counted[1].insert(name, counters.counters[name]);
         }
         self.checks.fetch_add(1, Ordering::Relaxed);
     }
@@ -253,6 +263,14 @@ impl World {
         }
     }
 
+    /// What all nodes counted that have ended.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        self.counted.lock().unwrap()[0]
+            .get(name)
+            .copied()
+            .unwrap_or(0)
+    }
+
     pub(crate) fn steps(&self) -> u64 {
         self.model().steps()
     }
@@ -271,7 +289,7 @@ impl World {
             of(&self.refused),
             of(&self.checks)
         );
-        for (name, value) in &*self.counted.lock().unwrap() {
+        for (name, value) in &self.counted.lock().unwrap()[0] {
             let _ = write!(text, ", {name} {value}");
         }
         text

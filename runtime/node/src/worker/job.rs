@@ -23,6 +23,9 @@ pub(crate) struct Job {
     pub(crate) kind: Option<Arc<Kind>>,
     pub(crate) batch: Batch,
     pub(crate) ended: Option<Ended>,
+    /// Hashes of its memory that the journal has, and that came out the same when it was
+    /// made again.
+    pub(crate) proved: u64,
     /// How long it may hold up the worker.
     pub(crate) slice: Millis,
     /// How long the guest may run.
@@ -142,7 +145,11 @@ impl Job {
                     None => Err(lost("nobody says what its memory is made of")),
                 };
                 match made {
-                    Ok(instance) => instance,
+                    Ok(instance) => {
+                        let proofs = past.proofs.iter();
+                        self.proved = proofs.filter(|it| it.memory.is_some()).count() as u64;
+                        instance
+                    }
                     Err(ended) => {
                         self.seating = Seating::Rebuild(past);
                         self.ended = Some(ended);

@@ -82,6 +82,7 @@ impl Worker {
             seating,
             batch,
             ended: None,
+            proved: 0,
             slice: awake.kind.policy.turn_slice,
             deadline: awake.kind.policy.turn_deadline,
             now,
@@ -156,9 +157,11 @@ impl Worker {
             seating,
             batch,
             ended,
+            proved,
             now: begun,
             ..
         } = job;
+        count_by(&self.shared.counters.hashes_proved, proved);
         let spent = self.now.0.saturating_sub(begun.0);
         let turns = batch.turns();
         let now = self.now.millis();
