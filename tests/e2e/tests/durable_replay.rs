@@ -162,9 +162,8 @@ fn another_answer_than_the_journal_has_is_found() {
     doctor(&journal(&cluster), "typed/a", |batch, turns| {
         if batch == 2 {
             // What it was told to add, in the frame alone.
-            let frame = turns.frame.to_vec();
+            let mut frame = turns.frame.to_vec();
             let at = frame.iter().rposition(|byte| *byte == b'2').unwrap();
-            let mut frame = frame;
             frame[at] = b'7';
             turns.frame = frame.into();
             turn = turns.first;
