@@ -63,29 +63,42 @@ impl Worker {
         any
     }
 
-    /// The directory answered. A stored agent that was looked up gives up its slot if it
-    /// lives elsewhere: what follows is as if its place had been asked for a message.
-    pub(super) fn looked_up(&mut self, agent: &AgentId, answer: &DirectoryAnswer) {
+    /// The directory answered. Says whether that is all there is to do about it. A stored
+    /// agent that was looked up gives up its slot if it is not surely this node's: what
+    /// follows is as if its place had been asked for a message.
+    pub(super) fn looked_up(&mut self, agent: &AgentId, answer: &DirectoryAnswer) -> bool {
         if !self.look_ups.open.remove(agent) {
-            return;
+            return false;
         }
-        let (DirectoryAnswer::Owned(ownership) | DirectoryAnswer::Lost(ownership)) = answer else {
-            return;
-        };
         let Some(slot) = self.stored_slot(agent) else {
-            return;
+            return false;
         };
-        if ownership.owner != self.shared.node {
-            self.remove(slot, agent);
-            return;
+        if self.wake_queue.is_wanted(slot) {
+            // Whoever wants it asks as well.
+            return !self.wake_queue.is_asking(slot);
         }
-        if let Some(Slot::Stored(stored)) = self.slots.get_mut(slot as usize)
-            && matches!(answer, DirectoryAnswer::Owned(_))
-        {
-            stored.owned = Some(Owned::by(ownership));
-        }
-        if self.shared.config.restore_eagerly {
-            self.want(slot);
+        let own = self.shared.node;
+        match answer {
+            DirectoryAnswer::Owned(it) | DirectoryAnswer::Lost(it) if it.owner == own => {
+                if let Some(Slot::Stored(stored)) = self.slots.get_mut(slot as usize)
+                    && matches!(answer, DirectoryAnswer::Owned(_))
+                {
+                    stored.owned = Some(Owned::by(it));
+                }
+                if self.shared.config.restore_eagerly {
+                    self.want(slot);
+                }
+                true
+            }
+            // It is looked up again with the next connection, or when it is wanted.
+            DirectoryAnswer::InDoubt(_) => true,
+            // Another's; or what the journal has may be the last copy there is, and is claimed.
+            DirectoryAnswer::Owned(_)
+            | DirectoryAnswer::Lost(_)
+            | DirectoryAnswer::Unclaimed(_) => {
+                self.remove(slot, agent);
+                false
+            }
         }
     }
 

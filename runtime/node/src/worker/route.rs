@@ -375,7 +375,9 @@ impl Worker {
             return;
         };
         let agent = agent.clone();
-        self.looked_up(&agent, &answer);
+        if self.looked_up(&agent, &answer) {
+            return;
+        }
         if let Some(slot) = self.table.get(&agent).copied()
             && self.wake_queue.is_asking(slot)
         {
