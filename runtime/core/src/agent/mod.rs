@@ -49,7 +49,7 @@ pub use counters::Counters;
 pub(crate) use credit::{Amount, Holding};
 pub use gated::Held;
 pub use inbound::StreamIndex;
-pub(crate) use inbound::{Closed, Inbound, Skips};
+pub(crate) use inbound::{Closed, InStream, Inbound, Skips};
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use outbox::{Kept, Outbox, Terms};

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::journal::streams::StreamsLog;
 use crate::journal::{
     Append, Check, CommitNumber, Journal, MAX_BODY, MAX_SNAPSHOT, Refused, Sealed, Standing, Store,
     Stored, What,
@@ -54,7 +55,9 @@ pub struct AgentLog {
     /// The entry the snapshot that was stored last stands for.
     stored: u64,
     /// A life begins with what comes next.
-    is_fresh: bool,
+    pub(super) is_fresh: bool,
+    /// The log of the agent's streams, if it has many.
+    pub(super) streams: Option<Box<StreamsLog>>,
     /// The number of what was appended last.
     number: CommitNumber,
 }
@@ -71,6 +74,7 @@ impl AgentLog {
             bytes: 0,
             stored: 0,
             is_fresh: true,
+            streams: None,
             number: CommitNumber::default(),
         }
     }
@@ -85,6 +89,7 @@ impl AgentLog {
             bytes: standing.since,
             stored: standing.base,
             is_fresh: standing.has_ended(),
+            streams: None,
             number: CommitNumber::default(),
         }
     }
@@ -99,10 +104,20 @@ impl AgentLog {
         self.last
     }
 
+    /// The entry that the snapshot stands for which was stored last, durable or not.
+    pub fn stored(&self) -> u64 {
+        self.stored
+    }
+
     /// What the agent wants done waits for this number: all it says rests on entries up
     /// to that. What was there when the log was resumed is durable.
     pub fn number(&self) -> CommitNumber {
         self.number
+    }
+
+    /// Bytes appended since the last snapshot.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether a snapshot is due.
@@ -141,7 +156,8 @@ impl AgentLog {
         let number = self.entry(journal, What::End, Millis::NEVER, why)?;
         self.rest();
         self.is_fresh = true;
-        Ok(number)
+        self.number = self.end_streams(journal)?.unwrap_or(number);
+        Ok(self.number)
     }
 
     /// Stores a snapshot of the agent as it is after the last entry.
@@ -175,13 +191,13 @@ impl AgentLog {
         self.is_fresh = false;
     }
 
-    fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         self.turns = 0;
         self.bytes = 0;
         self.stored = self.last;
     }
 
-    fn entry(
+    pub(super) fn entry(
         &mut self,
         journal: &dyn Journal,
         what: What,

@@ -26,6 +26,7 @@ pub mod clean;
 mod gate;
 mod log;
 pub mod record;
+pub mod streams;
 
 use std::fmt;
 use std::sync::Arc;
@@ -263,7 +264,8 @@ pub trait Journal: Send + Sync {
     fn append(&self, entry: Append) -> Result<CommitNumber, Refused>;
 
     /// Stores a snapshot, at leisure, in the place of the entries it stands for and
-    /// of the one before it. It is never durable before those entries are.
+    /// of the one before it. It is never durable before those entries are, nor before
+    /// a snapshot that was stored before it, whosever that is.
     fn store(&self, snapshot: Store, done: Stored) -> Result<(), Refused>;
 
     /// Everything up to this number is durable.
@@ -276,7 +278,7 @@ pub trait Journal: Send + Sync {
     /// Only what is durable counts.
     fn standing(&self, agent: &AgentId) -> Option<Standing>;
 
-    /// Shows every agent that has not ended, in no order. Others wait meanwhile for what
+    /// Shows every agent that has not ended, in no order, and no log of [`streams`]. Others wait meanwhile for what
     /// is known of agents, so `show` must not take long.
     fn each(&self, show: &mut dyn FnMut(&AgentId, &Standing));
 

@@ -5,13 +5,14 @@
 //! agent), component digest, agent id, incarnation,
 //! seed, turn, `now`, pending handlers, why it stopped, the marks its mailbox has to
 //! fall to if its senders hold, streams that arrive with what was closed ahead of
-//! its turn, streams that leave with what has no verdict, open asks, open requests,
+//! its turn, or where the table that has them ends ([`streams`]), streams that leave with what has no verdict, open asks, open requests,
 //! timers, the mailbox (of a moving agent), the memory image, and BLAKE3 over all
 //! of it. Spilled messages are not in it: they follow a moving agent as messages.
 //!
 //! The memory image is the host's own format; here it is bytes.
 
 pub(crate) mod codec;
+pub mod streams;
 mod timing;
 
 use std::collections::VecDeque;
@@ -19,9 +20,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::agent::{Agent, Amount, Holding, Input, Kept, OpenAsk, Skips, Timer};
+use crate::agent::{Agent, Amount, Holding, Input, Kept, OpenAsk, Timer};
 use crate::{AgentId, Digest, Envelope, MigrationId, Millis, Nanos, StreamKey};
 use codec::{Reader, Writer};
+use streams::Beside;
 
 /// The version this node writes and the only one it reads.
 pub const SNAPSHOT_VERSION: u8 = 5;
@@ -33,6 +35,8 @@ const SEAL: usize = 32;
 const BEGUN: u8 = 1;
 /// It is shipped by an attempt to move it, which follows.
 const SHIPPED: u8 = 1 << 1;
+/// Its streams that arrive are in a table beside it.
+const STREAMS_BESIDE: u8 = 1 << 2;
 
 /// A message of the outbox has its verdict.
 const CLOSED: u8 = 1;
@@ -42,13 +46,6 @@ const SENT: u8 = 1 << 1;
 const RETRIED: u8 = 1 << 2;
 /// It is sent again in a way of its own, which follows.
 const OWN_RETRY: u8 = 1 << 3;
-
-/// A stream began with what an earlier run of its node had left; beside its lane.
-const IS_ADOPTED: u8 = 1 << 5;
-/// The sender of a stream was told to hold; beside its lane.
-const IS_HELD: u8 = 1 << 6;
-/// Something of a stream is closed above its watermark; beside its lane.
-const HAS_SKIPS: u8 = 1 << 7;
 
 /// Why a snapshot cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +83,7 @@ pub struct Snapshot {
 
 /// Writes a snapshot into `out`, whose old content is dropped.
 pub fn encode(agent: &Agent, component: &Digest, image: &[u8], out: &mut Vec<u8>) {
-    encode_shipped(agent, component, image, None, out);
+    encode_with(agent, component, image, (None, None), out);
 }
 
 /// The same of one that is shipped, and says by which attempt: so that a node which
@@ -98,12 +95,34 @@ pub fn encode_shipped(
     shipped_by: Option<MigrationId>,
     out: &mut Vec<u8>,
 ) {
+    encode_with(agent, component, image, (shipped_by, None), out);
+}
+
+/// The same without the streams that arrive, if there is a table that has them.
+pub fn encode_beside(
+    agent: &Agent,
+    component: &Digest,
+    image: &[u8],
+    beside: Option<Beside>,
+    out: &mut Vec<u8>,
+) {
+    encode_with(agent, component, image, (None, beside), out);
+}
+
+fn encode_with(
+    agent: &Agent,
+    component: &Digest,
+    image: &[u8],
+    (shipped_by, beside): (Option<MigrationId>, Option<Beside>),
+    out: &mut Vec<u8>,
+) {
     out.clear();
     let mut w = Writer(out);
     w.u8(SNAPSHOT_VERSION);
     let begun = if agent.begun { BEGUN } else { 0 };
     let shipped = if shipped_by.is_some() { SHIPPED } else { 0 };
-    w.u8(begun | shipped);
+    let streams = if beside.is_some() { STREAMS_BESIDE } else { 0 };
+    w.u8(begun | shipped | streams);
     if let Some(migration) = shipped_by {
         w.0.extend_from_slice(&migration.0.to_le_bytes());
     }
@@ -124,7 +143,11 @@ pub fn encode_shipped(
         w.number(low.bytes);
         w.number(high);
     }
-    encode_inbound(agent, &mut w);
+    w.number(agent.inbound.forgotten().0);
+    match beside {
+        Some(beside) => beside.encode(&mut w),
+        None => w.streams(&agent.inbound),
+    }
     w.number(agent.outbox.floor());
     w.number(agent.outbox.stream_count() as u64);
     for stream in agent.outbox.iter() {
@@ -158,35 +181,6 @@ pub fn encode_shipped(
     w.bytes(image);
     let seal = Digest::of(out);
     out.extend_from_slice(&seal.0);
-}
-
-/// Streams that arrive.
-fn encode_inbound(agent: &Agent, w: &mut Writer<'_>) {
-    w.number(agent.inbound.forgotten().0);
-    w.number(agent.inbound.len() as u64);
-    for stream in agent.inbound.iter() {
-        let skips = agent.inbound.skips(stream);
-        let is_held = if stream.is_held { IS_HELD } else { 0 };
-        let has_skips = if skips.is_empty() { 0 } else { HAS_SKIPS };
-        let is_adopted = if stream.is_adopted { IS_ADOPTED } else { 0 };
-        w.sender(&stream.key.sender);
-        w.u8(stream.key.lane as u8 | is_held | has_skips | is_adopted);
-        w.number(stream.watermark);
-        w.number(stream.last_give_up.0);
-        if stream.is_adopted {
-            // Streams count from 1.
-            w.number(agent.inbound.adopted_from(&stream.key).unwrap_or(1));
-        }
-        if skips.is_empty() {
-            continue;
-        }
-        w.number(skips.len() as u64);
-        for skip in skips {
-            w.number(skip.from);
-            w.number(skip.through);
-            w.closed(&skip.how);
-        }
-    }
 }
 
 /// Open asks, requests and timers, each in the order of its numbers.
@@ -275,6 +269,11 @@ pub fn peek_turns(snapshot: &[u8]) -> Option<u64> {
 
 /// Reads a snapshot and checks its hash.
 pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
+    decode_beside(bytes, &[])
+}
+
+/// The same with what [`Beside`] names of the table that has its streams.
+pub fn decode_beside(bytes: &Bytes, table: &[Bytes]) -> Result<Snapshot, SnapshotError> {
     let end = bytes
         .len()
         .checked_sub(SEAL)
@@ -290,13 +289,13 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
     }
     let mut r = Reader::new(bytes, end);
     r.u8("version")?;
-    let (begun, shipped_by) = flags(&mut r)?;
+    let (flags, shipped_by) = flags(&mut r)?;
     let component = Digest(r.array("component")?);
     let id = r.agent()?;
     let incarnation = r.incarnation()?;
     let seed = u64::from_le_bytes(r.array("seed")?);
     let mut agent = Agent::bare(id, incarnation, seed);
-    agent.begun = begun;
+    agent.begun = flags & BEGUN != 0;
     agent.turn = r.number("turn")?;
     agent.now = Nanos(r.number("now")?);
     agent.pending =
@@ -313,7 +312,13 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
             high: r.number("marks")?,
         });
     }
-    let adopted = decode_inbound(&mut agent, &mut r)?;
+    let forgotten = Millis(r.number("give-up")?);
+    agent.inbound.restore_forgotten(forgotten);
+    let adopted = if flags & STREAMS_BESIDE != 0 {
+        Beside::decode(&mut r)?.read(&mut agent, table)?
+    } else {
+        streams::decode(&mut agent, &mut r)?
+    };
     decode_outbox(&mut agent, &mut r)?;
     decode_tables(&mut agent, &mut r)?;
     decode_mailbox(&mut agent, &mut r)?;
@@ -335,10 +340,30 @@ pub fn decode(bytes: &Bytes) -> Result<Snapshot, SnapshotError> {
     })
 }
 
-/// Whether the agent has begun, and the attempt that it is shipped by.
-fn flags(r: &mut Reader<'_>) -> Result<(bool, Option<MigrationId>), SnapshotError> {
+/// Passes what stands between the flags and the streams that arrive.
+fn skip_head(r: &mut Reader<'_>) -> Result<(), SnapshotError> {
+    r.array::<32>("component")?;
+    r.agent()?;
+    r.incarnation()?;
+    r.array::<8>("seed")?;
+    for what in ["turn", "now", "pending"] {
+        r.number(what)?;
+    }
+    if r.flag("stop")? {
+        r.text("stop")?;
+    }
+    if r.flag("marks")? {
+        for _ in 0..3 {
+            r.number("marks")?;
+        }
+    }
+    Ok(())
+}
+
+/// The flags, and the attempt that it is shipped by.
+fn flags(r: &mut Reader<'_>) -> Result<(u8, Option<MigrationId>), SnapshotError> {
     let flags = r.u8("flags")?;
-    if flags & !(BEGUN | SHIPPED) != 0 {
+    if flags & !(BEGUN | SHIPPED | STREAMS_BESIDE) != 0 {
         return Err(SnapshotError::Invalid("flags"));
     }
     let shipped_by = if flags & SHIPPED != 0 {
@@ -346,57 +371,7 @@ fn flags(r: &mut Reader<'_>) -> Result<(bool, Option<MigrationId>), SnapshotErro
     } else {
         None
     };
-    Ok((flags & BEGUN != 0, shipped_by))
-}
-
-/// Reads the streams that arrive; gives those that were adopted, each with the
-/// number it begins with.
-fn decode_inbound(agent: &mut Agent, r: &mut Reader<'_>) -> Result<Vec<(u32, u64)>, SnapshotError> {
-    let mut adopted = Vec::new();
-    let forgotten = Millis(r.number("give-up")?);
-    agent.inbound.restore_forgotten(forgotten);
-    for _ in 0..r.count(4, "streams")? {
-        let sender = r.sender()?;
-        let marked = r.u8("lane")?;
-        let key = StreamKey {
-            sender,
-            receiver: agent.id.clone(),
-            lane: Reader::lane_of(marked & !(IS_ADOPTED | IS_HELD | HAS_SKIPS))?,
-        };
-        let watermark = r.number("watermark")?;
-        let last_give_up = Millis(r.number("give-up")?);
-        let first = if marked & IS_ADOPTED != 0 {
-            let first = r.number("first")?;
-            if first == 0 || first > watermark.saturating_add(1) {
-                return Err(SnapshotError::Invalid("first"));
-            }
-            Some(first)
-        } else {
-            None
-        };
-        let mut skips: Vec<Skips> = Vec::new();
-        if marked & HAS_SKIPS != 0 {
-            let mut last = 0;
-            for _ in 0..r.count(3, "skips")? {
-                let skip = Skips {
-                    from: r.number("skips")?,
-                    through: r.number("skips")?,
-                    how: r.closed()?,
-                };
-                if skip.from <= last || skip.through < skip.from {
-                    return Err(SnapshotError::Invalid("skips"));
-                }
-                last = skip.through;
-                skips.push(skip);
-            }
-        }
-        let is_held = marked & IS_HELD != 0;
-        let at = agent
-            .inbound
-            .restore(key, watermark, last_give_up, is_held, skips);
-        adopted.extend(first.map(|first| (at, first)));
-    }
-    Ok(adopted)
+    Ok((flags, shipped_by))
 }
 
 fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotError> {

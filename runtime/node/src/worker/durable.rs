@@ -418,10 +418,21 @@ impl Worker {
         }
         self.shared.witness(awake.agent.id(), Step::Snapshot);
         let wake = awake.agent.next_wake_recovered();
-        let bytes = Bytes::copy_from_slice(&self.scratch);
+        let bytes = match durable.log.save_streams(&**journal, &mut awake.agent) {
+            // Where the journal takes no entry now, a snapshot of all may give it room.
+            Ok(None) | Err(_) => Bytes::copy_from_slice(&self.scratch),
+            Ok(beside) => {
+                let mut bytes = Vec::new();
+                snapshot::encode_beside(&awake.agent, &component, image, beside, &mut bytes);
+                // What goes to sleep knows what of its streams is kept.
+                snapshot::encode(&awake.agent, &component, image, &mut self.scratch);
+                bytes.into()
+            }
+        };
         let stored = durable.log.store(&**journal, wake, bytes, Box::new(|_| ()));
         if stored.is_ok() {
             count(&self.shared.counters.snapshots);
+            durable.log.condense_streams(&**journal, &awake.agent);
             awake.agent.keep_log(&awake.kind.terms);
         }
     }

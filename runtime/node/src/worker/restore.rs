@@ -18,6 +18,7 @@ use phoenix_core::agent::{Again, Agent, Recovery};
 use phoenix_core::control::ControlError;
 use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 use phoenix_core::journal::record;
+use phoenix_core::journal::streams::{Streams, Unreadable};
 use phoenix_core::journal::{AgentLog, History, Journal, ReadError, Standing};
 use phoenix_core::{AgentId, Digest, Envelope, Epoch, Level, Millis, Payload, snapshot};
 use phoenix_store::disk_arena::{Reading, ReadingError};
@@ -591,9 +592,15 @@ pub(super) fn read_back(journal: &dyn Journal, id: &AgentId) -> Result<ReadBack,
         let record = record::decode(body).map_err(|error| unread(index, error))?;
         decoded.push(record);
     }
+    let mut streams = Streams::default();
     let (mut recovery, image, mut component) = match snapshot {
         Some(bytes) => {
-            let snapshot = snapshot::decode(&bytes).map_err(|error| never(error.to_string()))?;
+            streams = Streams::read(journal, id, &bytes).map_err(|error| match error {
+                Unreadable::Log(ReadError::Disk { .. }) => Unrestored::Later(error.to_string()),
+                _ => never(error.to_string()),
+            })?;
+            let snapshot = snapshot::decode_beside(&bytes, &streams.table)
+                .map_err(|error| never(error.to_string()))?;
             let image = (!snapshot.image.is_empty()).then_some(snapshot.image);
             let recovery = Recovery::from_snapshot(snapshot.agent);
             (recovery, image, Some(snapshot.component))
@@ -655,7 +662,7 @@ pub(super) fn read_back(journal: &dyn Journal, id: &AgentId) -> Result<ReadBack,
         recovery,
         past,
         component,
-        log: AgentLog::resume(id.clone(), &standing, turns),
+        log: AgentLog::resume(id.clone(), &standing, turns).with_streams(streams),
     })
 }
 

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use phoenix_core::journal::Standing;
 use phoenix_core::{Level, Millis};
 use phoenix_store::disk_arena::{self, DiskArenaError, Reading, ReadingError};
 use phoenix_store::{DiskArena, arena};
@@ -195,7 +196,10 @@ impl Worker {
         if let Some(log) = &asleep.log {
             let journal = self.durables.journal.as_ref();
             let standing = journal.and_then(|journal| journal.standing(log.agent()));
-            if standing.is_none_or(|standing| standing.last != log.last()) {
+            // It has to come back by the snapshot it fell asleep with: another way to the
+            // same memory leaves other dead stack.
+            let is_whole = |it: &Standing| it.last == log.last() && it.base >= log.stored();
+            if !standing.as_ref().is_some_and(is_whole) {
                 return Err(NOT_YET);
             }
             let stored = Stored {

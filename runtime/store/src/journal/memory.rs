@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use phoenix_core::AgentId;
 use phoenix_core::journal::{
     Append, Check, CommitNumber, Damage, Figures, History, Journal, JournalFailed, ReadError,
-    Refused, Sealed, Standing, Store, Stored, Told, Watcher, What,
+    Refused, Sealed, Standing, Store, Stored, Told, Watcher, What, streams,
 };
 
 /// An agent's log.
@@ -295,8 +295,10 @@ impl Journal for MemoryJournal {
     fn each(&self, show: &mut dyn FnMut(&AgentId, &Standing)) {
         let inner = self.inner.lock();
         let alive = inner.durable.iter();
-        for (agent, log) in alive.filter(|(_, log)| !log.standing.has_ended()) {
-            show(agent, &log.standing);
+        for (agent, log) in alive {
+            if !log.standing.has_ended() && !streams::is_log(agent) {
+                show(agent, &log.standing);
+            }
         }
     }
 

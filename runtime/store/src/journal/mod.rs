@@ -37,7 +37,7 @@ use std::sync::Arc;
 use phoenix_core::journal::clean::{Cleaning, Holdings};
 use phoenix_core::journal::{
     Append, CommitNumber, Damage, Figures, History, Journal, ReadError, Refused, Standing, Store,
-    Stored, Watcher,
+    Stored, Watcher, streams,
 };
 use phoenix_core::{AgentId, Millis};
 
@@ -192,8 +192,10 @@ impl Journal for DiskJournal {
 
     fn each(&self, show: &mut dyn FnMut(&AgentId, &Standing)) {
         let index = self.writer.shared().index.lock();
-        for (agent, entry) in index.iter().filter(|(_, entry)| !entry.has_ended()) {
-            show(agent, &entry.standing());
+        for (agent, entry) in index.iter() {
+            if !entry.has_ended() && !streams::is_log(agent) {
+                show(agent, &entry.standing());
+            }
         }
     }
 

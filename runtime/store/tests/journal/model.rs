@@ -368,6 +368,7 @@ impl Model {
             found.insert(agent.clone(), history);
         }
         self.check_cut(&found, heard);
+        self.check_order(&found);
         let mut next = BTreeMap::new();
         for (agent, history) in found {
             let known = &self.agents[&agent];
@@ -425,6 +426,37 @@ impl Model {
             "{there} is there and {not} is not; told was {}",
             heard.durable
         );
+    }
+}
+
+impl Model {
+    /// No snapshot is there without those that were stored before it, whosever they are.
+    fn check_order(&self, found: &BTreeMap<AgentId, Option<History>>) {
+        let there: BTreeMap<&AgentId, u64> = found
+            .iter()
+            .filter_map(|(agent, history)| {
+                let History {
+                    standing, snapshot, ..
+                } = history.as_ref()?;
+                let all = self.agents[agent].stored.get(&standing.base)?;
+                let same = all.iter().filter(|(it, _)| Some(it) == snapshot.as_ref());
+                Some((agent, same.map(|(_, number)| *number).max()?))
+            })
+            .collect();
+        let last = there.values().copied().max().unwrap_or(0);
+        for (agent, known) in &self.agents {
+            let ended = known.said.iter().filter(|(_, said)| said.what == What::End);
+            let ended = ended.map(|(index, _)| *index).max().unwrap_or(0);
+            // Those of a life that ended are not written if they were not yet.
+            let needed = known.stored.iter().filter(|(through, _)| **through > ended);
+            let needed = needed.flat_map(|(_, all)| all.iter().map(|(_, number)| *number));
+            let needed = needed.filter(|number| *number < last).max().unwrap_or(0);
+            let found = there.get(agent).copied().unwrap_or(0);
+            assert!(
+                found >= needed,
+                "{agent}: {needed} was stored before {last}"
+            );
+        }
     }
 }
 

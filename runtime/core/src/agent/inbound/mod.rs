@@ -2,6 +2,7 @@
 
 mod inherited;
 mod recorded;
+mod saved;
 mod skips;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,8 @@ pub(crate) struct InStream {
     pub(crate) is_adopted: bool,
     /// What was taken last waits behind what an earlier run of the node has left.
     is_behind: bool,
+    /// Whether the table beside the agent's snapshots has it as it is.
+    pub(crate) is_saved: bool,
 }
 
 /// What to do with a reliable message that arrived.
@@ -112,7 +115,8 @@ impl Inbound {
         self.forgotten = forgotten;
     }
 
-    /// Puts a stream back as a snapshot has it, and says where.
+    /// Puts a stream back as a snapshot has it, in place of what was known of it, and says
+    /// where.
     pub(crate) fn restore(
         &mut self,
         key: StreamKey,
@@ -121,13 +125,20 @@ impl Inbound {
         is_held: bool,
         skips: Vec<Skips>,
     ) -> u32 {
-        let at = self.add(Arc::new(key));
+        let known = self.look_up(&key);
+        let at = known.unwrap_or_else(|| self.add(Arc::new(key)));
         if let Some(stream) = self.get_mut(at) {
             stream.watermark = watermark;
             stream.taken = watermark;
             stream.last_give_up = last_give_up;
             stream.has_skips = !skips.is_empty();
             stream.is_held = is_held;
+            stream.is_adopted = false;
+        }
+        if known.is_some() {
+            self.held.remove(&at);
+            self.skips.remove(&at);
+            self.adopted.remove(&at);
         }
         if is_held {
             // Whoever still sends is told anew.
@@ -137,7 +148,9 @@ impl Inbound {
             self.skips.insert(at, Runs::new(skips));
             self.take_skips(at);
         }
-        self.expiry.push(Reverse((last_give_up, at)));
+        if known.is_none() {
+            self.expiry.push(Reverse((last_give_up, at)));
+        }
         at
     }
 
@@ -250,6 +263,7 @@ impl Inbound {
         let (Some(stream), Some(runs)) = (stream, self.skips.get_mut(&at)) else {
             return;
         };
+        stream.is_saved = false;
         runs.heard(base, stream.watermark);
         if runs.is_empty() {
             stream.has_skips = false;
@@ -290,6 +304,7 @@ impl Inbound {
         if let Some(stream) = self.streams.get_mut(at.0 as usize).and_then(Option::as_mut) {
             debug_assert!(number > stream.watermark, "streams are applied in order");
             let before = std::mem::replace(&mut stream.watermark, number);
+            stream.is_saved = false;
             if !stream.touched {
                 stream.touched = true;
                 self.touched.push((at.0, before));
@@ -354,6 +369,7 @@ impl Inbound {
         let (Some(stream), Some(runs)) = (stream, self.skips.get_mut(&at)) else {
             return;
         };
+        stream.is_saved = false;
         stream.watermark = runs.pass(stream.watermark);
         if runs.is_empty() {
             stream.has_skips = false;
@@ -408,6 +424,7 @@ impl Inbound {
             return None;
         }
         stream.is_held = true;
+        stream.is_saved = false;
         let told = self.held.insert(at.0, turn);
         (told != Some(turn)).then_some(stream)
     }
@@ -423,6 +440,7 @@ impl Inbound {
             let stream = self.streams.get_mut(at as usize).and_then(Option::as_mut);
             if let Some(stream) = stream.filter(|stream| stream.is_held) {
                 stream.is_held = false;
+                stream.is_saved = false;
                 each(stream);
             }
         }
@@ -531,6 +549,7 @@ impl Inbound {
                 is_held: false,
                 is_adopted: false,
                 is_behind: false,
+                is_saved: false,
             });
         }
         let (hasher, streams) = (&self.hasher, &self.streams);
@@ -543,8 +562,11 @@ impl Inbound {
         get(&self.streams, at)
     }
 
+    /// The stream, to be changed.
     fn get_mut(&mut self, at: u32) -> Option<&mut InStream> {
-        self.streams.get_mut(at as usize)?.as_mut()
+        let stream = self.streams.get_mut(at as usize)?.as_mut()?;
+        stream.is_saved = false;
+        Some(stream)
     }
 
     /// The stream, with where verdicts about it go.
