@@ -151,6 +151,12 @@ impl Schedule {
         self.left = self.left.max(share.paid);
     }
 
+    /// How many want to run.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.woken.len() + self.others.len()
+    }
+
     /// Whether nobody wants to run.
     #[inline]
     pub fn is_empty(&self) -> bool {

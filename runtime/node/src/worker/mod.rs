@@ -5,6 +5,7 @@
 //! do next, and a [`Job`] is a guest call the driver makes on its behalf. Whose
 //! turn it is a [`Schedule`] decides, by what each agent has had of the worker's time.
 
+mod alarms;
 mod ask_notices;
 mod copies;
 mod drain;
@@ -38,13 +39,13 @@ use phoenix_core::directory::{DirectoryAnswer, DirectoryCommand};
 use phoenix_core::migration::MigrationMessage;
 use phoenix_core::schedule::{Next, Schedule};
 use phoenix_core::{
-    Acknowledgement, AgentId, AskNotice, Digest, DueIndex, Envelope, MigrationId, Millis, Nanos,
-    NodeId,
+    Acknowledgement, AgentId, AskNotice, Digest, Envelope, MigrationId, Millis, Nanos, NodeId,
 };
 use phoenix_store::SnapshotArena;
 use phoenix_store::disk_arena::{Reading, ReadingError};
 use slab::Slab;
 
+use alarms::Alarms;
 use drain::Drain;
 pub(crate) use drain::DrainDone;
 pub use drain::Drained;
@@ -67,10 +68,6 @@ use wake_queue::WakeQueue;
 
 use crate::clock;
 use crate::shared::Shared;
-
-/// Slots whose time has come that are seen to before anybody runs: a million timers may
-/// be due at once, and what came meanwhile is not to wait for all of them.
-const WAKES_A_STEP: usize = 64;
 
 /// Where in the data directory agents sleep that are not durable.
 pub(crate) const ASLEEP: &str = "asleep";
@@ -214,8 +211,8 @@ pub(crate) struct Worker {
     /// Whether what was done since the last turn took so long that the clock is to
     /// be read before it is charged.
     was_costly: bool,
-    /// When to look at which slot.
-    wakes: DueIndex<u32>,
+    /// When to look at which agent that is awake, and which to wake.
+    alarms: Alarms,
     /// Slots whose memory is live, for eviction.
     residents: VecDeque<Resident>,
     /// How many of them held when they were cleaned last.
@@ -261,7 +258,7 @@ impl Worker {
             schedule: Schedule::default(),
             came: None,
             was_costly: false,
-            wakes: DueIndex::default(),
+            alarms: Alarms::default(),
             residents: VecDeque::new(),
             residents_kept: 0,
             asked_for_room: Millis(0),
@@ -399,7 +396,7 @@ impl Worker {
         let is_released = self.release_held() | self.look_up_some();
         self.flush();
         self.finish_drain();
-        if is_released || self.wakes.next() <= self.now.millis() {
+        if is_released || self.next_alarm() <= self.now.millis() {
             return Step::Again;
         }
         if wait.is_none() && !self.schedule.is_empty() {
@@ -419,7 +416,7 @@ impl Worker {
 
     /// Until when nothing has to be done of what this worker knows.
     fn idle_until(&self) -> Nanos {
-        let until = self.wakes.next();
+        let until = self.next_alarm();
         let moving = self.movement.machines.deadline().unwrap_or(Millis::NEVER);
         let until = until.min(moving).min(self.routes_deadline());
         let until = until.min(self.spilled.deadline());
@@ -432,19 +429,8 @@ impl Worker {
     /// Sees to slots whose time has come, the earliest first.
     fn fire_wakes(&mut self) {
         let now = self.now.millis();
-        for _ in 0..WAKES_A_STEP {
-            let Some((slot, _)) = self.wakes.pop(now) else {
-                break;
-            };
-            match self.slots.get_mut(slot as usize) {
-                Some(Slot::Awake(awake)) => {
-                    awake.armed = Millis::NEVER;
-                    self.tick(slot);
-                }
-                Some(Slot::Asleep(_) | Slot::Stored(_)) => self.want(slot),
-                None => {}
-            }
-        }
+        self.tick_due(now);
+        self.wake_due(now);
         self.tick_routes(now);
         self.tick_moving(now);
         self.tick_waiting(now);

@@ -448,11 +448,6 @@ impl Worker {
         self.residents.push_back(resident);
     }
 
-    /// Sees that the slot is looked at at that time, and at no other.
-    pub(super) fn look_at(&mut self, slot: u32, at: Millis) {
-        self.wakes.set(slot, at);
-    }
-
     /// Frees an agent's slot.
     pub(super) fn remove(&mut self, slot: u32, id: &AgentId) {
         if self.wake_queue.is_wanted(slot) {
@@ -460,7 +455,7 @@ impl Worker {
         }
         self.recent.forget(id);
         self.table.remove(id);
-        self.wakes.remove(&slot);
+        self.alarms.remove(slot);
         if let Some(gone) = self.slots.try_remove(slot as usize) {
             match gone {
                 Slot::Awake(awake) => {
