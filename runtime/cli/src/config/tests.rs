@@ -165,7 +165,7 @@ fn what_is_accepted_is_what_is_said_to_be() {
             assert!(load(key, &format!("0{unit}")).is_err(), "{}", key.name);
         }
     }
-    assert_eq!(ranges, 16, "a range is written `from LOW to HIGH`");
+    assert_eq!(ranges, 18, "a range is written `from LOW to HIGH`");
 }
 
 #[test]
