@@ -4,11 +4,21 @@ use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::files;
 
 /// The lock file's name; it holds the process id of the node that has it.
 const LOCK: &str = "lock";
+
+/// How long the lock of a node that was killed is waited for, and how often it is looked
+/// at: a child that the node was about to start has it until it runs its own program.
+const HANDOVER: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Why a data directory cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -70,18 +80,22 @@ impl DataDir {
             .mode(0o600)
             .open(path.join(LOCK))
             .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Whoever holds it may be writing just now: then it goes unnamed.
-                let _ = (&lock).take(20).read_to_string(&mut holder);
-                return Err(DataDirError::InUse {
-                    path: path.to_owned(),
-                    holder: holder.trim().to_owned(),
-                });
+        let until = Instant::now() + HANDOVER;
+        while let Err(error) = lock.try_lock() {
+            match error {
+                TryLockError::WouldBlock => {}
+                TryLockError::Error(source) => return Err(failed(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            let mut holder = String::new();
+            // Whoever holds it may be writing just now: then it goes unnamed.
+            let read = lock.rewind();
+            let _ = read.and_then(|()| (&lock).take(20).read_to_string(&mut holder));
+            let holder = holder.trim().to_owned();
+            if !is_dead(&holder) || Instant::now() > until {
+                let path = path.to_owned();
+                return Err(DataDirError::InUse { path, holder });
+            }
+            thread::sleep(LOOK_EVERY);
         }
         let named = lock
             .set_len(0)
@@ -120,9 +134,29 @@ impl DataDir {
     }
 }
 
+/// Whether there is no process of this id any more.
+fn is_dead(process: &str) -> bool {
+    let process = process.parse().ok().and_then(Pid::from_raw);
+    process.is_some_and(|process| test_kill_process(process) == Err(Errno::SRCH))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lock_of_a_process_that_is_gone_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let left = File::create(dir.path().join(LOCK)).unwrap();
+        left.try_lock().unwrap();
+        writeln!(&left, "{}", gone.id()).unwrap();
+        let path = dir.path().to_owned();
+        let opening = thread::spawn(move || DataDir::open(&path).map(drop));
+        drop(left);
+        opening.join().unwrap().unwrap();
+    }
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
