@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use e2e::{PATIENCE, Random, message, read};
+use e2e::{PATIENCE, Random, eventually, message, read};
 use phoenix_core::control::{ControlError, Request, Response, Verdict};
 use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::journal::clean::Cleaning;
@@ -141,6 +141,15 @@ impl Life {
         self.submit(request, heard);
     }
 
+    /// The node ends. Threads that still write would write what the next one reads.
+    fn end(self) {
+        let Self { node, fate, .. } = self;
+        drop(node);
+        eventually("the node lets go of all it has", || {
+            Arc::strong_count(&fate) == 1
+        });
+    }
+
     /// The next that is heard.
     fn next(&self) -> Heard {
         let heard = self.heard.recv_timeout(PATIENCE);
@@ -173,6 +182,7 @@ impl<'a> History<'a> {
         };
         life.submit(deploy, |done| Heard::Flushed(0, done));
         assert!(matches!(life.next(), Heard::Flushed(_, Ok(_))));
+        life.end();
         history
     }
 
@@ -243,7 +253,7 @@ impl<'a> History<'a> {
             }
         }
         *tally.entry(life.fate.struck().unwrap()).or_default() += 1;
-        drop(life);
+        life.end();
         let random = &mut self.random;
         self.volume = match random.below(4) {
             // Its process is killed, and what was written is there.
@@ -290,6 +300,7 @@ impl<'a> History<'a> {
                 break;
             }
         }
+        life.end();
         self.model.assert_balanced();
         self.model.steps()
     }
