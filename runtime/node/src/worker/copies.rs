@@ -68,7 +68,7 @@ impl Worker {
 
     /// Sees that a durable agent's copy can go into the journal: that there is one, and no
     /// older copy in it that may yet count. Says whether that is so; otherwise the attempt
-    /// has failed, or is gone on with by [`Worker::go_on_preparing`].
+    /// has failed, or is gone on with by [`Worker::placed`].
     pub(super) fn prepare_log(&mut self, migration: MigrationId, plan: &TargetPlan) -> bool {
         let agent = &plan.agent;
         let slot = self.table.get(agent).copied();
