@@ -4,6 +4,7 @@ use anyhow::bail;
 use clap::Parser;
 
 use crate::measure::Row;
+use crate::rows::million;
 
 /// Runs Phoenix and its peers side by side and prints both.
 #[derive(Debug, Parser)]
@@ -26,6 +27,14 @@ pub(crate) struct Args {
     /// runs this in a process of its own
     #[arg(long, hide = true, value_name = "N")]
     pub(crate) idle_child: Option<u32>,
+    /// Agents asleep in the rows that have a million of them
+    #[arg(long, value_name = "N", default_value_t = million::AGENTS,
+          value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub(crate) agents: u32,
+    /// Put `--agents` to sleep there and print what was found: the rows that have a
+    /// million of them run this in a process of its own
+    #[arg(long, hide = true, value_name = "TIER")]
+    pub(crate) million_child: Option<million::Tier>,
 }
 
 impl Args {

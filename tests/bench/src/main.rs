@@ -3,7 +3,7 @@
 //! was with other things meanwhile.
 //!
 //! ```text
-//! cargo run --release -p bench -- [--json] [--list] [--rounds N] [NAME…]
+//! cargo run --release -p bench -- [--json] [--list] [--rounds N] [--agents N] [NAME…]
 //! ```
 //!
 //! The allocator is mimalloc, as in the `phoenix` binary, for both sides alike.
@@ -42,6 +42,11 @@ fn run() -> anyhow::Result<ExitCode> {
     let rows = rows::all();
     if let Some(count) = args.idle_child {
         rows::idle_memory::child(count)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    rows::million::count(args.agents);
+    if let Some(tier) = args.million_child {
+        rows::million::child(tier)?;
         return Ok(ExitCode::SUCCESS);
     }
     if args.list {

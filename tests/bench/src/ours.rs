@@ -134,6 +134,24 @@ impl Ours {
         })
     }
 
+    /// The same, whose sleeping agents may take `memory_budget` bytes of memory.
+    pub(crate) fn crowded_within(max_resident: u32, memory_budget: u64) -> anyhow::Result<Self> {
+        Self::crowded_in(tempfile::tempdir()?, max_resident, memory_budget)
+    }
+
+    /// The same with what an earlier node has left in its data directory.
+    pub(crate) fn crowded_in(
+        dir: TempDir,
+        max_resident: u32,
+        memory_budget: u64,
+    ) -> anyhow::Result<Self> {
+        Self::start_in(dir, |config| NodeConfig {
+            max_resident: Some(max_resident),
+            memory_budget: Some(memory_budget),
+            ..config
+        })
+    }
+
     /// Two nodes of one cluster, joined over QUIC on loopback, with one worker each.
     pub(crate) fn pair() -> anyhow::Result<[Self; 2]> {
         let first = Self::first()?;
@@ -200,6 +218,41 @@ impl Ours {
         })
     }
 
+    /// Stops it; what it has left.
+    pub(crate) fn stop(self) -> TempDir {
+        let Self { node, dir, .. } = self;
+        node.stop();
+        dir
+    }
+
+    /// Bytes of disk its data directory takes.
+    pub(crate) fn disk(&self) -> anyhow::Result<u64> {
+        let mut bytes = 0;
+        let mut directories = vec![self.dir.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory)? {
+                let entry = entry?;
+                let about = entry.metadata()?;
+                if about.is_dir() {
+                    directories.push(entry.path());
+                } else {
+                    bytes += std::os::unix::fs::MetadataExt::blocks(&about) * 512;
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// One of the node's counters.
+    pub(crate) fn counter(&self, name: &str) -> anyhow::Result<u64> {
+        let Response::Counters(counters) = self.request(Request::Counters)? else {
+            bail!("no counters came");
+        };
+        let found = counters.iter().find(|(found, _)| found == name);
+        let (_, value) = found.with_context(|| format!("nothing is counted as {name}"))?;
+        Ok(*value)
+    }
+
     /// Its number.
     pub(crate) fn id(&self) -> NodeId {
         self.node.id()
@@ -226,7 +279,12 @@ impl Ours {
         }
     }
 
-    fn submit(&self, request: Request, answer: mpsc::Sender<Result<Response, ControlError>>) {
+    /// Begins a request; what comes of it is sent to `answer`.
+    pub(crate) fn submit(
+        &self,
+        request: Request,
+        answer: mpsc::Sender<Result<Response, ControlError>>,
+    ) {
         self.control.submit(
             request,
             Box::new(move |end| {

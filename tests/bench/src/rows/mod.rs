@@ -7,6 +7,7 @@ mod durable;
 mod hostile_neighbour;
 pub(crate) mod idle_memory;
 mod migration;
+pub(crate) mod million;
 mod one_way;
 mod request_reply;
 mod snapshot_bytes;
@@ -30,6 +31,10 @@ pub(crate) fn all() -> Vec<Row> {
         spawn::row(),
         wake::row(),
         idle_memory::row(),
+        million::idle_memory(),
+        million::idle_disk(),
+        million::wake_memory(),
+        million::wake_disk(),
         snapshot_bytes::row(),
         durable::turns_1(),
         durable::turns_8(),
