@@ -103,6 +103,7 @@ impl Inner {
                 base: 0,
                 has_snapshot: false,
                 since: 0,
+                bytes: 0,
                 wake: Millis::NEVER,
             },
             snapshot: None,
