@@ -133,11 +133,15 @@ impl DirectoryAccess {
         }
     }
 
-    /// Drops requests without an answer: the node has stopped.
+    /// Drops requests without an answer, and ends the directory that is here: the node has
+    /// stopped, and what still has hold of it must not write below its data directory.
     pub(crate) fn close(&self) {
-        if let Self::At { open, .. } = self {
-            let left = std::mem::take(&mut *open.requests.lock());
-            drop(left);
+        match self {
+            Self::At { open, .. } => {
+                let left = std::mem::take(&mut *open.requests.lock());
+                drop(left);
+            }
+            Self::Here { store, .. } => store.close(),
         }
     }
 

@@ -518,3 +518,30 @@ fn a_death_that_was_told_is_not_forgotten() {
         assert_eq!(store.dead_nodes(), []);
     }
 }
+
+#[test]
+fn a_directory_that_was_closed_has_what_it_took_and_writes_no_more() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk, 1).unwrap();
+    let taken: Vec<_> = (0..50)
+        .map(|number| submit(&store, place(number, TWO)))
+        .collect();
+    store.close();
+    for answer in taken {
+        assert_eq!(
+            answer.try_recv(),
+            Ok(owned(TWO, 1, 1)),
+            "before it is closed"
+        );
+    }
+    let operations = disk.operations();
+    let answer = ask(&store, place(50, TWO));
+    assert!(
+        matches!(&answer, DirectoryAnswer::InDoubt(why) if why.contains("closed")),
+        "{answer:?}"
+    );
+    drop(store);
+    assert_eq!(disk.operations(), operations, "nothing was written since");
+    let store = open(&disk, 2).unwrap();
+    assert_eq!(ask(&store, place(49, ONE)), owned(TWO, 1, 2));
+}

@@ -166,6 +166,12 @@ impl DirectoryStore {
         }
     }
 
+    /// Makes durable what waits for that, and takes nothing more: its files may be opened
+    /// by another from then on.
+    pub fn close(&self) {
+        self.log.close();
+    }
+
     /// Carries out a command of the node and life of it that asked.
     ///
     /// `done` is called once: at once where the answer tells of nothing that is

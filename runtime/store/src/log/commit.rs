@@ -70,7 +70,7 @@ struct Shared {
 /// A log with a thread that writes it.
 pub struct CommitQueue {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl CommitQueue {
@@ -94,7 +94,7 @@ impl CommitQueue {
             .spawn(move || writer.run())?;
         Ok(Self {
             shared,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -122,6 +122,9 @@ impl CommitQueue {
         if let Some(failure) = queue.failure.clone() {
             return Err((failure, done));
         }
+        if queue.stopping {
+            return Err((LogFailed("the log is closed".into()), done));
+        }
         queue.bytes += record.as_ref().map_or(0, Vec::len);
         queue.entries.push(Entry { record, done });
         if urgency == Urgency::Now {
@@ -138,17 +141,25 @@ impl CommitQueue {
     }
 }
 
-impl Drop for CommitQueue {
-    /// Writes what waits, then ends the thread.
-    fn drop(&mut self) {
+impl CommitQueue {
+    /// Writes what waits, then ends the thread. Whoever submits more is told that the log
+    /// is closed.
+    pub fn close(&self) {
         self.shared.queue.lock().stopping = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread
             && thread.thread().id() != thread::current().id()
         {
             // A thread that panicked has told nobody anything wrong.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for CommitQueue {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
