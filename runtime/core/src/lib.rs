@@ -8,7 +8,8 @@
 //!
 //! Start with [`Envelope`], then [`agent::Agent`], the state machine every
 //! agent is to its worker; whose turn it is there, [`schedule::Schedule`] says.
-//! [`flow`] decides what may pass to a target, and when; [`DueIndex`] has what is due in order.
+//! [`flow`] decides what may pass to a target, and when; [`DueIndex`] has what is due in
+//! order, and [`topics`] finds who subscribed to a topic.
 //! What a message says about itself is in [`attributes`], and how types of messages are
 //! treated in [`taxonomy`].
 //! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),
@@ -37,6 +38,7 @@ pub mod snapshot;
 mod spill;
 pub mod taxonomy;
 mod time;
+pub mod topics;
 
 pub use ask_notice::{AskLink, AskNotice, MAX_PROBE_LINKS, PROBE_BUDGET, Probe};
 pub use attributes::{Attributes, CloudEvent};

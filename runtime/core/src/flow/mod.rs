@@ -52,7 +52,7 @@ pub use shared::{
     BadLimitName, LeaseAsk, LeaseGrant, LeaseId, LimitName, MAX_TENANTS, RateOwner, RateTenant,
     SharedView, TenantLife,
 };
-pub use target::{BadFlowTarget, FlowScope, FlowTarget, TopicName};
+pub use target::{BadFlowTarget, FlowScope, FlowTarget};
 pub use window::SlidingWindow;
 
 use crate::Millis;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use crate::id::shown;
+use crate::topics::{BadTopic, TopicName};
 use crate::{AgentId, BadAgentId, KindName, NodeId};
 
 /// What a policy is attached to, written `agent:KIND/KEY`, `kind:NAME`,
@@ -34,11 +34,6 @@ pub enum FlowScope {
     Node,
 }
 
-/// A topic by name: 1 to 255 bytes of tokens of `a-z A-Z 0-9 - _` with dots between
-/// them. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicName(Arc<str>);
-
 /// A text that names nothing a policy can be attached to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFlowTarget {
@@ -49,19 +44,14 @@ pub enum BadFlowTarget {
     #[error("{0}")]
     Agent(#[from] BadAgentId),
     /// The topic cannot be.
-    #[error(
-        "`{0}` is no topic's name: use 1 to 255 bytes of tokens of a-z, A-Z, 0-9, - and _ with dots between them, as in orders.eu"
-    )]
-    Topic(String),
+    #[error("{0}")]
+    Topic(#[from] BadTopic),
     /// The node cannot be.
     #[error("{0}")]
     Node(String),
 }
 
 const FORM: &str = "agent:KIND/KEY, kind:NAME, topic:NAME or node:NODE, as in agent:counter/alice, kind:counter, topic:orders.eu or node:node-2";
-
-/// Longest name of a topic, bytes.
-const LONGEST_TOPIC: usize = 255;
 
 impl FlowTarget {
     /// What may be written.
@@ -114,32 +104,6 @@ impl FromStr for FlowTarget {
             "node" => Self::Node(name.parse().map_err(BadFlowTarget::Node)?),
             _ => return Err(form()),
         })
-    }
-}
-
-impl TopicName {
-    /// Checks `text` and makes it a topic's name.
-    pub fn new(text: &str) -> Result<Self, BadFlowTarget> {
-        let is_token = |token: &str| {
-            let is_taken = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-            !token.is_empty() && token.bytes().all(is_taken)
-        };
-        if text.len() <= LONGEST_TOPIC && text.split('.').all(is_token) {
-            Ok(Self(text.into()))
-        } else {
-            Err(BadFlowTarget::Topic(shown(text)))
-        }
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

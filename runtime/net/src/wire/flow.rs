@@ -6,8 +6,9 @@ use phoenix_core::flow::{
     AttachedFlow, AttachedFlows, BreakerInfo, BreakerPolicy, BreakerState, BulkheadPolicy, Fill,
     FlowInfo, FlowNotice, FlowPolicy, FlowScope, FlowTarget, GateInfo, LastFailure, LeaseAsk,
     LeaseGrant, LeaseId, LimitName, Rate, RatePolicy, ShareInfo, SharedRatePolicy, TenantLife,
-    TopicName, TurnedDown, TurnedDownBy, Unit, WindowPolicy,
+    TurnedDown, TurnedDownBy, Unit, WindowPolicy,
 };
+use phoenix_core::topics::TopicName;
 
 use super::codec::{Wire, choice, record};
 use super::input::{Input, Malformed};

@@ -137,7 +137,7 @@ impl Flows {
         dead_code,
         reason = "nothing is published yet; whoever publishes asks here, as for a node"
     )]
-    pub(crate) fn topic_gate(&self, topic: &phoenix_core::flow::TopicName) -> Option<Arc<Gate>> {
+    pub(crate) fn topic_gate(&self, topic: &phoenix_core::topics::TopicName) -> Option<Arc<Gate>> {
         self.attached_gate(FlowTarget::Topic(topic.clone()))
     }
 

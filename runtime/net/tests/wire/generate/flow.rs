@@ -7,8 +7,9 @@ use phoenix_core::flow::{
     AttachedFlow, AttachedFlows, BreakerInfo, BreakerPolicy, BreakerState, BulkheadPolicy, Fill,
     FlowInfo, FlowNotice, FlowPolicy, FlowScope, FlowTarget, GateInfo, LastFailure, LeaseAsk,
     LeaseGrant, LeaseId, LimitName, Rate, RatePolicy, ShareInfo, SharedRatePolicy, TenantLife,
-    TopicName, TurnedDown, TurnedDownBy, Unit, WindowPolicy,
+    TurnedDown, TurnedDownBy, Unit, WindowPolicy,
 };
+use phoenix_core::topics::TopicName;
 
 use super::Generator;
 
