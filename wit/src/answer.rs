@@ -401,6 +401,11 @@ impl AnswerWriter {
         failure.details
     }
 
+    /// Bytes written so far, with the room for the next turn's header.
+    pub fn bytes(&self) -> usize {
+        self.buf.len()
+    }
+
     /// The frame. Effects of a turn without an outcome are dropped.
     pub fn finish(mut self) -> Vec<u8> {
         self.buf.truncate(self.turn_at);

@@ -9,7 +9,8 @@
 //! Start with [`Envelope`], then [`agent::Agent`], the state machine every
 //! agent is to its worker; whose turn it is there, [`schedule::Schedule`] says.
 //! [`flow`] decides what may pass to a target, and when; [`DueIndex`] has what is due in
-//! order, and [`topics`] finds who subscribed to a topic.
+//! order, and [`topics`] finds who subscribed to a topic. [`program`] is how agents run
+//! whose program is part of the node.
 //! What a message says about itself is in [`attributes`], and how types of messages are
 //! treated in [`taxonomy`].
 //! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),
@@ -32,6 +33,7 @@ mod limits;
 mod message;
 pub mod migration;
 mod peer;
+pub mod program;
 mod retry;
 pub mod schedule;
 pub mod snapshot;
