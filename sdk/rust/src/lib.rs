@@ -209,6 +209,11 @@
 //! schedule, and what becomes of due times that passed while the agent could not be
 //! called. Timers sleep, move and survive with the agent; each due time fires once.
 //!
+//! # Windows
+//!
+//! [`window`] has counts, sums, extremes and distinct values of what came to pass within
+//! spans of time: tumbling, sliding and session windows, as fields of an agent.
+//!
 //! # Messages that come back
 //!
 //! A message whose receiver cannot take it (it has no room for too long, or the
@@ -278,6 +283,7 @@ mod state;
 pub mod testing;
 mod time;
 mod transcode;
+pub mod window;
 
 pub use ask::{Ask, AskAll, AskError};
 pub use binary::Binary;
