@@ -959,7 +959,7 @@ fn what_is_refused_goes_again_from_the_expected_number() {
     };
     assert_eq!(
         numbers(&mut out),
-        [],
+        [0_u64; 0],
         "six are held, and six is what it can hold"
     );
     tell(

@@ -7,10 +7,12 @@
 //! ```
 //!
 //! [`TopicIndex`] finds the subscriptions of a topic without looking at the others.
+//! [`wire`] is what is said to the owner of topics.
 
 mod index;
 mod name;
 mod pattern;
+pub mod wire;
 
 pub use index::TopicIndex;
 pub use name::{BadTopic, MAX_TOPIC, MAX_TOPIC_TOKENS, TopicName};
