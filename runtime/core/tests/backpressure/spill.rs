@@ -264,7 +264,7 @@ fn the_area_in_memory_is_an_area() {
     };
     assert_eq!(pop(Lane::Normal, 0, 0), [1]);
     assert_eq!(pop(Lane::Normal, 9, u64::MAX), [2, 3]);
-    assert_eq!(pop(Lane::Normal, 9, u64::MAX), []);
+    assert_eq!(pop(Lane::Normal, 9, u64::MAX), [0_u64; 0]);
     assert_eq!(pop(Lane::Bulk, 2, u64::MAX), [11, 12]);
     spill.clear(&other);
     assert_eq!(spill.agents(), [area]);

@@ -227,21 +227,21 @@ fn who_is_told_to_hold_keeps_what_it_has() {
     let (mut from, left) = sender(3);
     assert_eq!(left, [1, 2, 3]);
     from.hear("to/1", Lane::Normal, &credit(2, 0), 20);
-    assert_eq!(numbers_of(&from.send("to/1", &[4, 5, 6], 21)), []);
+    assert_eq!(numbers_of(&from.send("to/1", &[4, 5, 6], 21)), [0_u64; 0]);
     // That those before have their verdicts does not mean that there is room.
     let applied = Notice::Applied {
         after: 0,
         through: 3,
     };
     let heard = from.hear("to/1", Lane::Normal, &applied, 30);
-    assert_eq!(numbers_of(&heard), []);
+    assert_eq!(numbers_of(&heard), [0_u64; 0]);
     assert_eq!(from.agent.unacknowledged(), 3);
     // The word to go on says how far.
     let heard = from.hear("to/1", Lane::Normal, &credit(3, 2), 40);
     assert_eq!(numbers_of(&heard), [4, 5]);
     // Repeated, it says the same.
     let heard = from.hear("to/1", Lane::Normal, &credit(3, 2), 41);
-    assert_eq!(numbers_of(&heard), []);
+    assert_eq!(numbers_of(&heard), [0_u64; 0]);
     let applied = Notice::Applied {
         after: 0,
         through: 5,
@@ -259,12 +259,12 @@ fn a_word_that_is_lost_is_asked_for_with_one_message() {
     from.send("to/1", &[4, 5, 6], 21);
     let wake = from.agent.next_wake_exact();
     assert_eq!(wake.0, 20 + 1_000, "no later than a second");
-    assert_eq!(numbers_of(&from.tick(wake.0 - 1)), []);
+    assert_eq!(numbers_of(&from.tick(wake.0 - 1)), [0_u64; 0]);
     assert_eq!(numbers_of(&from.tick(wake.0)), [4], "one asks");
-    assert_eq!(numbers_of(&from.tick(wake.0 + 1)), [], "once");
+    assert_eq!(numbers_of(&from.tick(wake.0 + 1)), [0_u64; 0], "once");
     // It still has to hold: the next asks again.
     from.hear("to/1", Lane::Normal, &credit(4, 0), wake.0 + 5);
-    assert_eq!(numbers_of(&from.tick(wake.0 + 1_004)), []);
+    assert_eq!(numbers_of(&from.tick(wake.0 + 1_004)), [0_u64; 0]);
     assert_eq!(numbers_of(&from.tick(wake.0 + 1_005)), [5]);
     // It need not any more, and nobody says so: verdicts do.
     let applied = Notice::Applied {
