@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
@@ -47,8 +47,8 @@ pub(crate) struct Journals {
     /// What it lies on instead.
     given: Option<JournalDisk>,
     open: RwLock<Option<Arc<dyn Journal>>>,
-    /// By worker: it holds something back.
-    awaited: Vec<AtomicBool>,
+    /// By worker: how much it holds back.
+    awaited: Vec<AtomicUsize>,
     /// It has no room.
     full: AtomicBool,
     failure: OnceLock<Arc<str>>,
@@ -61,7 +61,7 @@ impl Journals {
             directory,
             given,
             open: RwLock::new(None),
-            awaited: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            awaited: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             full: AtomicBool::new(false),
             failure: OnceLock::new(),
         }
@@ -94,11 +94,12 @@ impl Journals {
         self.open.read().clone()
     }
 
-    /// The worker wants an [`Event::Journal`] when more is durable. What became durable
-    /// before this call is told to nobody: it has to look after it.
-    pub(crate) fn awaits(&self, worker: usize) {
+    /// The worker holds so much back, and wants an [`Event::Journal`] when more is
+    /// durable. What became durable before this call is told to nobody: it has to look
+    /// after it.
+    pub(crate) fn awaits(&self, worker: usize, held: usize) {
         if let Some(awaited) = self.awaited.get(worker) {
-            awaited.store(true, Ordering::SeqCst);
+            awaited.store(held.max(1), Ordering::SeqCst);
         }
     }
 
@@ -198,10 +199,23 @@ impl Shared {
     }
 
     /// Tells workers that wait for the journal that it has gone on.
+    ///
+    /// Where one batch is all that was waited for, its worker is driven on this thread if
+    /// it sleeps, and what comes of that is written next: an agent that is asked again
+    /// and again has its turns without a thread that has to wake. More batches than one
+    /// belong into one sync, which would be begun too early by this.
     fn wake_for_journal(&self) {
-        for (seat, awaited) in self.seats.iter().zip(&self.journals.awaited) {
-            if awaited.swap(false, Ordering::SeqCst) {
-                seat.post(Event::Journal);
+        let held = self.journals.awaited.iter();
+        let held: usize = held.map(|held| held.load(Ordering::SeqCst)).sum();
+        let is_alone = held == 1;
+        for (seat, held) in self.seats.iter().zip(&self.journals.awaited) {
+            if held.swap(0, Ordering::SeqCst) == 0 {
+                continue;
+            }
+            let visit = is_alone.then(|| seat.visit()).flatten();
+            seat.post(Event::Journal);
+            if let Some(visit) = visit {
+                visit.drive();
             }
         }
     }

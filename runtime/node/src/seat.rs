@@ -12,7 +12,8 @@
 //! need not wake it: a [`Visit`] drives the worker on the bringer's own thread, for
 //! one call of a guest and what follows from it. That thread is the one which sends
 //! the answer, too. It cannot be kept from its own work: a turn that takes longer than
-//! [`VISIT`] is undone, and the driver begins it again.
+//! [`VISIT`] is undone, and the driver begins it again. Readers of the network visit,
+//! and so does the journal's thread with the word of what is durable.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -41,6 +42,9 @@ const LOOKOUT: Nanos = Nanos(50_000);
 const SHORT_IDLE: Nanos = Nanos(500_000);
 /// Longest turn on the thread of whoever brought its message.
 const VISIT: Millis = Millis(2);
+/// How often a visit takes in what came of what it took in: an answer that is let go
+/// may bring the next request.
+const VISIT_ROUNDS: usize = 3;
 /// Longest sleep of an idle driver: a bound on what a lost wake-up could cost.
 const MAX_PARK: Duration = Duration::from_secs(1);
 
@@ -417,17 +421,26 @@ impl Visit<'_> {
             return;
         };
         let mut events = Vec::new();
-        if self.seat.collect(&mut events) {
-            worker.receive(&mut events);
-        }
-        let next = match worker.step() {
-            Step::Again => None,
-            Step::Idle(next) => Some(next),
-            Step::Run(job) => {
-                worker.run_briefly(job, VISIT);
-                worker.pause()
+        let mut next = None;
+        for _ in 0..VISIT_ROUNDS {
+            if self.seat.collect(&mut events) {
+                worker.receive(&mut events);
             }
-        };
+            match worker.step() {
+                Step::Again => next = None,
+                Step::Idle(until) => {
+                    next = Some(until);
+                    if !self.seat.mail.load(Ordering::Acquire) {
+                        break;
+                    }
+                }
+                Step::Run(job) => {
+                    worker.run_briefly(job, VISIT);
+                    next = worker.pause();
+                    break;
+                }
+            }
+        }
         // Its driver has to know of anything that is to happen earlier.
         let sleeps = next.is_some_and(|next| next >= self.until);
         self.seat.end_visit(worker, sleeps.then_some(self.until));

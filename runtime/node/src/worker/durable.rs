@@ -341,7 +341,8 @@ impl Worker {
         let mut any = false;
         loop {
             // In this order: what becomes durable from here on is told.
-            self.shared.journals.awaits(self.index);
+            let held = self.durables.gate.len() + self.durables.ended.len();
+            self.shared.journals.awaits(self.index, held);
             let through = journal.durable();
             self.durables.gate.reach(through);
             self.durables.ended.retain(|_, log| log.number() > through);
