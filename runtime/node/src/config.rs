@@ -78,6 +78,8 @@ pub struct NodeConfig {
     pub memory_budget: Option<u64>,
     /// Bytes of disk that sleeping agents may take which are not durable, all together.
     pub sleep_disk: u64,
+    /// Agents that have stopped of whose streams each worker keeps what they have heard.
+    pub stopped_kept: usize,
     /// Who sees every commit, in tests.
     pub witness: Option<Arc<dyn Witness>>,
 }
@@ -123,6 +125,7 @@ impl NodeConfig {
             restore_eagerly: false,
             memory_budget: None,
             sleep_disk: 64 << 30,
+            stopped_kept: 16_384,
             witness: None,
         }
     }

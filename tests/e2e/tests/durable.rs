@@ -282,3 +282,42 @@ fn a_stop_that_was_answered_outlives_the_node() {
     assert!(!lives(&client, "typed/s"));
     assert_eq!(total(&client, "typed/s"), 0, "a new life");
 }
+
+/// What was applied in a life that stopped of its own will is not applied in the next one,
+/// in this run of the node or a later one; what is new begins a life.
+#[test]
+fn what_was_heard_before_a_stop_is_not_applied_after_it() {
+    for policy in [
+        durable(),
+        KindPolicy {
+            durable: false,
+            ..durable()
+        },
+    ] {
+        let is_durable = policy.durable;
+        let mut cluster = counters(70, policy);
+        let mut client = cluster.client(1);
+        for round in 0..3 {
+            let first = round * 2 + 1;
+            assert_eq!(
+                client.send(vec![add("typed/a", 5, first)]),
+                [Verdict::Applied]
+            );
+            stop(&client, "typed/a");
+            eventually("it ends", || !lives(&client, "typed/a"));
+            assert!(client.inspect("typed/a").is_err(), "it has ended");
+            if is_durable && round > 0 {
+                client = restart(&mut cluster);
+            }
+            let again = client.send(vec![add("typed/a", 5, first)]);
+            assert_eq!(again, [Verdict::Applied], "as it was told before");
+            let next = client.send(vec![add("typed/a", 7, first + 1)]);
+            assert_eq!(next, [Verdict::Applied]);
+            if is_durable {
+                client = restart(&mut cluster);
+            }
+            assert_eq!(total(&client, "typed/a"), 7, "round {round}");
+            stop(&client, "typed/a");
+        }
+    }
+}

@@ -130,10 +130,9 @@ fn a_stored_agent_is_shown_and_stopped_as_any_other() {
     cluster.kill(1);
     cluster.start(1);
     let client = cluster.client(1);
-    let left: Vec<String> = client
-        .agents()
-        .iter()
-        .map(|it| it.agent.to_string())
-        .collect();
-    assert_eq!(left, ["typed/a"]);
+    // It is read once more, for what it has heard.
+    eventually("it ends", || {
+        let left = client.agents();
+        left.iter().map(|it| it.agent.as_str()).eq(["typed/a"])
+    });
 }

@@ -46,7 +46,8 @@ fn reach(cluster: &Cluster, agent: &str, first: u64) {
 
 #[test]
 fn an_agent_that_was_stopped_elsewhere_can_live_where_its_senders_are() {
-    let cluster = Cluster::new(2, 1);
+    // Nothing is known of its last life, which would keep it where it was.
+    let cluster = Cluster::tuned(2, 1, |config| config.stopped_kept = 0);
     let component = phoenix_support::guest("sequence");
     cluster.deploy("sequence", component, KindPolicy::default());
     let client = cluster.client(1);

@@ -1,7 +1,10 @@
 //! A new life for an agent whose old one is given up.
 
-use crate::agent::{Actions, Agent};
-use crate::{DeadReason, Incarnation, Lane, Payload};
+use std::sync::Arc;
+
+use crate::agent::inbound::Arrival;
+use crate::agent::{Actions, Agent, MAX_CLOCK_SKEW, acknowledge};
+use crate::{DeadReason, Envelope, Incarnation, Lane, Millis, Notice, Payload};
 
 impl Agent {
     /// Begins a new life from nothing, as a new incarnation. What waits for the
@@ -34,5 +37,46 @@ impl Agent {
         if self.notes.is_some() {
             self.note_anew(last_life, &config);
         }
+    }
+
+    /// Until when a message may come again that had its verdict in this life; not after
+    /// `now` if none can any more.
+    pub fn heard_until(&mut self, now: Millis) -> Millis {
+        self.inbound.forget_before(now - MAX_CLOCK_SKEW);
+        self.inbound.speakable_until() + MAX_CLOCK_SKEW
+    }
+
+    /// What is left of an agent that has stopped and was abandoned ([`Agent::abandon`]):
+    /// it takes nothing, and its next life ([`Agent::renew`]) goes on with its streams.
+    /// In its place is one that has heard nothing.
+    pub fn take_stopped(&mut self) -> Self {
+        let bare = Self::bare(self.id.clone(), self.incarnation, self.seed);
+        let mut whole = std::mem::replace(self, bare);
+        Self {
+            stopped: whole.stopped.take(),
+            clock: whole.clock,
+            inbound: std::mem::take(&mut whole.inbound),
+            notes: whole.notes.take(),
+            ..Self::bare(whole.id.clone(), whole.incarnation, whole.seed)
+        }
+    }
+
+    /// Says once more what became of a message that had its verdict. Says whether it had one.
+    pub fn tell_again(&mut self, envelope: &Arc<Envelope>, out: &mut Actions) -> bool {
+        let Some(sequence) = &envelope.sequence else {
+            return false;
+        };
+        // Nothing is taken in here: a stream that is not known has no room.
+        let notice = match self.inbound.arrival(&envelope.stream, sequence, 0) {
+            Arrival::Committed { after, through } => Notice::Applied { after, through },
+            Arrival::Skipped(reason) => Notice::Skipped {
+                number: sequence.number,
+                reason,
+            },
+            _ => return false,
+        };
+        self.counters.duplicates += 1;
+        acknowledge(envelope, notice, out);
+        true
     }
 }

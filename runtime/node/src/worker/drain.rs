@@ -128,6 +128,7 @@ impl Worker {
             attempts: BTreeSet::new(),
             met: None,
         });
+        self.end_legacies();
         self.drain_away();
         if self.movement.leaving() == 0 {
             let slots: Vec<u32> = self.table.values().copied().collect();

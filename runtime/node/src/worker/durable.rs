@@ -260,7 +260,7 @@ impl Worker {
 
     /// Does what an agent wants done as soon as `number` is durable, and at once what
     /// need not wait for it.
-    fn hold(&mut self, slot: u32, agent: AgentId, number: CommitNumber) {
+    pub(super) fn hold(&mut self, slot: u32, agent: AgentId, number: CommitNumber) {
         if self.actions.is_empty() {
             return;
         }
@@ -289,7 +289,8 @@ impl Worker {
         let awake = self.awake(slot).and_then(|awake| awake.durable.as_ref());
         let log = awake
             .map(|durable| &durable.log)
-            .or_else(|| self.durables.ended.get(agent));
+            .or_else(|| self.durables.ended.get(agent))
+            .or_else(|| Some(&self.legacies.get(agent)?.durable.as_ref()?.log));
         let Some(number) = log.map(AgentLog::number) else {
             return done(Ok(Response::Done));
         };

@@ -14,6 +14,7 @@ mod fence;
 mod flow;
 mod frames;
 mod job;
+mod legacies;
 mod look_up;
 mod moving;
 mod outgoing;
@@ -53,6 +54,7 @@ use durable::Durables;
 pub(crate) use flow::Gated;
 use flow::Waiting;
 pub(crate) use job::Job;
+use legacies::Legacies;
 use look_up::LookUps;
 use moving::Movement;
 pub(crate) use moving::worker_of as worker_of_migration;
@@ -226,6 +228,7 @@ pub(crate) struct Worker {
     movement: Movement,
     spilled: Spilled,
     durables: Durables,
+    legacies: Legacies,
     look_ups: LookUps,
     /// What waits at gates.
     waiting: Waiting,
@@ -269,6 +272,7 @@ impl Worker {
             movement,
             spilled,
             durables: Durables::default(),
+            legacies: Legacies::default(),
             look_ups: LookUps::default(),
             waiting: Waiting::default(),
             outgoing: Outgoing::new(workers),
@@ -380,6 +384,7 @@ impl Worker {
         self.fire_wakes();
         self.wake_some();
         self.page_out();
+        self.pass_legacies();
         self.release_held();
         self.flush();
         let wait = loop {
@@ -422,7 +427,8 @@ impl Worker {
         let until = until.min(self.spilled.deadline());
         let until = until
             .min(self.waiting_deadline())
-            .min(self.tiers_deadline());
+            .min(self.tiers_deadline())
+            .min(self.legacies_deadline());
         until.min(self.drain_deadline()).nanos()
     }
 

@@ -391,6 +391,9 @@ fn look_into(
     })?;
     let component = back.component.unwrap_or(phoenix_core::Digest([0; 32]));
     let found = back.recovery.resume(clock::now_ms());
+    if found.stopped().is_some() && found.unacknowledged() == 0 {
+        return Err(ControlError::NotFound(format!("{agent} has ended")));
+    }
     let generation = owned.map_or(found.incarnation().generation, |it| it.generation);
     let turns = found.turns();
     let info = AgentInfo { turns, ..info };

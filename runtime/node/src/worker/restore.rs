@@ -307,7 +307,15 @@ impl Worker {
         let Some(wanted) = self.wake_queue.take(slot) else {
             return;
         };
-        self.offer(slot, wanted.held.into_iter());
+        // One that had stopped may have ended, and what is for its next life begins that.
+        self.end_if_stopped(slot);
+        if self.awake(slot).is_some() {
+            self.offer(slot, wanted.held.into_iter());
+        } else {
+            for envelope in wanted.held {
+                self.deliver_late(envelope);
+            }
+        }
         for (request, from, done) in wanted.requests {
             self.request(request, from, done);
         }
@@ -384,7 +392,8 @@ impl Worker {
             return false;
         };
         let is_here = self.table.contains_key(agent) || self.is_staged(agent);
-        if is_here || self.durables.ended.contains_key(agent) {
+        let is_over = self.durables.ended.contains_key(agent) || self.legacies.has(agent);
+        if is_here || is_over {
             return false;
         }
         journal.standing(agent).is_some_and(|it| !it.has_ended())
@@ -492,9 +501,9 @@ impl Worker {
         };
         self.inherit(&mut awake);
         self.now_awake(slot, awake);
-        self.end_if_stopped(slot);
         self.give_held(slot);
-        self.told_of(slot);
+        self.end_if_stopped(slot);
+        self.placed(&agent);
     }
 
     /// What the journal has is of a life that is over: the agent was stopped elsewhere, or

@@ -472,6 +472,9 @@ impl Worker {
                 self.offer(slot, std::iter::once(envelope));
                 continue;
             }
+            if self.had_its_verdict(agent, &envelope) {
+                continue;
+            }
             match self.shared.kinds.get(agent.kind()) {
                 Known::Ready(kind) if kind.policy.durable && self.lacks_room(&kind) => {
                     comes_again = true;
@@ -501,7 +504,8 @@ impl Worker {
             never_lived |= !self.spilled.is_stranded(agent);
         }
         // Whoever was asked about and never lived leaves no entry behind.
-        if never_lived && !comes_again && !self.table.contains_key(agent) {
+        let is_known = self.table.contains_key(agent) || self.legacies.has(agent);
+        if never_lived && !comes_again && !is_known {
             self.forget(agent.clone(), ownership.epoch.generation);
         }
     }

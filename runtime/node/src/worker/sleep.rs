@@ -10,6 +10,7 @@ use crate::counters::count;
 use crate::kinds::Kind;
 use crate::worker::durable::Durable;
 use crate::worker::job::{Seating, rebuild};
+use crate::worker::legacies::Legacy;
 use crate::worker::slot::{Asleep, Awake, Rollback, Slot, Tier};
 use crate::worker::tiers::Unread;
 use crate::worker::{Event, Worker};
@@ -41,12 +42,31 @@ impl Worker {
         config: Payload,
     ) -> u32 {
         let incarnation = self.shared.incarnation(ownership.epoch);
-        let agent = Agent::new(id, incarnation, config);
+        let legacy = self.legacies.take(&id);
         count(&self.shared.counters.spawned);
         let generation = ownership.epoch.generation;
+        let Some(Legacy {
+            mut agent, durable, ..
+        }) = legacy
+        else {
+            let agent = Agent::new(id, incarnation, config);
+            let mut awake = self.new_awake(agent, kind, generation, Rollback::default());
+            self.begin_log(&mut awake);
+            return self.insert_awake(awake);
+        };
+        agent.renew(incarnation, config, &mut self.actions);
         let mut awake = self.new_awake(agent, kind, generation, Rollback::default());
-        self.begin_log(&mut awake);
-        self.insert_awake(awake)
+        let was_durable = durable.is_some();
+        awake.durable = durable;
+        if !was_durable {
+            self.begin_log(&mut awake);
+        }
+        let slot = self.insert_awake(awake);
+        if was_durable {
+            self.renew_log(slot);
+        }
+        self.perform(slot);
+        slot
     }
 
     /// Gives an agent that is awake a slot.

@@ -533,10 +533,12 @@ impl Worker {
         let moving = awake.moving.take();
         self.settle_gates(slot);
         self.abandon_spilled(slot, reason);
-        self.end_log(slot, reason);
-        self.perform(slot);
-        self.remove(slot, &id);
-        self.forget(id.clone(), generation);
+        if *reason != DeadReason::Stopped || !self.leave_legacy(slot, &id) {
+            self.end_log(slot, reason);
+            self.perform(slot);
+            self.remove(slot, &id);
+            self.forget(id.clone(), generation);
+        }
         count(&self.shared.counters.stopped);
         if let Some(migration) = moving {
             self.departure_ended(migration, &id);

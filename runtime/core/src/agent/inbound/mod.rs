@@ -467,6 +467,12 @@ impl Inbound {
         }
     }
 
+    /// Until when somebody may speak on one of the streams.
+    pub(crate) fn speakable_until(&self) -> Millis {
+        let all = self.iter().map(|stream| stream.last_give_up);
+        all.max().unwrap_or_default()
+    }
+
     /// Forgets the streams that nobody can speak on any more: those whose last
     /// give-up lies before `instant`. Each stream is looked at once a give-up time.
     pub(crate) fn forget_before(&mut self, instant: Millis) {
