@@ -16,15 +16,17 @@
 //! It keeps no handlers in its memory, as guests do: what it wants to go on with is in its
 //! state. A request that it answers later ([`Outcome::Pending`]) holds nothing up.
 
+use std::fmt;
 use std::sync::Arc;
 
 use phoenix_wit::{
-    AnswerWriter, ContentType, Effect, FrameError, FrameReader, Input, Outcome as WitOutcome,
-    Payload as WitPayload, Turn,
+    AnswerWriter, FrameError, FrameReader, Outcome as WitOutcome, Payload as WitPayload,
 };
 
 use crate::control::HandlerInfo;
-use crate::{Digest, Failure, Payload};
+use crate::{ContentType, Digest, Failure, KindPolicy, Payload};
+
+pub use phoenix_wit::{Effect, Input, Turn};
 
 /// A kind of agents that is part of the node.
 pub trait BuiltIn: Send + Sync {
@@ -47,6 +49,12 @@ pub trait BuiltIn: Send + Sync {
     fn load(&self, saved: &[u8]) -> Result<Box<dyn Program>, String>;
 }
 
+impl fmt::Debug for dyn BuiltIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.version())
+    }
+}
+
 /// One agent's program.
 pub trait Program: Send {
     /// Takes a turn: changes its state, adds effects to `out`, and says how it ended.
@@ -58,9 +66,16 @@ pub trait Program: Send {
     /// Appends its state to `out`. The same state is the same bytes, whatever led to it.
     fn save(&self, out: &mut Vec<u8>);
 
-    /// Bytes of memory its state takes, roughly, and at no cost to tell. As a part of its
-    /// state it is the same wherever that is.
+    /// Bytes of memory its state takes, roughly and no fewer than it is saved in, and at no
+    /// cost to tell. As a part of its state it is the same wherever that is.
     fn memory_bytes(&self) -> u64;
+
+    /// What [`Program::save`] writes, alone.
+    fn saved(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.save(&mut out);
+        out
+    }
 }
 
 /// How a program's turn ended.
@@ -100,6 +115,16 @@ pub struct Limits {
     pub answer_bytes: u32,
     /// Bytes of memory its state may take after a batch.
     pub memory_bytes: u64,
+}
+
+impl From<&KindPolicy> for Limits {
+    fn from(policy: &KindPolicy) -> Self {
+        Self {
+            turn_effects: policy.turn_effects,
+            answer_bytes: policy.answer_bytes,
+            memory_bytes: policy.memory_bytes,
+        }
+    }
 }
 
 /// Where a turn's effects go, and what else a turn may know.
@@ -473,21 +498,16 @@ mod tests {
 
     #[test]
     fn a_saved_program_goes_on_where_it_was() {
-        let saved = |program: &dyn Program| {
-            let mut out = Vec::new();
-            program.save(&mut out);
-            out
-        };
         let mut one = Counting.begin();
         let first = frame(&[("add", 2), ("later", 0), ("random", 0)]);
         run(&mut *one, &first, &LIMITS).unwrap();
-        let mut other = Counting.load(&saved(&*one)).unwrap();
+        let mut other = Counting.load(&one.saved()).unwrap();
         let next = frame(&[("add", 1), ("random", 0)]);
         assert_eq!(
             run(&mut *one, &next, &LIMITS).unwrap(),
             run(&mut *other, &next, &LIMITS).unwrap()
         );
-        assert_eq!(saved(&*one), saved(&*other));
+        assert_eq!(one.saved(), other.saved());
         let error = Counting.load(&[1, 2, 3]).err().unwrap();
         assert_eq!(error, "a counter is saved as words of 8 bytes");
     }

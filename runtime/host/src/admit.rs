@@ -4,12 +4,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use phoenix_core::{Digest, KindPolicy};
-use wasmtime::component::{Component as WasmComponent, Linker};
+use wasmtime::component::{Component as Code, Linker};
 
 use crate::access::AccessorExports;
 use crate::base::BaseImage;
 use crate::capacity::places as places_of;
-use crate::component::{Component, Movable, World};
+use crate::component::Component;
 use crate::describe::{self, Description};
 use crate::engine::Shared;
 use crate::error::{AdmitError, Fault, InstanceError};
@@ -20,6 +20,7 @@ use crate::reading::Stack;
 use crate::state::State;
 use crate::typed::bindings::AgentPre;
 use crate::wasi::denied;
+use crate::wasm::{Movable, WasmComponent, World};
 
 /// What components are kept in use by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +65,7 @@ pub(crate) fn admit(
 }
 
 /// Loads the code from the cache, or compiles it and keeps it there.
-fn compiled(shared: &Shared, prepared: &Prepared) -> Result<WasmComponent, AdmitError> {
+fn compiled(shared: &Shared, prepared: &Prepared) -> Result<Code, AdmitError> {
     let entry = shared
         .cache
         .as_ref()
@@ -88,28 +89,24 @@ fn compiled(shared: &Shared, prepared: &Prepared) -> Result<WasmComponent, Admit
     load(shared, &code).map_err(|error| AdmitError::Host(format!("{error:#}")))
 }
 
-fn load(shared: &Shared, code: &[u8]) -> wasmtime::Result<WasmComponent> {
+fn load(shared: &Shared, code: &[u8]) -> wasmtime::Result<Code> {
     // SAFETY: the bytes are what `Engine::precompile_component` gave this node:
     // either just now, from its own thread or its own compiler program, or
     // earlier, and then a MAC under the node's private key vouches that they are
     // unchanged. They are copied, so nothing can change them later. wasmtime
     // itself checks that its version and the engine's settings fit.
-    unsafe { WasmComponent::deserialize(&shared.engine, code) }
+    unsafe { Code::deserialize(&shared.engine, code) }
 }
 
 /// Places an agent of it takes.
-fn places(code: &WasmComponent) -> u32 {
+fn places(code: &Code) -> u32 {
     // Nothing is said of components that import modules, and those are refused.
     code.resources_required()
         .map_or(1, |needs| places_of(needs.num_memories, needs.num_tables))
 }
 
 /// What the component needs from its beginning must be there.
-fn check_needs(
-    component: &WasmComponent,
-    policy: &KindPolicy,
-    shared: &Shared,
-) -> Result<(), AdmitError> {
+fn check_needs(component: &Code, policy: &KindPolicy, shared: &Shared) -> Result<(), AdmitError> {
     let Some(needs) = component.resources_required() else {
         return Ok(());
     };
@@ -173,7 +170,7 @@ fn first_run(
     shared: &Arc<Shared>,
     digest: Digest,
     prepared: &Prepared,
-    code: &WasmComponent,
+    code: &Code,
     policy: &KindPolicy,
 ) -> Result<Arc<Component>, AdmitError> {
     let exports = match &prepared.plan {
@@ -184,7 +181,7 @@ fn first_run(
         )),
         Err(reason) => Err(reason.clone()),
     };
-    let trial = Arc::new(Component {
+    let trial = Arc::new(WasmComponent {
         host: Arc::clone(shared),
         digest,
         handlers: Vec::new(),
@@ -206,10 +203,10 @@ fn first_run(
         (Ok(_), None) => Err("its base image was not read".to_owned()),
         (Err(reason), _) => Err(reason),
     };
-    Ok(Arc::new(component))
+    Ok(Arc::new(Component::wasm(component)))
 }
 
-fn link(shared: &Shared, prepared: &Prepared, code: &WasmComponent) -> Result<World, AdmitError> {
+fn link(shared: &Shared, prepared: &Prepared, code: &Code) -> Result<World, AdmitError> {
     let refused = |error: wasmtime::Error| AdmitError::Import {
         name: format!("{error:#}"),
     };
@@ -240,7 +237,7 @@ struct Tried {
 
 /// Begins a first instance, reads the base image from it and asks it to describe itself.
 fn try_out(
-    trial: &Arc<Component>,
+    trial: &Arc<WasmComponent>,
     policy: &KindPolicy,
     exports: Option<&(AccessorExports, &Plan)>,
 ) -> Result<Tried, AdmitError> {

@@ -1,12 +1,13 @@
 //! Runs agents in wasmtime: admits components, makes instances, runs turns,
-//! takes snapshots and restores them.
+//! takes snapshots and restores them. Those whose program is part of the node run here
+//! too, behind the same types ([`Component::built_in`]).
 //!
 //! - [`Host`] is the engine and its pool; [`Host::admit`] checks, instruments
 //!   and compiles a component once.
 //! - [`Component`] makes instances: fresh ones, or ones that go on where an image
 //!   was taken.
-//! - [`Instance`] is one agent in Wasm memory: [`Instance::turns`] puts it a
-//!   frame of turns, [`Instance::snapshot`] takes its memory image.
+//! - [`Instance`] is one agent in memory: [`Instance::turns`] puts it a frame of
+//!   turns, [`Instance::snapshot`] takes its memory image.
 //!
 //! Both worlds of the contract stand behind this: a framed component gets the
 //! frame as it is, for a typed one the host takes it apart.
@@ -24,6 +25,7 @@
 mod access;
 mod admit;
 mod base;
+mod built_in;
 mod cache;
 mod capacity;
 mod compile;
@@ -46,6 +48,7 @@ mod spans;
 mod state;
 mod typed;
 mod wasi;
+mod wasm;
 mod worker;
 
 pub use component::{Component, Room};

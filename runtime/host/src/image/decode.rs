@@ -60,6 +60,9 @@ pub enum ImageError {
     /// It was packed with a dictionary that is not at hand.
     #[error("it was packed with its kind's dictionary, and is read without it")]
     Dictionary,
+    /// It is of a program of the node's, which does not take what was saved.
+    #[error("what was saved is not what its program saves: {0}")]
+    Program(String),
     /// Bytes are left at the end.
     #[error("{0} bytes are left at its end")]
     Trailing(usize),
@@ -156,7 +159,7 @@ fn read<'a>(
     })
 }
 
-fn version(what: &'static str, found: u8, expected: u8) -> Result<(), ImageError> {
+pub(super) fn version(what: &'static str, found: u8, expected: u8) -> Result<(), ImageError> {
     if found == expected {
         Ok(())
     } else {
@@ -293,17 +296,17 @@ fn changes<'a>(
     Ok(Some(changes))
 }
 
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
-    fn byte(&mut self, what: &'static str) -> Result<u8, ImageError> {
+    pub(super) fn byte(&mut self, what: &'static str) -> Result<u8, ImageError> {
         let byte = self
             .bytes
             .get(self.at)
@@ -313,7 +316,10 @@ impl<'a> Cursor<'a> {
         Ok(byte)
     }
 
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], ImageError> {
+    pub(super) fn array<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[u8; N], ImageError> {
         let found = self
             .bytes
             .get(self.at..)
@@ -324,7 +330,7 @@ impl<'a> Cursor<'a> {
         Ok(found)
     }
 
-    fn varint(&mut self, what: &'static str) -> Result<u64, ImageError> {
+    pub(super) fn varint(&mut self, what: &'static str) -> Result<u64, ImageError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte(what)?;
@@ -387,7 +393,7 @@ impl<'a> Cursor<'a> {
         self.bytes.len() - self.at
     }
 
-    fn rest(&mut self) -> &'a [u8] {
+    pub(super) fn rest(&mut self) -> &'a [u8] {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         self.at = self.bytes.len();
         rest

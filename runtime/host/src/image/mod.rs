@@ -28,6 +28,7 @@
 mod compress;
 mod decode;
 mod encode;
+pub(crate) mod saved;
 
 pub(crate) use compress::Dictionary;
 pub(crate) use decode::decode_with;
