@@ -7,6 +7,7 @@ use std::time::Duration;
 use phoenix_cluster::MigrationLimits;
 use phoenix_core::Millis;
 use phoenix_core::attributes::Format;
+use phoenix_core::program::BuiltIn;
 use phoenix_host::Host;
 use phoenix_net::formats::{Compression, Form, Preferences};
 
@@ -82,6 +83,9 @@ pub struct NodeConfig {
     pub stopped_kept: usize,
     /// Who sees every commit, in tests.
     pub witness: Option<Arc<dyn Witness>>,
+    /// Kinds that are part of the node besides its own, in tests. All nodes of a cluster
+    /// have the same.
+    pub built_in: Vec<Arc<dyn BuiltIn>>,
 }
 
 /// How what goes to other nodes is compressed, if they can read that.
@@ -127,6 +131,7 @@ impl NodeConfig {
             sleep_disk: 64 << 30,
             stopped_kept: 16_384,
             witness: None,
+            built_in: Vec::new(),
         }
     }
 

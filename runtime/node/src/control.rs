@@ -330,6 +330,14 @@ impl Shared {
         policy: Box<KindPolicy>,
         done: Done,
     ) {
+        if self.kinds.is_built_in(kind.as_str()) {
+            let text = format!(
+                "the kind {kind} is part of the node, and its name is reserved: deploy the \
+                 component under another name"
+            );
+            done(Err(ControlError::Invalid(text)));
+            return;
+        }
         if let Err(bad) = policy.validate() {
             done(Err(ControlError::Invalid(bad.to_string())));
             return;

@@ -242,9 +242,10 @@ impl Shared {
         }
     }
 
-    /// Announces a kind to this node; its component is fetched if it is not here.
+    /// Announces a kind to this node; its component is fetched if it is not here. One
+    /// that is part of this node stays what it is.
     pub(crate) fn kind_announced(self: &Arc<Self>, from: NodeId, info: &KindInfo) {
-        if self.kinds.announce(info) {
+        if !self.kinds.is_built_in(info.kind.as_str()) && self.kinds.announce(info) {
             *self.fetches.again.lock() = Again::default();
             self.fetch_kind(from, info);
         }

@@ -99,9 +99,22 @@ pub(crate) struct Kinds {
 #[derive(Default)]
 struct Inner {
     ready: HashMap<String, Arc<Kind>>,
+    /// Names of those of `ready` that are part of the node.
+    built_in: HashSet<String>,
     announced: HashMap<String, KindInfo>,
     /// Components by digest: agents that sleep or arrive keep the one they began with.
     components: HashMap<(Digest, Terms), Arc<Component>>,
+}
+
+impl Inner {
+    /// Kinds that are ready and no part of the node.
+    fn deployed(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        let own = &self.built_in;
+        self.ready
+            .iter()
+            .filter(|(name, _)| !own.contains(*name))
+            .map(|(_, kind)| kind)
+    }
 }
 
 impl Kinds {
@@ -206,17 +219,31 @@ impl Kinds {
         inner.ready.insert(name, kind);
     }
 
-    /// Those that are ready, by name.
+    /// This kind is part of the node, and nobody deploys one of its name.
+    pub(crate) fn install_built_in(&self, kind: Arc<Kind>) {
+        let name = kind.info.kind.as_str().to_owned();
+        self.inner.write().built_in.insert(name);
+        self.install(kind);
+    }
+
+    /// Whether the kind of that name is part of the node.
+    pub(crate) fn is_built_in(&self, name: &str) -> bool {
+        self.inner.read().built_in.contains(name)
+    }
+
+    /// Those that were deployed and are ready, by name.
     pub(crate) fn list(&self) -> Vec<KindInfo> {
         let inner = self.inner.read();
-        let mut list: Vec<_> = inner.ready.values().map(|kind| kind.info.clone()).collect();
+        let mut list: Vec<_> = inner.deployed().map(|kind| kind.info.clone()).collect();
         list.sort_by(|a, b| a.kind.cmp(&b.kind));
         list
     }
 
-    /// The name nearest to `name`, for an error that helps.
+    /// Their names, for an error that helps.
     pub(crate) fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.inner.read().ready.keys().cloned().collect();
+        let inner = self.inner.read();
+        let name = |kind: &Arc<Kind>| kind.info.kind.as_str().to_owned();
+        let mut names: Vec<_> = inner.deployed().map(name).collect();
         names.sort();
         names
     }

@@ -8,6 +8,7 @@
 //! done to them. `seat` is how threads drive workers, `peers` what comes from
 //! other nodes, `control` what operators and clients want.
 
+mod built_in;
 mod clients;
 mod clock;
 mod config;

@@ -15,6 +15,7 @@ use phoenix_host::{CompilerProgram, Host, HostConfig, HostStartError};
 use phoenix_store::spill::DiskSpill;
 use phoenix_store::{BootCounter, DataDir, DataDirError, DirectoryStore, FlowStore, KindStore};
 
+use crate::built_in;
 use crate::clock;
 use crate::config::NodeConfig;
 use crate::control::Desk;
@@ -63,8 +64,8 @@ pub enum StartError {
     /// The transport could not be set up.
     #[error("cannot listen for other nodes: {0}")]
     Listen(String),
-    /// A kind that was deployed before cannot be brought back.
-    #[error("the kind {kind} of an earlier run cannot be used: {reason}")]
+    /// A kind cannot be had: one that was deployed before, or one of the node's own.
+    #[error("the kind {kind} cannot be used: {reason}")]
     Kind {
         /// Which.
         kind: String,
@@ -115,6 +116,7 @@ impl Node {
             kind_store: None,
             flows: Flows::new(boot, None, AttachedFlows::default()),
         };
+        built_in::install(&config.built_in, &deployed.kinds)?;
         let directory = if node == FIRST {
             let store = DirectoryStore::open(data.path(), node, boot)
                 .map_err(|error| at(error.to_string()))?;
@@ -380,6 +382,10 @@ fn load_kinds(store: &KindStore, host: &Host, kinds: &Kinds) -> Result<(), Start
         .map_err(|error| failed("list", error.to_string()))?;
     for info in saved {
         let name = info.kind.as_str().to_owned();
+        if kinds.is_built_in(&name) {
+            let taken = "its name is that of a kind that is part of the node";
+            return Err(failed(&name, taken.to_owned()));
+        }
         let bytes = store
             .component(&info.component)
             .map_err(|error| failed(&name, error.to_string()))?;
