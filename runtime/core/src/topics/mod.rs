@@ -7,13 +7,33 @@
 //! ```
 //!
 //! [`TopicIndex`] finds the subscriptions of a topic without looking at the others.
+//! Which of its events one wants, a [`Filter`] says, over an [`EventView`]; to whom they
+//! go a [`Template`], and as what a [`Transform`].
 //! [`wire`] is what is said to the owner of topics.
 
+mod expression;
+mod filter;
 mod index;
 mod name;
 mod pattern;
+mod template;
+mod transform;
+mod value;
+mod view;
 pub mod wire;
 
+pub use expression::{
+    BadExpression, EXPRESSION_BUDGET, Expression, Fault, MAX_EXPRESSION, MAX_EXPRESSION_DEPTH,
+    MAX_EXPRESSION_NODES, MAX_PATTERN_BYTES,
+};
+pub use filter::{Filter, FilterCounts, Outcome};
 pub use index::TopicIndex;
 pub use name::{BadTopic, MAX_TOPIC, MAX_TOPIC_TOKENS, TopicName};
 pub use pattern::TopicPattern;
+pub use template::{BadTemplate, MAX_PLACEHOLDERS, MAX_TEMPLATE, NoTarget, Template};
+pub use transform::{
+    BadTransform, MAX_FIELD_DEPTH, MAX_FIELD_PATH, MAX_TRANSFORM_FIELDS, Transform, TransformFault,
+    TransformOptions,
+};
+pub use value::{BadData, Key, MAX_DATA_DEPTH, MAX_DATA_VALUES, Map, Unwritable, Value};
+pub use view::EventView;
