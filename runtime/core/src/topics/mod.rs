@@ -8,11 +8,13 @@
 //!
 //! [`TopicIndex`] finds the subscriptions of a topic without looking at the others.
 //! Which of its events one wants, a [`Filter`] says, over an [`EventView`]; to whom they
-//! go a [`Template`], and as what a [`Transform`].
+//! go a [`Template`], and as what a [`Transform`]; and which member of a queue group gets
+//! one, its [`Group`].
 //! [`wire`] is what is said to the owner of topics.
 
 mod expression;
 mod filter;
+mod group;
 mod index;
 mod name;
 mod pattern;
@@ -27,6 +29,7 @@ pub use expression::{
     MAX_EXPRESSION_NODES, MAX_PATTERN_BYTES,
 };
 pub use filter::{Filter, FilterCounts, Outcome};
+pub use group::{BadGroup, Choice, Group, MAX_ATTEMPTS, MAX_MEMBERS, MemberId, MessageId, Retry};
 pub use index::TopicIndex;
 pub use name::{BadTopic, MAX_TOPIC, MAX_TOPIC_TOKENS, TopicName};
 pub use pattern::TopicPattern;
