@@ -9,9 +9,10 @@
 //! [`TopicIndex`] finds the subscriptions of a topic without looking at the others.
 //! Which of its events one wants, a [`Filter`] says, over an [`EventView`]; to whom they
 //! go a [`Template`], and as what a [`Transform`]; and which member of a queue group gets
-//! one, its [`Group`].
+//! one, its [`Group`]. [`HoldBack`] keeps events that came before their causes.
 //! [`wire`] is what is said to the owner of topics.
 
+mod causal;
 mod expression;
 mod filter;
 mod group;
@@ -24,6 +25,7 @@ mod value;
 mod view;
 pub mod wire;
 
+pub use causal::{After, BadHoldBack, HoldBack, HoldBackBounds, MAX_AFTER, Publication, Released};
 pub use expression::{
     BadExpression, EXPRESSION_BUDGET, Expression, Fault, MAX_EXPRESSION, MAX_EXPRESSION_DEPTH,
     MAX_EXPRESSION_NODES, MAX_PATTERN_BYTES,
