@@ -1,9 +1,11 @@
 //! Answer frames: what a guest gives back.
 
+use std::num::NonZeroU64;
+
 use crate::wire::{self, Bytes, FrameError};
 use crate::{
-    CatchUp, ContentType, Delivery, FRAME_VERSION, Failure, Level, Payload, Schedule, SendOptions,
-    short,
+    CatchUp, ContentType, Effect, FRAME_VERSION, Failure, Payload, Receivers, Schedule,
+    SendOptions, short,
 };
 
 const SEND: u8 = 0;
@@ -19,6 +21,7 @@ const STOP: u8 = 9;
 const LOG: u8 = 10;
 const WAIT: u8 = 11;
 const SEND_WITH: u8 = 12;
+const MULTICAST: u8 = 13;
 
 /// Schedules of timers.
 const ONCE: u8 = 0;
@@ -44,121 +47,6 @@ pub enum Outcome<'a> {
     Pending,
     /// Not taken while another handler is pending.
     Deferred,
-}
-
-/// What a turn asks the host to do once it is committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect<'a> {
-    /// Send a message.
-    Send {
-        /// Receiver, `kind/key`.
-        to: &'a str,
-        /// Its handler.
-        method: &'a str,
-        /// What it carries.
-        payload: Payload<'a>,
-        /// How hard to try.
-        delivery: Delivery,
-    },
-    /// Send a message in another way than the kind's.
-    SendWith {
-        /// Receiver, `kind/key`.
-        to: &'a str,
-        /// Its handler.
-        method: &'a str,
-        /// Its type; empty if it says none.
-        message_type: &'a str,
-        /// What it carries.
-        payload: Payload<'a>,
-        /// In which; encoded, because few messages have them. A reader has checked
-        /// them: [`SendOptions::read`] takes them.
-        options: &'a [u8; SendOptions::BYTES],
-    },
-    /// Ask; the end comes as a reply input.
-    Ask {
-        /// The agent's own number for it.
-        ask: u64,
-        /// Receiver, `kind/key`.
-        to: &'a str,
-        /// Its handler.
-        method: &'a str,
-        /// What it carries.
-        payload: Payload<'a>,
-        /// Milliseconds until `timeout`.
-        deadline_ms: u32,
-        /// The handler that only the end of this ask lets go on, by the number of the
-        /// turn that began it; see [`AnswerWriter::wait`].
-        waiter: Option<u64>,
-    },
-    /// Answer a request of an earlier turn.
-    Reply {
-        /// The number of the turn that brought it.
-        request: u64,
-        /// The answer.
-        answer: Result<Payload<'a>, Failure<'a>>,
-    },
-    /// Publish on a topic.
-    Publish {
-        /// Dotted topic.
-        topic: &'a str,
-        /// What it carries.
-        payload: Payload<'a>,
-    },
-    /// Subscribe to a pattern.
-    Subscribe {
-        /// Dotted pattern.
-        pattern: &'a str,
-    },
-    /// End a subscription.
-    Unsubscribe {
-        /// Dotted pattern.
-        pattern: &'a str,
-    },
-    /// Set or replace a timer.
-    SetTimer {
-        /// The agent's own number for it.
-        id: u64,
-        /// When it comes due. A reader takes a cron schedule as it is: whether it is
-        /// one, [`crate::timer::Cron`] says.
-        schedule: Schedule<'a>,
-        /// What becomes of due times that passed.
-        catch_up: CatchUp,
-        /// The handler to call.
-        method: &'a str,
-        /// What to call it with.
-        payload: Payload<'a>,
-    },
-    /// Cancel a timer.
-    CancelTimer {
-        /// The agent's own number for it.
-        id: u64,
-    },
-    /// Create an agent.
-    Spawn {
-        /// Its id, `kind/key`.
-        agent: &'a str,
-        /// What its `init` gets.
-        config: Payload<'a>,
-    },
-    /// End this agent.
-    Stop {
-        /// Why.
-        reason: &'a str,
-    },
-    /// Write a line to the agent's log.
-    Log {
-        /// How serious it is.
-        level: Level,
-        /// The line.
-        text: &'a str,
-    },
-    /// Only the end of an ask of an earlier turn lets a handler go on.
-    Wait {
-        /// The ask.
-        ask: u64,
-        /// The number of the turn that began the handler.
-        handler: u64,
-    },
 }
 
 /// Writes an answer frame, turn by turn: effects as they happen, then the outcome.
@@ -291,6 +179,24 @@ impl AnswerWriter {
                 payload,
                 options,
             } => self.record(SEND_WITH, *options, [to, method, message_type], payload),
+            Effect::Multicast {
+                to,
+                method,
+                message_type,
+                payload,
+                options,
+                token,
+            } => {
+                const TOKEN: usize = SendOptions::BYTES;
+                let mut numbers = [0; TOKEN + 12];
+                numbers[..TOKEN].copy_from_slice(options);
+                let token = token.map_or(0, NonZeroU64::get);
+                numbers[TOKEN..TOKEN + 8].copy_from_slice(&token.to_le_bytes());
+                let to = to.as_bytes();
+                numbers[TOKEN + 8..].copy_from_slice(&wire::u32_of(to.len()));
+                let texts = [method, message_type];
+                self.record_with(MULTICAST, numbers, texts, to, payload)
+            }
             Effect::Ask {
                 ask,
                 to,
@@ -422,10 +328,23 @@ impl AnswerWriter {
         texts: [&str; T],
         payload: Payload<'_>,
     ) -> usize {
+        self.record_with(kind, numbers, texts, &[], payload)
+    }
+
+    /// The same of one that has more between its texts and its payload.
+    #[inline(always)]
+    fn record_with<const N: usize, const T: usize>(
+        &mut self,
+        kind: u8,
+        numbers: [u8; N],
+        texts: [&str; T],
+        more: &[u8],
+        payload: Payload<'_>,
+    ) -> usize {
         self.effects += 1;
         let texts = texts.map(wire::short);
         let text_bytes: usize = texts.iter().map(|text| text.len()).sum();
-        let len = N + 1 + 2 * T + text_bytes + payload.bytes.len();
+        let len = N + 1 + 2 * T + text_bytes + more.len() + payload.bytes.len();
         let content_type_at = self.buf.len() + EFFECT_HEAD + N;
         let [a, b, c, d] = wire::u32_of(len);
         self.buf.extend_from_slice(&[kind, a, b, c, d]);
@@ -436,6 +355,9 @@ impl AnswerWriter {
         }
         for text in texts {
             short::push(&mut self.buf, text.as_bytes());
+        }
+        if !more.is_empty() {
+            self.buf.extend_from_slice(more);
         }
         short::push(&mut self.buf, payload.bytes);
         content_type_at
@@ -621,6 +543,7 @@ fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
                 options,
             }
         }
+        MULTICAST => multicast(&mut r)?,
         ASK => {
             let (ask, deadline_ms) = (r.u64("ask")?, r.u32("deadline")?);
             let waiter = Some(r.u64("handler")?).filter(|handler| *handler != NO_HANDLER);
@@ -691,6 +614,25 @@ fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
     };
     r.end("the effect")?;
     Ok(effect)
+}
+
+fn multicast<'a>(r: &mut Bytes<'a>) -> Result<Effect<'a>, FrameError> {
+    let options = r.chunk("options")?;
+    SendOptions::read(options)?;
+    let token = NonZeroU64::new(r.u64("token")?);
+    let length = r.u32("length of receivers")? as usize;
+    let ([method, message_type], mut payload) = texts(r)?;
+    let mut rest = Bytes::new(payload.bytes);
+    let to = Receivers::read(rest.take(length, "receivers")?)?;
+    payload.bytes = rest.rest();
+    Ok(Effect::Multicast {
+        to,
+        method,
+        message_type,
+        payload,
+        options,
+        token,
+    })
 }
 
 fn schedule(

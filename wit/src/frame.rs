@@ -1,7 +1,7 @@
 //! Input frames: what the host gives a guest.
 
 use crate::wire::{self, Bytes, FrameError};
-use crate::{ContentType, FRAME_VERSION, Failure, Payload, Reply};
+use crate::{ContentType, FRAME_VERSION, Failure, Payload, Reply, Verdict};
 
 const INIT: u8 = 0;
 const MESSAGE: u8 = 1;
@@ -9,6 +9,7 @@ const REPLY: u8 = 2;
 const TIMER: u8 = 3;
 const DESCRIBE: u8 = 4;
 const BOUNCED: u8 = 5;
+const VERDICT: u8 = 6;
 
 /// Bytes of a turn's record before its texts, its length field not included.
 const TURN_HEAD: usize = 32;
@@ -75,6 +76,15 @@ pub enum Input<'a> {
         /// Whether it may have been applied all the same.
         unsure: bool,
     },
+    /// What became of a message that the agent sent with a token.
+    Verdict {
+        /// The token.
+        token: u64,
+        /// Whom the message was for.
+        to: &'a str,
+        /// What became of it.
+        verdict: Verdict<'a>,
+    },
     /// What handlers are there? Put at deployment only; changes nothing.
     Describe,
 }
@@ -128,6 +138,14 @@ impl FrameWriter {
             } => (TIMER, 0, 0, id, "", method, payload),
             Input::Describe => (DESCRIBE, 0, 0, 0, "", "", none),
             Input::Bounced { .. } => return self.push_bounced(turn),
+            Input::Verdict { token, to, verdict } => {
+                let (status, reason) = match verdict {
+                    Verdict::Applied => (0, ""),
+                    Verdict::NotApplied { reason } => (1, reason),
+                    Verdict::Unsure { reason } => (2, reason),
+                };
+                (VERDICT, status, 0, token, to, reason, none)
+            }
             Input::Reply { ask, reply } => match reply {
                 Reply::Ok(payload) => (REPLY, 0, 0, ask, "", "", payload),
                 Reply::Failed(f) => (REPLY, 1, 0, ask, f.message, f.code, f.details),
@@ -353,6 +371,29 @@ fn input<'a>(
                 },
                 reason,
                 unsure: flag == 1,
+            }
+        }
+        VERDICT => {
+            if !payload.bytes.is_empty() {
+                return Err(FrameError::Trailing {
+                    what: "the verdict",
+                    left: payload.bytes.len(),
+                });
+            }
+            Input::Verdict {
+                token: id,
+                to: a,
+                verdict: match status {
+                    0 => Verdict::Applied,
+                    1 => Verdict::NotApplied { reason: b },
+                    2 => Verdict::Unsure { reason: b },
+                    found => {
+                        return Err(FrameError::Unknown {
+                            what: "verdict",
+                            found,
+                        });
+                    }
+                },
             }
         }
         REPLY => Input::Reply {

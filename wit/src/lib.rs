@@ -10,15 +10,19 @@
 //! [`FrameReader`] and [`AnswerWriter`] for the guest's.
 
 mod answer;
+mod effect;
 mod frame;
 mod options;
+mod receivers;
 pub mod short;
 pub mod timer;
 mod wire;
 
-pub use answer::{Answer, AnswerReader, AnswerWriter, Effect, Effects, Outcome};
+pub use answer::{Answer, AnswerReader, AnswerWriter, Effects, Outcome};
+pub use effect::Effect;
 pub use frame::{FrameReader, FrameWriter, Input, Turn};
 pub use options::{Backoff, Lane, Retry, SendOptions};
+pub use receivers::{ReceiverList, Receivers};
 pub use timer::{BadCron, CatchUp, Schedule};
 pub use wire::FrameError;
 
@@ -112,4 +116,21 @@ pub enum Reply<'a> {
     /// How it ended made the agent trap: whatever waits for it is to be ended
     /// without being run.
     Abandoned,
+}
+
+/// What became of a message that its sender wanted to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// Its receiver has committed the turn it was put in.
+    Applied,
+    /// It was not applied and will not be.
+    NotApplied {
+        /// Why, as of a message that came back: a stable word, and more after a colon.
+        reason: &'a str,
+    },
+    /// Nobody knows whether it was, or will be.
+    Unsure {
+        /// Why: `gave-up`, nothing was heard of it; `redirected`, its receiver sent it on.
+        reason: &'a str,
+    },
 }

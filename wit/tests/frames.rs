@@ -6,10 +6,12 @@
     reason = "a test fails by panicking"
 )]
 
+use std::num::NonZeroU64;
+
 use phoenix_wit::{
     AnswerReader, AnswerWriter, Backoff, CatchUp, ContentType, Delivery, Effect, Failure,
-    FrameError, FrameReader, FrameWriter, Input, Lane, Level, Outcome, Payload, Reply, Retry,
-    Schedule, SendOptions, Turn,
+    FrameError, FrameReader, FrameWriter, Input, Lane, Level, Outcome, Payload, ReceiverList,
+    Receivers, Reply, Retry, Schedule, SendOptions, Turn, Verdict,
 };
 use proptest::prelude::*;
 
@@ -85,6 +87,21 @@ fn inputs() -> Vec<Input<'static>> {
             reason: "",
             unsure: true,
         },
+        Input::Verdict {
+            token: u64::MAX,
+            to: "counter/é",
+            verdict: Verdict::Applied,
+        },
+        Input::Verdict {
+            token: 1,
+            to: "counter/b",
+            verdict: Verdict::NotApplied { reason: "overflow" },
+        },
+        Input::Verdict {
+            token: 2,
+            to: "counter/b",
+            verdict: Verdict::Unsure { reason: "gave-up" },
+        },
     ]
 }
 
@@ -131,6 +148,11 @@ fn options_are_read_as_they_are_written_down() {
     }
 }
 
+fn receivers(all: &[&str]) -> Receivers<'static> {
+    let list: ReceiverList = all.iter().collect();
+    Box::leak(Box::new(list)).receivers()
+}
+
 fn effects() -> Vec<Effect<'static>> {
     let failure = Failure {
         code: "c",
@@ -150,6 +172,22 @@ fn effects() -> Vec<Effect<'static>> {
             message_type: "phoenix.data.order.placed",
             payload: payload(b"p"),
             options: &OPTIONS,
+        },
+        Effect::Multicast {
+            to: receivers(&["a/b", "a/é", "a/b"]),
+            method: "m",
+            message_type: "phoenix.data.order.placed",
+            payload: payload(b"p"),
+            options: &OPTIONS,
+            token: NonZeroU64::new(77),
+        },
+        Effect::Multicast {
+            to: Receivers::NONE,
+            method: "",
+            message_type: "",
+            payload: Payload::NONE,
+            options: &OPTIONS,
+            token: None,
         },
         Effect::Ask {
             ask: 7,
@@ -209,6 +247,71 @@ fn effects() -> Vec<Effect<'static>> {
         },
         Effect::Wait { ask: 6, handler: 4 },
     ]
+}
+
+#[test]
+fn receivers_are_as_many_as_were_put_together() {
+    let mut list = ReceiverList::new();
+    assert_eq!(list.receivers(), Receivers::NONE);
+    assert!(list.receivers().is_empty());
+    list.push("a/b");
+    list.push("c/é");
+    let all = list.receivers();
+    assert_eq!((all.len(), all.is_empty()), (2, false));
+    assert_eq!(all.iter().collect::<Vec<_>>(), ["a/b", "c/é"]);
+    assert_eq!(format!("{all:?}"), r#"["a/b", "c/é"]"#);
+    list.clear();
+    assert_eq!(list.receivers(), Receivers::NONE);
+    list.push("d/e");
+    assert_eq!(list.receivers().iter().collect::<Vec<_>>(), ["d/e"]);
+}
+
+/// The answer of a turn that sends to these receivers, whose bytes begin at the offset.
+fn to_several(all: &[&str]) -> (Vec<u8>, usize) {
+    let mut writer = AnswerWriter::new(Vec::new());
+    writer.effect(&Effect::Multicast {
+        to: receivers(all),
+        method: "",
+        message_type: "",
+        payload: payload(b"12345678"),
+        options: &OPTIONS,
+        token: None,
+    });
+    writer.outcome(&Outcome::Pending, 1);
+    let frame = writer.finish();
+    let receivers: usize = all.iter().map(|it| 2 + it.len()).sum();
+    let at = frame.len() - 8 - receivers;
+    (frame, at)
+}
+
+#[test]
+fn receivers_that_are_not_what_they_say_are_refused() {
+    let (good, at) = to_several(&["a/b", "a/c"]);
+    answer_all(&good, 1).unwrap();
+    let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        answer_all(&bad, 1).unwrap_err().to_string()
+    };
+    // More than follow, and fewer.
+    assert_eq!(
+        refused(&|bad| bad[at - 4] = 3),
+        "receiver's length needs 2 bytes and 0 are left"
+    );
+    assert_eq!(
+        refused(&|bad| bad[at - 4] = 1),
+        "5 bytes are left after the receivers"
+    );
+    // As many as no frame has room for.
+    assert_eq!(
+        refused(&|bad| bad[at - 1] = 255),
+        "receiver's length needs 2 bytes and 0 are left"
+    );
+    assert_eq!(
+        refused(&|bad| bad[at] = 200),
+        "receiver needs 200 bytes and 8 are left"
+    );
+    assert_eq!(refused(&|bad| bad[at + 2] = 255), "receiver is not UTF-8");
 }
 
 fn frame() -> Vec<u8> {

@@ -160,7 +160,8 @@ impl<'a> Turned<'a> {
         u64::from_le_bytes(bytes)
     }
 
-    /// Adds an effect. One beyond the bounds ends the batch as a trap does.
+    /// Adds an effect. One beyond the bounds ends the batch as a trap does. A message to
+    /// several counts as so many.
     pub fn effect(&mut self, effect: &Effect<'_>) {
         if self.count(effect) {
             self.writer.effect(effect);
@@ -202,16 +203,15 @@ impl<'a> Turned<'a> {
     }
 
     /// Whether there is room for what `effect` counts.
-    fn count(&mut self, _effect: &Effect<'_>) -> bool {
+    fn count(&mut self, effect: &Effect<'_>) -> bool {
         if self.broken.is_some() {
             return false;
         }
-        if self.effects_left() == 0 {
-            self.broken = Some(Broken::Effects(self.limits.turn_effects));
-            return false;
+        match u32::try_from(effect.count()) {
+            Ok(count) if count <= self.effects_left() => self.effects += count,
+            _ => self.broken = Some(Broken::Effects(self.limits.turn_effects)),
         }
-        self.effects += 1;
-        true
+        self.broken.is_none()
     }
 
     fn check_answer(&mut self) {

@@ -350,6 +350,20 @@ pub(crate) enum GuestLimit {
 #[error("there is no open request {0}: a request is answered once, by its number")]
 pub(crate) struct NoRequest(pub(crate) u64);
 
+/// The guest wants to hear of messages by a token with which it cannot.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadToken {
+    /// It is the number that stands for none.
+    #[error("token 0: tokens are numbers from 1; without one nothing is told")]
+    Zero,
+    /// The messages are sent once and forgotten.
+    #[error(
+        "token {0} for messages that are sent at-most-once: nothing is heard of such; send \
+         them exactly-once, or without a token"
+    )]
+    Unheard(u64),
+}
+
 /// The host could not grow a guest's memory.
 #[derive(Debug, thiserror::Error)]
 #[error("the node could not give the agent more memory: {0}")]

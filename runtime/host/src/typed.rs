@@ -1,13 +1,16 @@
 //! The typed world: a call a turn, effects recorded as they are imported.
 
+use std::num::NonZeroU64;
+
 use phoenix_wit::timer::Cron;
 use phoenix_wit::{
     AnswerWriter, Backoff, CatchUp, ContentType, Delivery, Effect, Failure, FrameReader, Input,
-    Lane, Level, Outcome, Payload, Reply, Retry, Schedule, SendOptions, Turn,
+    Lane, Level, Outcome, Payload, ReceiverList, Reply, Retry, Schedule, SendOptions, Turn,
+    Verdict,
 };
 use wasmtime::{Result, Store};
 
-use crate::error::{GuestLimit, NoRequest};
+use crate::error::{BadToken, GuestLimit, NoRequest};
 use crate::state::State;
 
 #[allow(
@@ -87,10 +90,11 @@ impl TypedTurn {
     }
 
     fn record(&mut self, size: usize, effect: &Effect<'_>) -> Result<()> {
-        if self.effects >= self.max_effects {
+        let count = u32::try_from(effect.count()).unwrap_or(u32::MAX);
+        if count > self.max_effects.saturating_sub(self.effects) {
             return Err(GuestLimit::Effects(self.max_effects).into());
         }
-        self.effects += 1;
+        self.effects += count;
         self.grow(size)?;
         if let Some(writer) = &mut self.writer {
             writer.effect(effect);
@@ -246,6 +250,15 @@ fn body(turn: &Turn<'_>) -> Called {
             reason: reason.to_owned(),
             unsure,
         }),
+        Input::Verdict { token, to, verdict } => wit::Body::Verdict(wit::Verdict {
+            token,
+            to: to.to_owned(),
+            end: match verdict {
+                Verdict::Applied => wit::MessageEnd::Applied,
+                Verdict::NotApplied { reason } => wit::MessageEnd::NotApplied(reason.to_owned()),
+                Verdict::Unsure { reason } => wit::MessageEnd::Unsure(reason.to_owned()),
+            },
+        }),
         Input::Timer {
             id,
             method,
@@ -371,6 +384,40 @@ impl messaging::Host for State {
                 message_type,
                 payload: lent(&payload),
                 options: &said,
+            },
+        )
+    }
+
+    fn multicast(
+        &mut self,
+        to: Vec<String>,
+        method: String,
+        payload: wit::Payload,
+        options: wit::SendOptions,
+        token: Option<u64>,
+    ) -> Result<()> {
+        let token = match token {
+            None => None,
+            Some(token) if options.delivery == Some(wit::Delivery::AtMostOnce) => {
+                return Err(BadToken::Unheard(token).into());
+            }
+            Some(token) => Some(NonZeroU64::new(token).ok_or(BadToken::Zero)?),
+        };
+        let message_type = options.message_type.as_deref().unwrap_or_default();
+        let said = of_options(&options).to_bytes();
+        SendOptions::read(&said)?;
+        let to: ReceiverList = to.into_iter().collect();
+        let texts = to.bytes() + method.len() + message_type.len();
+        let size = texts + payload.bytes.len() + said.len();
+        self.typed.record(
+            size,
+            &Effect::Multicast {
+                to: to.receivers(),
+                method: &method,
+                message_type,
+                payload: lent(&payload),
+                options: &said,
+                token,
             },
         )
     }

@@ -13,7 +13,7 @@
 use std::fs;
 use std::num::NonZeroU64;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use phoenix_host::{Host, HostConfig};
 use phoenix_support::zoo;
 use phoenix_wit::{
     AnswerWriter, CatchUp, ContentType, Delivery, Effect, Failure, FrameWriter, Input, Level,
-    Outcome, Payload, Reply, Schedule, SendOptions, Turn,
+    Outcome, Payload, ReceiverList, Receivers, Reply, Schedule, SendOptions, Turn, Verdict,
 };
 
 /// Noon of the first day of 2026, nanoseconds.
@@ -74,6 +74,11 @@ fn input_frames() {
         method: "tick",
         payload: JSON,
     };
+    let verdict = |verdict| Input::Verdict {
+        token: 12,
+        to: "counter/bob",
+        verdict,
+    };
     let inputs = [
         ("init", vec![Input::Init { config: JSON }]),
         ("message", vec![message(false)]),
@@ -105,6 +110,14 @@ fn input_frames() {
                 unsure: false,
             }],
         ),
+        (
+            "verdicts",
+            vec![
+                verdict(Verdict::Applied),
+                verdict(Verdict::NotApplied { reason: "overflow" }),
+                verdict(Verdict::Unsure { reason: "gave-up" }),
+            ],
+        ),
         ("nothing", vec![]),
     ];
     write(
@@ -125,6 +138,14 @@ const OPTIONS: [u8; SendOptions::BYTES] = [
     1, 2, 1, 3, 48, 117, 0, 0, 96, 234, 0, 0, 5, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 88, 2, 0, 0,
 ];
 
+fn receivers() -> Receivers<'static> {
+    static LIST: LazyLock<ReceiverList> = LazyLock::new(|| {
+        let all = ["counter/alice", "counter/bob", "site/main"];
+        all.into_iter().collect()
+    });
+    LIST.receivers()
+}
+
 /// Effects of every kind.
 fn effects() -> Vec<(&'static str, Effect<'static>)> {
     let send = |delivery| Effect::Send {
@@ -144,6 +165,17 @@ fn effects() -> Vec<(&'static str, Effect<'static>)> {
                 message_type: "phoenix.data.site.visited",
                 payload: PACKED,
                 options: &OPTIONS,
+            },
+        ),
+        (
+            "multicast",
+            Effect::Multicast {
+                to: receivers(),
+                method: "on_event",
+                message_type: "phoenix.data.site.visited",
+                payload: PACKED,
+                options: &OPTIONS,
+                token: NonZeroU64::new(12),
             },
         ),
         (
@@ -388,7 +420,7 @@ fn snapshots() {
     life.offer(Sender::System, 1, None);
     let full = life.unsealed(b"image");
     let all: Vec<Effect<'_>> = effects().into_iter().map(|(_, effect)| effect).collect();
-    life.turn(&[all[0], all[0], all[1], timer()], &done, 0);
+    life.turn(&[all[0], all[0], all[1], all[3], timer()], &done, 0);
     let spoken = life.unsealed(b"image");
     let Sender::Agent(asker, incarnation) = agent("visitor/192.0.2.7") else {
         panic!("it is one");

@@ -71,6 +71,35 @@ fn it_speaks_to_others_on_other_nodes() {
 }
 
 #[test]
+fn it_sends_to_several_and_hears_of_each() {
+    let (_cluster, client) = typed();
+    let told = |token: &str| {
+        let told = client.ask_json("typed/a", "tell", token);
+        assert!(matches!(told, Reply::Ok(_)), "{told:?}");
+    };
+    told("\"7 typed/a typed/b nobody/x\"");
+    told("\"- typed/b\"");
+    eventually("each is heard of", || {
+        let mut told: Vec<String> = client.call_json("typed/a", "told", "");
+        told.sort();
+        let expected = [
+            "7 nobody/x not applied: no-such-kind",
+            "7 typed/a applied",
+            "7 typed/b applied",
+        ];
+        told == expected
+    });
+    assert_eq!(client.call_json::<i64>("typed/a", "total", ""), 1);
+    eventually("the other one is heard too", || {
+        client.call_json::<i64>("typed/b", "total", "") == 2
+    });
+    let Reply::Bounced(why) = client.ask_json("typed/a", "tell", "\"0 typed/b\"") else {
+        panic!("no token is 0");
+    };
+    assert!(why.contains("token 0: tokens are numbers from 1"), "{why}");
+}
+
+#[test]
 fn it_sleeps_and_moves_with_all_it_has() {
     let (_cluster, client) = typed();
     for round in 1..=6 {

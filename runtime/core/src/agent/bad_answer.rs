@@ -3,6 +3,7 @@
 use phoenix_wit::{BadCron, FrameError};
 
 use crate::BadAgentId;
+use crate::agent::Token;
 use crate::attributes::BadAttribute;
 
 /// Why an answer cannot be committed. Nothing of it has been.
@@ -29,6 +30,12 @@ pub enum BadAnswer {
     /// It gives a message a type that is none.
     #[error("an effect's {0}")]
     Type(#[from] BadAttribute),
+    /// It wants to hear of messages of which nothing is heard.
+    #[error(
+        "a message is sent with token {0} and at most once: nothing is heard of such a \
+         message; send it exactly-once, or with token 0 for none"
+    )]
+    NothingToHear(Token),
     /// It sets a timer by a schedule that is none.
     #[error("a timer's schedule: {0}")]
     Cron(#[from] BadCron),

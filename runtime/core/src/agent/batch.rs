@@ -248,9 +248,10 @@ impl Agent {
             Input::Envelope(envelope, _) => {
                 handlers.any_interleaves() && !interleaves(envelope, handlers)
             }
-            Input::Ended { .. } | Input::Abandoned { .. } | Input::Timer { .. } => {
-                handlers.any_interleaves()
-            }
+            Input::Ended { .. }
+            | Input::Abandoned { .. }
+            | Input::Verdict(_)
+            | Input::Timer { .. } => handlers.any_interleaves(),
         }
     }
 
@@ -285,6 +286,7 @@ impl Agent {
                     reply: phoenix_wit::Reply::Abandoned,
                 }
             }
+            Input::Verdict(verdict) => verdict.as_wit(),
             Input::Timer { id, due } => {
                 let Some(timer) = self.timers.get(*id, *due) else {
                     return Some(Skip::Nothing);

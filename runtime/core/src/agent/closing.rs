@@ -44,6 +44,8 @@ impl Agent {
                     return Failed::Stuck;
                 }
             }
+            // What the agent is told of it is over; the message had its end before.
+            Input::Verdict(_) => {}
             Input::Timer { id, due } => {
                 if let Some(next) = self.timers.fired(id, due, now) {
                     self.wake_by(next);

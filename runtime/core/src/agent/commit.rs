@@ -9,40 +9,24 @@ use phoenix_wit::{AnswerReader, Effect, Outcome, Schedule};
 use smallvec::SmallVec;
 
 use crate::agent::batch::{Batch, BatchRoom, Entry};
+use crate::agent::committing::{Commit, bound, clip, cut};
 use crate::agent::how::{self, How};
 use crate::agent::notes::check_size;
 use crate::agent::numbers::Numbers;
 use crate::agent::outbox::UNANSWERED;
-use crate::agent::{Actions, Agent, BadAnswer, Input, Terms, Timer, answer, cause, is_reliable};
+use crate::agent::{
+    Actions, Agent, BadAnswer, Input, Terms, Timer, answer, cause, is_reliable, multicast,
+};
 use crate::attributes::Attributes;
 use crate::message::Speaker;
 use crate::{
-    AgentId, Ask, Body, Data, Envelope, Failure, KindPolicy, Lane, Level, Millis, Payload, Reply,
-    ReplyTo, Sender, SmolStr, StreamKey,
+    AgentId, Ask, Body, Envelope, KindPolicy, Lane, Level, Millis, Reply, ReplyTo, Sender, SmolStr,
+    StreamKey,
 };
 
-/// Longest reason or message that is kept of a guest's words, bytes.
-const MAX_REASON: usize = 1_024;
-
-/// How many bytes of memory one that is counted in an outbox or mailbox may keep alive.
-const PINNED: usize = 4;
-
-/// What a commit works with, beside the agent.
-struct Commit<'a> {
-    policy: &'a KindPolicy,
-    answer: &'a Bytes,
-    now: Millis,
-    /// Bytes of log the turn may still write.
-    log_left: usize,
-    /// The last message's texts and what became of them: a reader gives the same
-    /// text again where the next message has it too.
-    to: (&'a str, Option<u32>),
-    method: (&'a str, SmolStr),
-    /// The lane of messages that say nothing of it.
-    lane: Lane,
-    /// What is sent in this turn says of its causes; few messages have any.
-    cause: Option<Arc<Attributes>>,
-}
+/// How many ends of its messages an agent may have yet to hear of when it sends more, in
+/// messages its outbox has room for.
+const WORDS: u64 = 2;
 
 /// Numbers that effects of one batch have used already.
 #[derive(Default)]
@@ -211,7 +195,12 @@ impl Agent {
                 return Err(BadAnswer::TimerOvertaken(*id));
             }
             let from = effects.len();
+            let mut count = u64::from(turn.effects.left());
             while let Some(effect) = turn.effects.next_effect()? {
+                if let Effect::Multicast { .. } = &effect {
+                    count += effect.count() as u64 - 1;
+                    bound("effects", "turn", count, policy.turn_effects.into())?;
+                }
                 self.check_effect(&effect, number, batch, &mut seen, policy)?;
                 effects.push(effect);
             }
@@ -227,7 +216,7 @@ impl Agent {
                     return Err(BadAnswer::BadDeferral(number));
                 }
             }
-            let may_defer = matches!(entry.input, Input::Timer { .. })
+            let may_defer = matches!(entry.input, Input::Timer { .. } | Input::Verdict(_))
                 || matches!(&entry.input, Input::Envelope(e, _) if matches!(e.body, Body::Message { .. } | Body::Bounce(_)));
             if is_deferred && (!may_defer || effects.len() > from || turn.pending == 0) {
                 return Err(BadAnswer::BadDeferral(number));
@@ -265,6 +254,7 @@ impl Agent {
                     policy.max_message.into(),
                 )
             }
+            Effect::Multicast { .. } => multicast::check(effect, policy),
             Effect::Ask {
                 ask, to, payload, ..
             } => {
@@ -347,29 +337,38 @@ impl Agent {
         if effects.is_empty() {
             return Ok(());
         }
-        let kept = effects.iter().filter(|effect| {
-            matches!(
-                effect,
-                Effect::Send { .. }
-                    | Effect::SendWith { .. }
-                    | Effect::Ask { .. }
-                    | Effect::Reply { .. }
-                    | Effect::Spawn { .. }
-            )
+        let kept = effects.iter().map(|effect| match effect {
+            Effect::Send { .. }
+            | Effect::SendWith { .. }
+            | Effect::Ask { .. }
+            | Effect::Reply { .. }
+            | Effect::Spawn { .. } => 1,
+            Effect::Multicast { to, .. } => to.len(),
+            _ => 0,
         });
+        let kept: usize = kept.sum();
         let room = u64::from(policy.outbox_messages).saturating_sub(self.outbox.len());
-        if kept.count() as u64 > room && batch.turns() > 1 {
+        if kept as u64 > room && batch.turns() > 1 {
             return Err(BadAnswer::OutboxFull);
+        }
+        if kept > 0 {
+            // There is one for each message that had room, so they are more only if what
+            // the agent says to them is, again and again.
+            let (words, most) = (
+                self.mailbox.words() as u64,
+                WORDS * u64::from(policy.outbox_messages),
+            );
+            bound("ends of its messages to hear of", "agent", words, most)?;
         }
         let timers = effects
             .iter()
             .filter(|e| matches!(e, Effect::SetTimer { id, .. } if !self.timers.contains(*id)));
         let timers = (self.timers.len() + timers.count()) as u64;
         bound("timers", "agent", timers, policy.timers.into())?;
-        if self.outbox.busy() + effects.len() > policy.streams as usize {
+        if self.outbox.busy() + kept > policy.streams as usize {
             let mut new: Vec<(&str, Lane)> = effects
                 .iter()
-                .filter_map(|effect| how::stream_of(effect, &policy.treatment))
+                .flat_map(|effect| how::streams_of(effect, &policy.treatment))
                 .filter(|(to, lane)| !self.outbox.is_busy(to, *lane))
                 .collect();
             new.sort_unstable();
@@ -405,6 +404,13 @@ impl Agent {
             }
             Input::Abandoned { ask } => {
                 self.asks.remove(ask);
+            }
+            Input::Verdict(verdict) => {
+                if let Outcome::Failed(failure) = outcome {
+                    let (to, why) = (&verdict.to, clip(failure.message));
+                    let text = format!("hearing of a message to {to} failed: {why}");
+                    out.log.push((Level::Warn, text));
+                }
             }
             Input::Timer { id, due } => {
                 if let Some(next) = self.timers.fired(*id, *due, commit.now) {
@@ -527,6 +533,7 @@ impl Agent {
                 let how = How::of(options, message_type, kind, commit.now);
                 self.send(to, body, how, commit, out);
             }
+            Effect::Multicast { .. } => self.multicast(effect, commit, out),
             Effect::Ask {
                 ask,
                 to,
@@ -659,6 +666,7 @@ impl Agent {
                 give_up: how.give_up.unwrap_or(now + commit.policy.give_up_after),
                 retry: how.retry,
                 extras: how.extras,
+                token: None,
             };
             self.push(at, || body(commit), terms, now, out);
         } else {
@@ -696,7 +704,7 @@ impl Agent {
 
     /// The stream to `to`, which `check` has been over.
     #[cold]
-    fn begin_stream(&mut self, to: &str, lane: Lane) -> Option<u32> {
+    pub(super) fn begin_stream(&mut self, to: &str, lane: Lane) -> Option<u32> {
         let to = AgentId::new(to).ok()?;
         Some(self.stream(&to, lane))
     }
@@ -709,7 +717,7 @@ impl Agent {
 
     /// The key of messages that are kept in no stream.
     #[cold]
-    fn loose_stream(&self, to: &str, lane: Lane) -> Option<Arc<StreamKey>> {
+    pub(super) fn loose_stream(&self, to: &str, lane: Lane) -> Option<Arc<StreamKey>> {
         Some(StreamKey::shared(
             self.sender(),
             AgentId::new(to).ok()?,
@@ -729,64 +737,4 @@ impl Batch {
             .input
             .ask()
     }
-}
-
-impl<'a> Commit<'a> {
-    #[inline(always)]
-    fn method(&mut self, method: &'a str) -> SmolStr {
-        if !std::ptr::eq(self.method.0, method) {
-            self.method = (method, method.into());
-        }
-        self.method.1.clone()
-    }
-
-    /// The payload: in place if it is small, as a slice of the answer it came in
-    /// if it keeps no more of that alive than [`PINNED`] times what it counts
-    /// for, else a copy.
-    #[inline(always)]
-    fn payload(&self, payload: phoenix_wit::Payload<'_>) -> Payload {
-        let bytes = Data::in_place(payload.bytes).unwrap_or_else(|| self.large(payload.bytes));
-        Payload {
-            content_type: payload.content_type,
-            bytes,
-        }
-    }
-
-    #[cold]
-    fn large(&self, bytes: &[u8]) -> Data {
-        if self.answer.len() <= PINNED * (bytes.len() + Envelope::OVERHEAD) {
-            self.answer.slice_ref(bytes).into()
-        } else {
-            bytes.into()
-        }
-    }
-
-    fn failure(&self, failure: &phoenix_wit::Failure<'_>) -> Failure {
-        Failure {
-            code: failure.code.into(),
-            message: failure.message.into(),
-            details: self.payload(failure.details),
-        }
-    }
-}
-
-fn bound(what: &'static str, scope: &'static str, found: u64, bound: u64) -> Result<(), BadAnswer> {
-    if found <= bound {
-        return Ok(());
-    }
-    Err(BadAnswer::TooMany {
-        what,
-        scope,
-        found,
-        bound,
-    })
-}
-
-fn clip(text: &str) -> &str {
-    cut(text, MAX_REASON)
-}
-
-/// At most `bytes` of `text`, cut at a character.
-fn cut(text: &str, bytes: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes)).unwrap_or("")
 }

@@ -105,19 +105,35 @@ pub(super) fn treated(
 }
 
 /// To whom and on which lane an effect sends, if it sends.
-pub(super) fn stream_of<'a>(effect: &Effect<'a>, kind: &Overrides) -> Option<(&'a str, Lane)> {
-    match *effect {
+pub(super) fn streams_of<'a>(
+    effect: &Effect<'a>,
+    kind: &Overrides,
+) -> impl Iterator<Item = (&'a str, Lane)> + use<'a> {
+    let (one, several) = match *effect {
         Effect::Send { to, .. } | Effect::Ask { to, .. } | Effect::Spawn { agent: to, .. } => {
-            Some((to, usual_lane(kind)))
+            (Some((to, usual_lane(kind))), None)
         }
         Effect::SendWith {
             to,
             message_type,
             options,
             ..
-        } => Some((to, treated(options, message_type, kind).priority)),
-        _ => None,
-    }
+        } => {
+            let lane = treated(options, message_type, kind).priority;
+            (Some((to, lane)), None)
+        }
+        Effect::Multicast {
+            to,
+            message_type,
+            options,
+            ..
+        } => {
+            let lane = treated(options, message_type, kind).priority;
+            (None, Some(to.iter().map(move |to| (to, lane))))
+        }
+        _ => (None, None),
+    };
+    one.into_iter().chain(several.into_iter().flatten())
 }
 
 /// The lane of messages that an agent of a kind sends without a word about it.

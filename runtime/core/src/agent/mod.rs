@@ -20,12 +20,15 @@ mod batch;
 mod cause;
 mod closing;
 mod commit;
+mod committing;
 mod counters;
 mod credit;
 mod gated;
 mod how;
 mod inbound;
+mod kept;
 mod mailbox;
+mod multicast;
 mod notes;
 mod numbers;
 mod outbox;
@@ -34,6 +37,7 @@ mod renew;
 mod sent;
 mod spill;
 mod timers;
+mod verdict;
 mod watch;
 
 use std::sync::Arc;
@@ -50,12 +54,14 @@ pub(crate) use credit::{Amount, Holding};
 pub use gated::Held;
 pub use inbound::StreamIndex;
 pub(crate) use inbound::{Closed, InStream, Inbound, Skips};
+pub(crate) use kept::{Kept, Terms};
 pub use mailbox::Input;
 pub(crate) use mailbox::Mailbox;
-pub(crate) use outbox::{Kept, Outbox, Terms};
+pub(crate) use outbox::Outbox;
 pub use recovery::{Again, Diverged, Recovery, Rerun};
 pub use spill::Refill;
 pub(crate) use timers::{Timer, Timers};
+pub use verdict::{MessageEnd, MessageVerdict, Token};
 use watch::Watched;
 pub use watch::{Ended, Outlook, is_counted, turn_away};
 
@@ -448,7 +454,11 @@ impl Agent {
                 let reply = *reply;
                 Some(of_the_host(id.clone(), Body::Reply { ask, asker, reply }))
             }
-            Input::Init { .. } | Input::Abandoned { .. } | Input::Timer { .. } => None,
+            // What the other copy has of the outbox brings it the verdict too.
+            Input::Verdict(_)
+            | Input::Init { .. }
+            | Input::Abandoned { .. }
+            | Input::Timer { .. } => None,
         })
         .collect()
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::agent::Token;
+use crate::agent::kept::{Kept, Terms};
 use crate::{
-    AgentId, Body, Envelope, Extras, Lane, Millis, Refusal, RetryPolicy, Sender, Sequence,
-    StreamKey,
+    AgentId, Body, Envelope, Lane, Millis, Refusal, RetryPolicy, Sender, Sequence, StreamKey,
 };
 
 /// How long a sent message may go without a verdict before it is sent again.
@@ -22,43 +23,6 @@ const IDLE_STREAMS: usize = 1_024;
 const UNHEARD_WINDOW: u64 = 64;
 /// How long a sender that was told to hold does, if it hears nothing more.
 const HOLD: Millis = Millis(1_000);
-
-/// One message that is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Kept {
-    pub(crate) envelope: Arc<Envelope>,
-    /// It has its verdict, and is kept only because one before it has none.
-    pub(crate) closed: bool,
-    /// How often it has left. If it has, whoever it is for may have it.
-    pub(crate) tries: u32,
-    /// How often it came back refused since it was put here, and why the last time.
-    pub(crate) refused: u32,
-    pub(crate) refusal: Option<Refusal>,
-    /// How it is sent again, if not as its agent's kind says.
-    pub(crate) retry: Option<Box<RetryPolicy>>,
-}
-
-/// What a message is kept by.
-#[derive(Debug)]
-pub(crate) struct Terms {
-    /// When it is given up.
-    pub(crate) give_up: Millis,
-    /// See [`Kept::retry`].
-    pub(crate) retry: Option<Box<RetryPolicy>>,
-    /// What few messages carry.
-    pub(crate) extras: Option<Box<Extras>>,
-}
-
-impl Terms {
-    /// Those of a message that says nothing else.
-    pub(crate) fn until(give_up: Millis) -> Self {
-        Self {
-            give_up,
-            retry: None,
-            extras: None,
-        }
-    }
-}
 
 /// One stream that leaves.
 ///
@@ -315,6 +279,7 @@ impl Outbox {
             give_up,
             retry,
             extras,
+            token,
         } = terms;
         self.last = at;
         let stream = self.streams.get_mut(at as usize)?.as_mut()?;
@@ -350,13 +315,15 @@ impl Outbox {
             refused: 0,
             refusal: None,
             retry,
+            token,
         });
         stream.unsent += u64::from(may_leave);
         may_leave.then_some(envelope)
     }
 
     /// Everything above `after` was applied, up to `through`. What may leave now goes
-    /// into `send`. Says whether that is known of any message only now.
+    /// into `send`, and tokens of messages that are known of only now into `tokens`. Says
+    /// whether that is known of any message only now.
     pub(crate) fn applied(
         &mut self,
         to: &AgentId,
@@ -364,6 +331,7 @@ impl Outbox {
         (after, through): (u64, u64),
         now: Millis,
         send: &mut Vec<Arc<Envelope>>,
+        tokens: &mut Vec<Token>,
     ) -> bool {
         let Some(at) = self.at(to, lane) else {
             return false;
@@ -375,17 +343,26 @@ impl Outbox {
             // The word on one before them is lost, or late.
             let mut is_news = false;
             for kept in stream.kept.iter_mut().filter(|kept| is_applied(kept)) {
-                is_news |= !std::mem::replace(&mut kept.closed, true);
+                if !std::mem::replace(&mut kept.closed, true) {
+                    is_news = true;
+                    tokens.extend(kept.token);
+                }
             }
             return is_news;
         }
         let before = self.messages;
-        self.settle(at, now, send, is_applied);
+        self.settle(at, now, send, |kept| {
+            let is_applied = is_applied(kept);
+            if is_applied {
+                tokens.extend(kept.token);
+            }
+            is_applied
+        });
         self.messages < before
     }
 
     /// The message of that number was closed unapplied, which is final: it is not
-    /// sent again. Returns it, unless it had its verdict before.
+    /// sent again. Returns it and its token, unless it had its verdict before.
     pub(crate) fn closed(
         &mut self,
         to: &AgentId,
@@ -393,15 +370,15 @@ impl Outbox {
         wanted: u64,
         now: Millis,
         send: &mut Vec<Arc<Envelope>>,
-    ) -> Option<Arc<Envelope>> {
+    ) -> Option<(Arc<Envelope>, Option<Token>)> {
         let index = self.at(to, lane)?;
         let stream = self.get_mut(index)?;
         let at = usize::try_from(wanted.checked_sub(stream.base()?)?).ok()?;
         let kept = stream.kept.get_mut(at).filter(|kept| !kept.closed)?;
         kept.closed = true;
-        let envelope = kept.envelope.clone();
+        let ended = (kept.envelope.clone(), kept.token);
         self.settle(index, now, send, |_| false);
-        Some(envelope)
+        Some(ended)
     }
 
     /// Drops what has its verdict from the front of a stream, and lets more leave.
@@ -410,7 +387,7 @@ impl Outbox {
         at: u32,
         now: Millis,
         send: &mut Vec<Arc<Envelope>>,
-        has_verdict: impl Fn(&Kept) -> bool,
+        mut has_verdict: impl FnMut(&Kept) -> bool,
     ) {
         let place = self.streams.get_mut(at as usize);
         let Some(stream) = place.and_then(Option::as_mut) else {
@@ -729,36 +706,6 @@ impl OutStream {
             send.push(kept.envelope.clone());
         }
         self.unsent = self.unsent.max(until);
-    }
-}
-
-impl Kept {
-    /// How it is sent again: as it says itself, or as its agent's kind does.
-    fn policy<'a>(&'a self, of_kind: &'a RetryPolicy) -> &'a RetryPolicy {
-        self.retry.as_deref().unwrap_or(of_kind)
-    }
-
-    /// Why its receiver has not taken it, if that is sure: it was refused each time it
-    /// was sent.
-    pub(crate) fn only_refused(&self) -> Option<Refusal> {
-        self.refusal.filter(|_| self.refused == self.tries)
-    }
-
-    /// Whether it was tried as often as it may be.
-    fn is_exhausted(&self, of_kind: &RetryPolicy) -> bool {
-        self.tries >= self.policy(of_kind).attempts
-    }
-
-    fn number(&self) -> u64 {
-        self.envelope.sequence.map_or(0, |s| s.number)
-    }
-
-    fn give_up(&self) -> Millis {
-        self.envelope.sequence.map_or(Millis::NEVER, |s| s.give_up)
-    }
-
-    fn size(&self) -> u64 {
-        self.envelope.size() as u64
     }
 }
 

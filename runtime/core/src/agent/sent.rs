@@ -1,6 +1,9 @@
 //! What becomes of messages the agent sent.
 
-use crate::agent::{Actions, Agent, Input, Kept, answer, of_the_host, refusal_text, skip_text};
+use crate::agent::verdict::REDIRECTED;
+use crate::agent::{
+    Actions, Agent, Input, Kept, MessageEnd, Token, answer, of_the_host, refusal_text, skip_text,
+};
 use crate::journal::record::Verdict;
 use crate::{
     AgentId, Body, Bounce, DeadReason, Envelope, Lane, Level, Millis, Notice, Refusal, Reply,
@@ -28,18 +31,23 @@ impl Agent {
             Notice::Applied { after, through } => {
                 let (after, through) = (*after, *through);
                 let applied = (after, through);
-                let is_news = self.outbox.applied(to, lane, applied, now, &mut out.send);
+                let (send, mut tokens) = (&mut out.send, Vec::new());
+                let outbox = &mut self.outbox;
+                let is_news = outbox.applied(to, lane, applied, now, send, &mut tokens);
                 if is_news && self.notes.is_some() {
                     self.note_heard(to, lane, through, Verdict::Applied { after });
+                }
+                for token in tokens {
+                    self.tell(token, to, MessageEnd::Applied);
                 }
             }
             Notice::Skipped { number, reason } => {
                 let closed = self.outbox.closed(to, lane, *number, now, &mut out.send);
-                if let Some(envelope) = closed {
+                if let Some((envelope, token)) = closed {
                     if self.notes.is_some() {
                         self.note_heard(to, lane, *number, verdict_of(reason));
                     }
-                    self.skipped(&envelope, reason, out);
+                    self.skipped(&envelope, token, reason, out);
                 }
             }
             Notice::Refused {
@@ -64,30 +72,51 @@ impl Agent {
     }
 
     /// A message was closed unapplied where it was sent.
-    fn skipped(&mut self, envelope: &Envelope, reason: &SkipReason, out: &mut Actions) {
+    fn skipped(
+        &mut self,
+        envelope: &Envelope,
+        token: Option<Token>,
+        reason: &SkipReason,
+        out: &mut Actions,
+    ) {
         if *reason == SkipReason::Redirected {
-            // Whoever has it now answers for it.
+            self.went_on(envelope, token);
             return;
         }
         if let SkipReason::Dead(reason) = reason
             && own_ask(envelope).is_none()
+            && token.is_none()
         {
             let (to, code) = (envelope.receiver(), reason.code());
             let text = format!("a message to {to} is a dead letter: {code}");
             out.log.push((Level::Warn, text));
         }
-        self.came_back(envelope, skip_reply(reason), &skip_text(reason), out);
+        let why = skip_text(reason);
+        self.came_back(envelope, token, skip_reply(reason), &why, out);
+    }
+
+    /// A message was sent on by its receiver. Whoever has it now answers for it, but
+    /// not to this agent.
+    pub(super) fn went_on(&mut self, envelope: &Envelope, token: Option<Token>) {
+        if let Some(token) = token {
+            let end = MessageEnd::Unsure(REDIRECTED.into());
+            self.tell(token, envelope.receiver(), end);
+        }
     }
 
     /// Tells whoever it concerns that a message was closed unapplied, and why.
     pub(super) fn came_back(
         &mut self,
         envelope: &Envelope,
+        token: Option<Token>,
         end: Reply,
         why: &str,
         out: &mut Actions,
     ) {
-        if envelope.original().is_some() {
+        if let Some(token) = token {
+            let end = MessageEnd::NotApplied(why.into());
+            self.tell(token, envelope.receiver(), end);
+        } else if envelope.original().is_some() {
             // It was sent on for another agent, which may wait for an answer.
             if let Body::Message { ask: Some(ask), .. } = &envelope.body {
                 answer(ask, end, out);
@@ -100,7 +129,12 @@ impl Agent {
     }
 
     /// Tells itself that it gave up a message, as it is recorded.
-    pub(super) fn gave_up_again(&mut self, envelope: &Envelope, may_have_left: bool) {
+    pub(super) fn gave_up_again(
+        &mut self,
+        envelope: &Envelope,
+        token: Option<Token>,
+        may_have_left: bool,
+    ) {
         let (reason, end) = if may_have_left {
             (DeadReason::GaveUp, Reply::Timeout)
         } else {
@@ -111,8 +145,22 @@ impl Agent {
         if let Some(ask) = own_ask(envelope) {
             self.end_ask(ask, end);
         } else if !matches!(envelope.body, Body::Reply { .. }) {
-            self.bounce(envelope, reason.code(), may_have_left);
+            self.lost(envelope, token, reason.code(), may_have_left);
         }
+    }
+
+    /// A message that was given up has ended: whoever wants to hear of it does, else it
+    /// comes back.
+    fn lost(&mut self, envelope: &Envelope, token: Option<Token>, reason: &str, unsure: bool) {
+        let Some(token) = token else {
+            return self.bounce(envelope, reason, unsure);
+        };
+        let end = if unsure {
+            MessageEnd::Unsure(reason.into())
+        } else {
+            MessageEnd::NotApplied(reason.into())
+        };
+        self.tell(token, envelope.receiver(), end);
     }
 
     /// Ends asks that are given up and never left, or never were taken: they were not
@@ -136,8 +184,12 @@ impl Agent {
             if self.notes.is_some() {
                 self.note_gave_up(&kept);
             }
+            let refusal = kept.only_refused().filter(|_| kept.tries > 0);
             let Kept {
-                envelope, tries, ..
+                envelope,
+                tries,
+                token,
+                ..
             } = kept;
             let sent = tries > 0;
             let (reason, heard) = if sent {
@@ -149,6 +201,13 @@ impl Agent {
             };
             if let Some(ask) = own_ask(&envelope) {
                 self.end_ask(ask, Reply::Timeout);
+            } else if let Some(token) = token {
+                match refusal {
+                    Some(refusal) => {
+                        self.lost(&envelope, Some(token), refusal_text(refusal), false);
+                    }
+                    None => self.lost(&envelope, Some(token), reason.code(), sent),
+                }
             } else if !matches!(envelope.body, Body::Reply { .. }) {
                 let text = format!("a message to {} is given up: {heard}", envelope.receiver());
                 out.log.push((Level::Warn, text));
@@ -162,7 +221,8 @@ impl Agent {
     fn note_gave_up(&mut self, kept: &Kept) {
         let envelope = &kept.envelope;
         let refusal = kept.only_refused().filter(|_| kept.tries > 0);
-        let verdict = match refusal.filter(|_| own_ask(envelope).is_some()) {
+        let is_told = own_ask(envelope).is_some() || kept.token.is_some();
+        let verdict = match refusal.filter(|_| is_told) {
             Some(refusal) => Verdict::Unavailable(refusal_text(refusal).into()),
             None => Verdict::GivenUp {
                 may_have_left: kept.tries > 0,

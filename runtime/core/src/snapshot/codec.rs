@@ -10,7 +10,7 @@ use bytes::Bytes;
 use phoenix_wit::ContentType;
 
 use super::SnapshotError;
-use crate::agent::{Closed, Input};
+use crate::agent::{Closed, Input, Token};
 use crate::attributes::Value;
 use crate::{
     AgentId, Ask, Attributes, Body, Bounce, ClientId, DeadReason, Envelope, Expiry, Extras,
@@ -210,6 +210,13 @@ impl Writer<'_> {
                 self.u8(4);
                 self.number(*ask);
             }
+            Input::Verdict(verdict) => {
+                self.u8(5);
+                // The frame has all of it.
+                if !is_framed {
+                    verdict.encode(self);
+                }
+            }
         }
     }
 
@@ -404,6 +411,10 @@ impl<'a> Reader<'a> {
     pub(crate) fn text(&mut self, what: &'static str) -> Result<&'a str, SnapshotError> {
         let n = self.count(1, what)?;
         std::str::from_utf8(self.slice(n, what)?).map_err(|_| SnapshotError::Invalid(what))
+    }
+
+    pub(crate) fn token(&mut self) -> Result<Token, SnapshotError> {
+        Token::new(self.number("token")?).ok_or(SnapshotError::Invalid("token"))
     }
 
     pub(crate) fn agent(&mut self) -> Result<AgentId, SnapshotError> {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::agent::{Agent, Amount, Holding, Input, Kept, OpenAsk, Timer};
+use crate::agent::{Agent, Amount, Holding, Input, Kept, MessageVerdict, OpenAsk, Timer};
 use crate::{AgentId, Digest, Envelope, MigrationId, Millis, Nanos, StreamKey};
 use codec::{Reader, Writer};
 use streams::Beside;
@@ -46,6 +46,8 @@ const SENT: u8 = 1 << 1;
 const RETRIED: u8 = 1 << 2;
 /// It is sent again in a way of its own, which follows.
 const OWN_RETRY: u8 = 1 << 3;
+/// Its agent wants to hear of it by a token, which follows.
+const TOKEN: u8 = 1 << 4;
 
 /// Why a snapshot cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,12 +165,16 @@ fn encode_with(
                 _ => RETRIED,
             };
             let retry = if kept.retry.is_some() { OWN_RETRY } else { 0 };
-            w.u8(closed | tries | retry);
+            let token = if kept.token.is_some() { TOKEN } else { 0 };
+            w.u8(closed | tries | retry | token);
             if kept.tries > 1 {
                 w.number(kept.tries.into());
             }
             if let Some(retry) = &kept.retry {
                 w.retry(retry);
+            }
+            if let Some(token) = kept.token {
+                w.number(token.get());
             }
             w.envelope(&kept.envelope);
         }
@@ -387,7 +393,7 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
         let mut expected = None;
         for _ in 0..r.count(4, "outbox")? {
             let marks = r.u8("outbox")?;
-            if marks & !(CLOSED | SENT | RETRIED | OWN_RETRY) != 0 {
+            if marks & !(CLOSED | SENT | RETRIED | OWN_RETRY | TOKEN) != 0 {
                 return Err(SnapshotError::Invalid("outbox"));
             }
             let tries = match marks & (SENT | RETRIED) {
@@ -401,6 +407,11 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
             };
             let retry = if marks & OWN_RETRY != 0 {
                 Some(Box::new(r.retry()?))
+            } else {
+                None
+            };
+            let token = if marks & TOKEN != 0 {
+                Some(r.token()?)
             } else {
                 None
             };
@@ -420,6 +431,7 @@ fn decode_outbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotEr
                 refused: 0,
                 refusal: None,
                 retry,
+                token,
             });
         }
         if expected.is_some_and(|expected| expected != next) {
@@ -491,6 +503,10 @@ fn decode_mailbox(agent: &mut Agent, r: &mut Reader<'_>) -> Result<(), SnapshotE
             4 => {
                 let ask = r.number("ask")?;
                 agent.mailbox.push_urgent(Input::Abandoned { ask });
+            }
+            5 => {
+                let verdict = Box::new(MessageVerdict::decode(r)?);
+                agent.mailbox.push_urgent(Input::Verdict(verdict));
             }
             _ => return Err(SnapshotError::Invalid("mailbox")),
         }

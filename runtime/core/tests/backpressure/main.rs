@@ -10,4 +10,5 @@ mod policies;
 mod redirect;
 mod retries;
 mod spill;
+mod verdicts;
 mod watermarks;

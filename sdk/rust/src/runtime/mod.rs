@@ -202,6 +202,8 @@ impl<A: Agent> Runtime<A> {
                 reason,
                 unsure,
             } => self.bounced(Bounced::new(to, method, payload, reason, unsure)),
+            // Nothing that the SDK sends has a token.
+            Input::Verdict { .. } => Done::Ok(ContentType::None),
             Input::Init { config } => self.init(config),
             Input::Describe => {
                 self.answer.extend_from_slice(&describe::of(A::HANDLERS));

@@ -440,6 +440,30 @@ impl<A: Agent> World<A> {
         })
     }
 
+    fn sent_with(
+        &mut self,
+        to: &str,
+        method: &str,
+        message_type: &str,
+        payload: phoenix_wit::Payload<'_>,
+        options: &[u8; phoenix_wit::SendOptions::BYTES],
+    ) {
+        let options = phoenix_wit::SendOptions::read(options).unwrap_or_default();
+        self.sent.push(Sent {
+            to: to.to_owned(),
+            method: method.to_owned(),
+            payload: payload.into(),
+            delivery: options
+                .delivery
+                .unwrap_or(phoenix_wit::Delivery::ExactlyOnce),
+            options: SendOptions {
+                options,
+                // A test is short, and its types are few.
+                message_type: String::leak(message_type.to_owned()),
+            },
+        });
+    }
+
     fn apply(&mut self, effect: &Effect<'_>) {
         match *effect {
             Effect::Send {
@@ -460,21 +484,18 @@ impl<A: Agent> World<A> {
                 message_type,
                 payload,
                 options,
+            } => self.sent_with(to, method, message_type, payload, options),
+            Effect::Multicast {
+                to,
+                method,
+                message_type,
+                payload,
+                options,
+                token: _,
             } => {
-                let options = phoenix_wit::SendOptions::read(options).unwrap_or_default();
-                self.sent.push(Sent {
-                    to: to.to_owned(),
-                    method: method.to_owned(),
-                    payload: payload.into(),
-                    delivery: options
-                        .delivery
-                        .unwrap_or(phoenix_wit::Delivery::ExactlyOnce),
-                    options: SendOptions {
-                        options,
-                        // A test is short, and its types are few.
-                        message_type: String::leak(message_type.to_owned()),
-                    },
-                });
+                for to in to.iter() {
+                    self.sent_with(to, method, message_type, payload, options);
+                }
             }
             Effect::Ask {
                 ask,

@@ -65,7 +65,7 @@ impl Guest for Hostile {
                 Input::Timer {
                     method, payload, ..
                 } => message(&mut answer, &turn, method, &text(payload), &mut lie),
-                Input::Reply { .. } | Input::Bounced { .. } => {
+                Input::Reply { .. } | Input::Bounced { .. } | Input::Verdict { .. } => {
                     answer.outcome(&Outcome::Ok(Payload::NONE), 0);
                 }
             }

@@ -9,6 +9,8 @@
 //! | `add` | number | the new total |
 //! | `total` | | the total; taken even while a handler is pending |
 //! | `send` | `to method [payload]` | |
+//! | `tell` | `token to...` | adds one to the totals of several, to hear of it unless the token is `-` |
+//! | `told` | | what was heard: token, whom, and how it ended |
 //! | `ask` | `to method [payload]` | what the other agent answered, or `ask-failed` |
 //! | `later` | milliseconds | the total, when the timer has fired |
 //! | `tick` | milliseconds | adds one to the total again and again |
@@ -36,7 +38,8 @@ wit_bindgen::generate!({
 use exports::phoenix::agent::handler::{Body, Guest, Outcome, Payload};
 use phoenix::agent::timers::CatchUp;
 use phoenix::agent::types::{
-    Answer, ContentType, Delivery, Failure, Lane, Level, Message, Reply, SendOptions, Timer,
+    Answer, ContentType, Delivery, Failure, Lane, Level, Message, MessageEnd, Reply, SendOptions,
+    Timer,
 };
 use phoenix::agent::{context, log, messaging, pubsub, timers};
 
@@ -51,6 +54,8 @@ struct State {
     asks: Vec<(u64, Option<u64>)>,
     /// Requests whose `later` timer has not fired.
     waiting: Vec<u64>,
+    /// What `tell` was told.
+    told: Vec<String>,
     /// How often each of `alarms` fired.
     rung: BTreeMap<u64, u64>,
 }
@@ -84,6 +89,15 @@ impl Guest for Typed {
                     bounce.to, bounce.method, bounce.reason
                 );
                 log::write(Level::Warn, &text);
+                Outcome::Ok(json(""))
+            }
+            Body::Verdict(verdict) => {
+                let end = match verdict.end {
+                    MessageEnd::Applied => "applied".to_owned(),
+                    MessageEnd::NotApplied(why) => format!("not applied: {why}"),
+                    MessageEnd::Unsure(why) => format!("unsure: {why}"),
+                };
+                state.told.push(format!("{} {} {end}", verdict.token, verdict.to));
                 Outcome::Ok(json(""))
             }
         })
@@ -130,6 +144,23 @@ impl State {
                 }
                 None => failed("bad-payload", "write `to method [payload]`"),
             },
+            "tell" => match tell(&given) {
+                Some((token, to)) => {
+                    let options = SendOptions {
+                        delivery: None,
+                        lane: None,
+                        message_type: None,
+                        ttl_ms: 0,
+                        report_expired: false,
+                        give_up_ms: 0,
+                        retry: None,
+                    };
+                    messaging::multicast(&to, "add", &json("1"), &options, token);
+                    done()
+                }
+                None => failed("bad-payload", "write `token to...`, with `-` for none"),
+            },
+            "told" => answer(&format!("{:?}", self.told)),
             "ask" => match address(&given) {
                 Some((to, method, rest)) => {
                     let ask = messaging::ask(to, method, &json(rest), 5_000);
@@ -274,6 +305,15 @@ fn alarms(text: &str) -> Option<([u64; 3], &str)> {
     let (numbers, to) = text.rsplit_once(' ')?;
     let numbers: Option<Vec<u64>> = numbers.split(' ').map(|it| it.parse().ok()).collect();
     Some((numbers?.try_into().ok()?, to))
+}
+
+fn tell(text: &str) -> Option<(Option<u64>, Vec<String>)> {
+    let mut words = text.split(' ');
+    let token = match words.next()? {
+        "-" => None,
+        token => Some(token.parse().ok()?),
+    };
+    Some((token, words.map(str::to_owned).collect()))
 }
 
 fn address(text: &str) -> Option<(&str, &str, &str)> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
+use crate::agent::MessageVerdict;
 use crate::agent::credit::Amount;
 use crate::agent::inbound::StreamIndex;
 use crate::control::LaneInfo;
@@ -41,6 +42,8 @@ pub enum Input {
         /// The agent's number for it.
         ask: u64,
     },
+    /// A message that was sent with a token has ended.
+    Verdict(Box<MessageVerdict>),
     /// A timer came due.
     Timer {
         /// The agent's number for it.
@@ -59,6 +62,15 @@ impl Input {
         }
     }
 
+    /// Whether it says what became of a message of the agent's own, other than an ask.
+    fn is_word(&self) -> bool {
+        match self {
+            Self::Verdict(_) => true,
+            Self::Envelope(envelope, _) => matches!(envelope.body, Body::Bounce(_)),
+            _ => false,
+        }
+    }
+
     /// Whether it waits in a lane of messages.
     #[inline]
     pub(crate) fn is_message(&self) -> bool {
@@ -72,7 +84,9 @@ impl Input {
     /// waits comes again from a sender or by its time.
     pub(crate) fn is_own(&self) -> bool {
         match self {
-            Self::Init { .. } | Self::Ended { .. } | Self::Abandoned { .. } => true,
+            Self::Init { .. } | Self::Ended { .. } | Self::Abandoned { .. } | Self::Verdict(_) => {
+                true
+            }
             Self::Envelope(envelope, _) => matches!(envelope.body, Body::Bounce(_)),
             Self::Timer { .. } => false,
         }
@@ -84,6 +98,7 @@ impl Input {
             (Self::Init { .. }, Self::Init { .. }) => true,
             (Self::Ended { ask: one, .. }, Self::Ended { ask: other, .. })
             | (Self::Abandoned { ask: one }, Self::Abandoned { ask: other }) => one == other,
+            (Self::Verdict(one), Self::Verdict(other)) => one == other,
             (Self::Envelope(one, _), Self::Envelope(other, _)) => self.is_own() && one == other,
             _ => false,
         }
@@ -218,6 +233,8 @@ pub(crate) struct Mailbox {
     bytes: u64,
     /// What waits in the area for spilled messages, of all lanes.
     spilled: Amount,
+    /// Among the urgent inputs and those put off: what says what became of own messages.
+    words: usize,
     /// Urgent inputs that left with the snapshot of a moving agent.
     shipped: usize,
     /// The agent stands still since such a snapshot: which copy of it goes on is not
@@ -281,6 +298,11 @@ impl Mailbox {
     /// Inputs that wait before all messages.
     pub(crate) fn ends(&self) -> usize {
         self.urgent.len() + self.put_off.len()
+    }
+
+    /// How many of them say what became of own messages, other than asks.
+    pub(crate) fn words(&self) -> usize {
+        self.words
     }
 
     /// How one lane stands.
@@ -406,6 +428,7 @@ impl Mailbox {
     }
 
     pub(crate) fn push_urgent(&mut self, input: Input) {
+        self.words += usize::from(input.is_word());
         self.urgent.push_back(input);
     }
 
@@ -424,6 +447,7 @@ impl Mailbox {
 
     pub(crate) fn pop_urgent(&mut self) -> Option<Input> {
         let input = self.urgent.pop_front()?;
+        self.words -= usize::from(input.is_word());
         self.is_shipped = false;
         Some(input)
     }
@@ -477,6 +501,7 @@ impl Mailbox {
                 let lane = self.push_message_front(input);
                 self.queue(lane).deferred += 1;
             } else {
+                self.words += usize::from(input.is_word());
                 self.put_off.push_front(input);
             }
         }
@@ -521,6 +546,7 @@ impl Mailbox {
                 let lane = self.push_message_front(input);
                 self.again.push_front(lane);
             } else {
+                self.words += usize::from(input.is_word());
                 self.urgent.push_front(input);
             }
         }
@@ -543,15 +569,19 @@ impl Mailbox {
     /// it waits: of inputs of the agent's own alone.
     pub(crate) fn take_same(&mut self, input: &Input) {
         let at = self.put_off.iter().position(|it| it.is_same(input));
-        if let Some(at) = at {
-            self.put_off.remove(at);
+        let taken = if let Some(at) = at {
+            self.put_off.remove(at)
         } else if let Some(at) = self.urgent.iter().position(|it| it.is_same(input)) {
-            self.urgent.remove(at);
-        }
+            self.urgent.remove(at)
+        } else {
+            None
+        };
+        self.words -= usize::from(taken.is_some_and(|it| it.is_word()));
     }
 
     fn drain_urgent(&mut self) -> impl Iterator<Item = Input> + use<> {
         self.retry_deferred();
+        self.words = 0;
         std::mem::take(&mut self.urgent).into_iter()
     }
 

@@ -373,21 +373,23 @@ impl Recovery {
             return;
         }
         let outbox = &mut self.agent.outbox;
-        let Some(envelope) = outbox.closed(receiver, *lane, *number, now, &mut out.send) else {
+        let closed = outbox.closed(receiver, *lane, *number, now, &mut out.send);
+        let Some((envelope, token)) = closed else {
             return;
         };
         match verdict {
-            Verdict::Applied { .. } | Verdict::Redirected => {}
+            Verdict::Applied { .. } => {}
+            Verdict::Redirected => self.agent.went_on(&envelope, token),
             Verdict::Skipped(why) => {
                 let end = Reply::Bounced(why.clone());
-                self.agent.came_back(&envelope, end, why, out);
+                self.agent.came_back(&envelope, token, end, why, out);
             }
             Verdict::Unavailable(why) => {
                 let end = Reply::Unavailable(why.clone());
-                self.agent.came_back(&envelope, end, why, out);
+                self.agent.came_back(&envelope, token, end, why, out);
             }
             Verdict::GivenUp { may_have_left } => {
-                self.agent.gave_up_again(&envelope, *may_have_left);
+                self.agent.gave_up_again(&envelope, token, *may_have_left);
             }
         }
     }

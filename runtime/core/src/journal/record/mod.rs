@@ -30,7 +30,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use phoenix_wit::{FrameReader, Input as Framed};
 
-use crate::agent::{Closed as How, Input, Skip};
+use crate::agent::{Closed as How, Input, MessageVerdict, Skip};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::codec::{Reader, Writer};
 use crate::{
@@ -581,6 +581,13 @@ fn get_input(r: &mut Reader<'_>, turn: Option<(Framed<'_>, &Bytes)>) -> Result<I
         4 => Input::Abandoned {
             ask: r.number("ask")?,
         },
+        5 => Input::Verdict(match turn {
+            None => Box::new(MessageVerdict::decode(r)?),
+            Some((Framed::Verdict { token, to, verdict }, _)) => {
+                MessageVerdict::of_wit(token, to, verdict).ok_or(RecordError::Invalid("frame"))?
+            }
+            Some(_) => return Err(RecordError::Invalid("frame")),
+        }),
         _ => return Err(RecordError::Invalid("input")),
     })
 }

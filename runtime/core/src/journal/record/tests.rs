@@ -3,6 +3,7 @@ use std::num::NonZeroU64;
 use phoenix_wit::{ContentType, FrameWriter, Turn};
 
 use super::*;
+use crate::agent::{MessageEnd, Token};
 use crate::flow::{FlowField, FlowFields, FlowPolicy, FlowValue};
 use crate::journal::SnapshotEvery;
 use crate::taxonomy::{Ordering, Overrides};
@@ -76,6 +77,7 @@ fn framed(input: &Input) -> Option<Framed<'_>> {
             ask: *ask,
             reply: phoenix_wit::Reply::Timeout,
         },
+        Input::Verdict(verdict) => verdict.as_wit(),
         Input::Abandoned { ask } => Framed::Reply {
             ask: *ask,
             reply: phoenix_wit::Reply::Abandoned,
@@ -107,6 +109,14 @@ fn turns(inputs: Vec<Put>) -> Turns {
         }],
         memory: Some(Digest::of(b"memory")),
     }
+}
+
+fn verdict(end: MessageEnd) -> Input {
+    Input::Verdict(Box::new(MessageVerdict {
+        token: Token::new(700).unwrap(),
+        to: agent("peer/b"),
+        end,
+    }))
 }
 
 fn put(input: Input) -> Put {
@@ -151,6 +161,12 @@ fn records() -> Vec<Record> {
             reply: Box::new(Reply::Timeout),
         }),
         put(Input::Abandoned { ask: 3 }),
+        put(verdict(MessageEnd::Applied)),
+        Put {
+            input: verdict(MessageEnd::Unsure("gave-up".into())),
+            skip: Some(Skip::Nothing),
+        },
+        put(verdict(MessageEnd::NotApplied("init-failed: no".into()))),
     ]);
     let policy = KindPolicy {
         overflow: Overflow::Redirect(agent("spare/all")),

@@ -68,8 +68,8 @@ pub(crate) fn canon(agent: &Agent) -> Canon {
         for kept in &stream.kept {
             let sequence = kept.envelope.sequence.unwrap();
             let says = format!(
-                "{:?} {:?} {}",
-                kept.envelope.body, kept.envelope.extras, sequence.give_up
+                "{:?} {:?} {} {:?}",
+                kept.envelope.body, kept.envelope.extras, sequence.give_up, kept.token
             );
             let of = (to.clone(), stream.key.lane, sequence.number);
             outbox.insert(of, (says, kept.closed));

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phoenix_wit::{
-    AnswerWriter, CatchUp, Delivery, Effect, Failure, FrameReader, Input, Outcome, Payload, Reply,
-    Schedule,
+    AnswerWriter, CatchUp, Delivery, Effect, Failure, FrameReader, Input, Outcome, Payload,
+    ReceiverList, Reply, Schedule, SendOptions, Verdict,
 };
 
 use super::world::Random;
@@ -38,11 +38,22 @@ pub(super) struct Memory {
     pub(super) has_overtaken: bool,
     /// How often each effect came back.
     pub(super) bounced: BTreeMap<u64, u32>,
+    /// What was sent with a token, which is what it carries, to whom, and what was said of
+    /// it; `None` of one that a life sent which is over.
+    pub(super) told: BTreeMap<(u64, &'static str), Option<Vec<Told>>>,
     /// The turn of the handler that waits, its ask, whether somebody waits for it, and
     /// whether that is an agent.
     waiting: Option<(u64, u64, bool, bool)>,
     /// Everything that happened, in order.
     mixed: u64,
+}
+
+/// What the agent was told of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Applied,
+    NotApplied,
+    Redirected,
 }
 
 /// A timer, and what its guest expects of it.
@@ -61,6 +72,8 @@ pub(super) struct Timer {
     /// Its second firing traps every now and then.
     is_poisoned: bool,
 }
+
+const PEERS: [&str; 3] = ["peer/a", "peer/b", "peer/c"];
 
 /// How often a timer fires before it is cancelled.
 const MOST_FIRINGS: u32 = 4;
@@ -118,6 +131,7 @@ impl Memory {
     /// Begins anew, and keeps the books: nothing of the last life comes any more.
     pub(super) fn begin_anew(&mut self) {
         self.waiting = None;
+        self.told.values_mut().for_each(|told| *told = None);
         for timer in self.timers.values_mut() {
             timer.is_cancelled = true;
         }
@@ -215,6 +229,19 @@ impl Memory {
                 let cancels = if mixed.is_multiple_of(4) { CANCEL } else { 0 };
                 self.act(SEND | cancels, now, writer);
             }
+            Input::Verdict { token, to, verdict } => {
+                self.mix(*token);
+                let to = PEERS.into_iter().find(|peer| peer == to).unwrap();
+                let told = self.told.get_mut(&(*token, to)).unwrap().as_mut();
+                told.expect("of this life").push(match verdict {
+                    Verdict::Applied => Told::Applied,
+                    Verdict::NotApplied { .. } => Told::NotApplied,
+                    Verdict::Unsure { reason } => {
+                        assert_eq!(*reason, "redirected");
+                        Told::Redirected
+                    }
+                });
+            }
             Input::Bounced { payload, .. } => {
                 let content = carried(payload.bytes);
                 self.mix(content);
@@ -228,6 +255,9 @@ impl Memory {
 
     fn act(&mut self, what: u64, now: u64, writer: &mut AnswerWriter) {
         if what & SEND != 0 {
+            if self.mixed.is_multiple_of(4) {
+                self.multicast(writer);
+            }
             for _ in 0..=self.mixed % 3 {
                 let to = self.receiver();
                 let content = self.effect().to_le_bytes();
@@ -252,6 +282,25 @@ impl Memory {
             timer.is_cancelled = true;
             writer.effect(&Effect::CancelTimer { id: *id });
         }
+    }
+
+    /// Sends something to some of its peers, and wants to hear of it.
+    fn multicast(&mut self, writer: &mut AnswerWriter) {
+        self.mix(13);
+        let (first, content) = (self.mixed as usize % PEERS.len(), self.mixed);
+        let to = &PEERS[first..];
+        for peer in to {
+            self.told.insert((content, peer), Some(Vec::new()));
+        }
+        let to: ReceiverList = to.iter().collect();
+        writer.effect(&Effect::Multicast {
+            to: to.receivers(),
+            method: "do",
+            message_type: "",
+            payload: Payload::message_pack(&content.to_le_bytes()),
+            options: &SendOptions::default().to_bytes(),
+            token: content.try_into().ok(),
+        });
     }
 
     /// Sets a timer, now and then one anew.
@@ -300,7 +349,7 @@ impl Memory {
 
     fn receiver(&mut self) -> &'static str {
         self.mix(3);
-        ["peer/a", "peer/b", "peer/c"][(self.mixed % 3) as usize]
+        PEERS[(self.mixed % 3) as usize]
     }
 
     fn ask(&mut self, writer: &mut AnswerWriter) -> u64 {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use phoenix_wit::ContentType;
 
 use super::canon::{Canon, canon};
-use super::guest::{self, Memory, carried};
+use super::guest::{self, Memory, Told, carried};
 use crate::agent::{Actions, Again, Agent, BadAnswer, BatchRoom, Handlers, Held, Recovery};
 use crate::journal::record::{self, Record, Says, Terms};
 use crate::journal::{CommitNumber, Gate};
@@ -99,8 +99,8 @@ pub(crate) struct World {
     gate: Gate<Held>,
     outs: Vec<Out>,
     peers: BTreeMap<ToPeer, Peer>,
-    /// Where each thing that was sent arrived.
-    arrived: BTreeMap<u64, (ToPeer, u64)>,
+    /// Where each thing that was sent arrived, by what it carries and whom it is for.
+    arrived: BTreeMap<(u64, AgentId), (ToPeer, u64)>,
     /// How messages to the agent ended, as their senders were told.
     ends: BTreeMap<u64, End>,
     answers: BTreeMap<u64, u32>,
@@ -605,7 +605,7 @@ impl World {
         let (sent, content) = (sequence.number, content_of(envelope));
         let stream = (to.clone(), lane, life.count);
         let place = (stream.clone(), sent);
-        let before = self.arrived.insert(content, place.clone());
+        let before = self.arrived.insert((content, to.clone()), place.clone());
         assert!(
             before.is_none() || before.as_ref() == Some(&place),
             "an effect with two numbers: {before:?}, {place:?}"
@@ -740,8 +740,24 @@ impl World {
                 None => panic!("message {id} has no end"),
             }
         }
+        let arrived: BTreeSet<u64> = self.arrived.keys().map(|(content, _)| *content).collect();
         for content in &memory.effects {
-            assert!(self.arrived.contains_key(content), "{content:x} is lost");
+            assert!(arrived.contains(content), "{content:x} is lost");
+        }
+        for ((content, to), told) in &memory.told {
+            let to = AgentId::new(to).unwrap();
+            let Some((stream, number)) = self.arrived.get(&(*content, to)) else {
+                panic!("{content:x} is lost");
+            };
+            let skipped = self.peers[stream].skipped.get(number);
+            let expected = match skipped {
+                None => Told::Applied,
+                Some(SkipReason::Redirected) => Told::Redirected,
+                Some(_) => Told::NotApplied,
+            };
+            if let Some(told) = told {
+                assert_eq!(told[..], [expected], "{content:x}");
+            }
         }
         for (ask, ends) in &memory.asks {
             // One whose end trapped ends unseen.
