@@ -11,6 +11,8 @@
 //! [`flow`] decides what may pass to a target, and when; [`DueIndex`] has what is due in
 //! order, and [`topics`] finds who subscribed to a topic. [`program`] is how agents run
 //! whose program is part of the node.
+//! [`program`] is what agents are made of that are part of the node, and [`patterns`] has
+//! some: pipelines.
 //! What a message says about itself is in [`attributes`], and how types of messages are
 //! treated in [`taxonomy`].
 //! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),
@@ -32,6 +34,7 @@ pub mod journal;
 mod limits;
 mod message;
 pub mod migration;
+pub mod patterns;
 mod peer;
 pub mod program;
 mod retry;

@@ -137,6 +137,7 @@ pub struct Turned<'a> {
     turn: u64,
     random: Option<blake3::OutputReader>,
     effects: u32,
+    pending: u16,
     broken: Option<Broken>,
 }
 
@@ -185,6 +186,14 @@ impl<'a> Turned<'a> {
         }
     }
 
+    /// Says that no more is to be put to the program for now than the ends of its asks, its
+    /// timers, and messages whose handlers [interleave](HandlerInfo::interleave): others
+    /// wait in the mailbox, and who sends them is slowed down. Every turn says so anew that
+    /// it is to be so after.
+    pub fn hold(&mut self) {
+        self.pending = 1;
+    }
+
     /// What the program may use up.
     pub fn limits(&self) -> &'a Limits {
         self.limits
@@ -230,7 +239,7 @@ impl<'a> Turned<'a> {
             }),
             Outcome::Pending => WitOutcome::Pending,
         };
-        self.writer.outcome(&outcome, 0);
+        self.writer.outcome(&outcome, self.pending);
         self.check_answer();
     }
 }
@@ -276,6 +285,7 @@ pub fn run(program: &mut dyn Program, frame: &[u8], limits: &Limits) -> Result<V
             turn: turn.number,
             random: None,
             effects: 0,
+            pending: 0,
             broken: None,
         };
         let outcome = program.turn(&turn, &mut out);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use phoenix_core::control::KindInfo;
 use phoenix_core::journal::SnapshotEvery;
+use phoenix_core::patterns::pipeline::Pipelines;
 use phoenix_core::program::BuiltIn;
 use phoenix_core::{KindName, KindPolicy, Millis};
 use phoenix_host::Component;
@@ -17,7 +18,7 @@ use crate::start::StartError;
 
 /// Those of every node.
 fn own() -> Vec<Arc<dyn BuiltIn>> {
-    Vec::new()
+    vec![Arc::new(Pipelines)]
 }
 
 /// What agents of these kinds may use: one of them serves many others, so it hears from
