@@ -12,7 +12,7 @@
 //! order, and [`topics`] finds who subscribed to a topic. [`program`] is how agents run
 //! whose program is part of the node.
 //! [`program`] is what agents are made of that are part of the node, and [`patterns`] has
-//! some: pipelines.
+//! some: pipelines and sagas.
 //! What a message says about itself is in [`attributes`], and how types of messages are
 //! treated in [`taxonomy`].
 //! The ports are [`Transport`] (nodes to nodes), [`Directory`] (who owns an agent),

@@ -53,27 +53,39 @@ pub(super) struct Tries {
 }
 
 impl Tries {
+    /// As often as what must be done at last is tried, if nothing is said.
+    pub(super) const OFTEN: Self = Self {
+        most: 20,
+        schedule: SCHEDULE,
+    };
+
     /// One try.
     pub(super) const ONCE: Self = Self {
         most: 1,
         schedule: SCHEDULE,
     };
 
-    pub(super) fn of(retry: Option<&Retry>, place: &Place<'_>) -> Result<Self, BadDeclaration> {
+    pub(super) fn of(
+        retry: Option<&Retry>,
+        field: &str,
+        place: &Place<'_>,
+    ) -> Result<Self, BadDeclaration> {
         let Some(retry) = retry else {
             return Ok(Self::ONCE);
         };
+        let attempts = retry.attempts.into();
         place.range(
-            "retry.attempts",
-            retry.attempts.into(),
+            &format!("{field}.attempts"),
+            attempts,
             2,
             MAX_ATTEMPTS.into(),
         )?;
         let schedule = match &retry.schedule {
             None => SCHEDULE,
-            Some(text) => text
-                .parse()
-                .map_err(|bad| place.bad("retry.schedule", format!("`{}`: {bad}", shown(text))))?,
+            Some(text) => text.parse().map_err(|bad| {
+                let why = format!("`{}`: {bad}", shown(text));
+                place.bad(&format!("{field}.schedule"), why)
+            })?,
         };
         let most = retry.attempts;
         Ok(Self { most, schedule })
@@ -123,7 +135,7 @@ impl Place<'_> {
     }
 
     /// The name itself: what logs and status call it by.
-    pub(super) fn check_name(&self) -> Result<(), BadDeclaration> {
+    pub(super) fn check_name(&self, field: &str) -> Result<(), BadDeclaration> {
         let is_taken = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
         if (1..=MAX_NAME).contains(&self.name.len()) && self.name.bytes().all(is_taken) {
             return Ok(());
@@ -132,7 +144,7 @@ impl Place<'_> {
             "`{}` is none: use 1 to {MAX_NAME} of a-z, A-Z, 0-9, -, _ and .",
             shown(self.name)
         );
-        Err(self.bad("name", why))
+        Err(self.bad(field, why))
     }
 
     pub(super) fn check_method(&self, field: &str, method: &str) -> Result<(), BadDeclaration> {

@@ -14,6 +14,7 @@ mod declaration;
 mod held;
 pub mod pipeline;
 mod request;
+pub mod saga;
 mod saved;
 
 pub use declaration::{BadDeclaration, MAX_ATTEMPTS, MAX_METHOD, MAX_NAME, Retry};

@@ -236,7 +236,7 @@ impl StageDeclaration {
     }
 
     fn checked(&self, place: &Place<'_>) -> Result<Stage, BadDeclaration> {
-        place.check_name()?;
+        place.check_name("name")?;
         place.check_method("method", &self.method)?;
         let parallel = self.parallel.unwrap_or(1);
         place.range("parallel", parallel.into(), 1, MAX_PARALLEL.into())?;
@@ -246,7 +246,7 @@ impl StageDeclaration {
             method: self.method.as_str().into(),
             timeout_ms: place.timeout("timeout_ms", self.timeout_ms)?,
             parallel,
-            tries: Tries::of(self.retry.as_ref(), place)?,
+            tries: Tries::of(self.retry.as_ref(), "retry", place)?,
             repeatable: self.repeatable.unwrap_or(true),
             on_error: self.on_error.unwrap_or_default(),
         })

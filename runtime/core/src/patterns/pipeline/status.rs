@@ -1,10 +1,10 @@
 //! What a pipeline says of itself.
 
-use phoenix_wit::{ContentType, Payload};
 use serde::{Deserialize, Serialize};
 
 use super::declaration::Stage;
 use super::machine::{At, Machine, bit};
+use crate::patterns::held::as_json;
 
 /// Most bytes of messages in one answer.
 const PAGE_BYTES: usize = 256 << 10;
@@ -168,19 +168,10 @@ impl Machine {
                 stage: dead.stage.clone(),
                 error: dead.why.clone(),
                 bytes: dead.data.len() as u64,
-                data: shown(dead.data.as_wit()),
+                data: as_json(dead.data.as_wit()),
             })
             .collect();
         let more = (self.state.dead.len() - letters.len()) as u64;
         DeadLetters { letters, more }
-    }
-}
-
-/// Data as JSON has it, where it has.
-fn shown(data: Payload<'_>) -> serde_json::Value {
-    match data.content_type {
-        ContentType::Json => serde_json::from_slice(data.bytes).unwrap_or_default(),
-        ContentType::MessagePack => rmp_serde::from_slice(data.bytes).unwrap_or_default(),
-        ContentType::None | ContentType::Binary => serde_json::Value::Null,
     }
 }
