@@ -35,6 +35,8 @@ pub enum BadAgentId {
 const MAX_KIND: usize = 64;
 /// Longest key, in bytes.
 const MAX_KEY: usize = 255;
+/// Longest id, in bytes.
+pub(crate) const MAX_ID: usize = MAX_KIND + 1 + MAX_KEY;
 
 impl AgentId {
     /// Checks `text` and makes it an id.

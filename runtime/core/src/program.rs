@@ -87,6 +87,9 @@ pub enum Outcome {
     Failed(Failure),
     /// The request is answered later, by [`Effect::Reply`] with the turn's number.
     Pending,
+    /// Not taken now, and put again once another turn was taken. Of a message only, and
+    /// nothing may have been changed.
+    Deferred,
 }
 
 impl Outcome {
@@ -238,8 +241,11 @@ impl<'a> Turned<'a> {
                 details: failure.details.as_wit(),
             }),
             Outcome::Pending => WitOutcome::Pending,
+            Outcome::Deferred => WitOutcome::Deferred,
         };
-        self.writer.outcome(&outcome, self.pending);
+        // What is put off waits for something: as with a guest, for a handler.
+        let least = u16::from(outcome == WitOutcome::Deferred);
+        self.writer.outcome(&outcome, self.pending.max(least));
         self.check_answer();
     }
 }

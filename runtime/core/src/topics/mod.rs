@@ -10,7 +10,7 @@
 //! Which of its events one wants, a [`Filter`] says, over an [`EventView`]; to whom they
 //! go a [`Template`], and as what a [`Transform`]; and which member of a queue group gets
 //! one, its [`Group`]. [`HoldBack`] keeps events that came before their causes.
-//! [`wire`] is what is said to the owner of topics.
+//! [`wire`] is what is said to the owner of topics, and [`owner`] is that.
 
 mod causal;
 mod expression;
@@ -18,6 +18,7 @@ mod filter;
 mod group;
 mod index;
 mod name;
+pub mod owner;
 mod pattern;
 mod template;
 mod transform;

@@ -28,7 +28,7 @@ use phoenix_wit::{ContentType, Payload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{BadTopic, MAX_TOPIC, TopicName, TopicPattern};
+use super::{BadTopic, MAX_TOPIC, TopicName, TopicPattern, TransformOptions};
 use crate::id::shown;
 use crate::{AgentId, BadAgentId};
 
@@ -163,7 +163,7 @@ impl BadRequest {
 }
 
 /// Reads MessagePack: one value, at most [`MAX_DEPTH`] deep, and nothing after it.
-fn unpack<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+pub(super) fn unpack<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     let mut packed = rmp_serde::Deserializer::from_read_ref(bytes);
     // What it is to be below.
     packed.set_max_depth(MAX_DEPTH + 1);
@@ -282,6 +282,9 @@ pub struct Subscribe {
     /// template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
+    /// What is done with the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<TransformOptions>,
     /// Whom the events go to: `kind/key`, or a template such as `visitor/{data.ip}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
@@ -359,7 +362,7 @@ impl Subscribe {
             return Err(BadRequest::field("replay", why));
         }
         if let Some(to) = &self.to
-            && !to.contains('{')
+            && !to.contains(['{', '}'])
         {
             let why = |bad: BadAgentId| BadRequest::field("to", bad.to_string());
             AgentId::check(to).map_err(why)?;

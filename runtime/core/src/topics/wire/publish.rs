@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 use super::{BadRequest, EventAttributes, MAX_DEPTH, attribute, check_text, method};
 use crate::topics::TopicName;
 
-/// Most bytes of an event's data.
-pub const MAX_EVENT_DATA: usize = 1 << 20;
+/// Most bytes of an event's data: with what is said about it, it fits the largest message
+/// of a usual kind.
+pub const MAX_EVENT_DATA: usize = 960 << 10;
 /// Longest type of an event, bytes.
 pub const MAX_EVENT_TYPE: usize = 256;
 /// Longest key of an event, bytes.

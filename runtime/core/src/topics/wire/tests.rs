@@ -157,7 +157,7 @@ fn what_cannot_be_published_is_told_which_field_and_why() {
         },
     );
     let error = event.check().unwrap_err().to_string();
-    assert_eq!(error, "field `data`: 1048577 bytes: it may have 1048576");
+    assert_eq!(error, "field `data`: 983041 bytes: it may have 983040");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn data_is_bounded_in_depth_however_deep_it_goes() {
         Publish::new(&topic, data).write(&mut packed);
         Publish::decode(Payload::message_pack(&packed)).map(|_| ())
     };
-    for depth in [1, MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 500_000] {
+    for depth in [1, MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 400_000] {
         let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let packed = [vec![0x91; depth - 1], vec![0x90]].concat();
         let is_taken = depth <= MAX_DEPTH;
