@@ -1,9 +1,10 @@
 //! Which subscriptions a topic matches.
 //!
 //! A trie over the tokens of patterns, in three tables: nodes, the edges between them by
-//! token, and the tokens' numbers. A topic is looked up along at most two edges a token,
-//! its own and `*`, whatever the number of subscriptions. What was found for the topics
-//! that came last is kept until a subscription changes.
+//! token, and the tokens' numbers. From each node a topic is looked up along at most two
+//! edges, its token and `*`: what that costs grows with the prefixes of patterns that the
+//! topic's own match, and not with the number of subscriptions. What was found for the
+//! topics that came last is kept until a subscription changes.
 
 use std::hash::Hash;
 use std::sync::Arc;

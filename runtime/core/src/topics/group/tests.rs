@@ -46,7 +46,8 @@ fn shares(group: &mut Group, took: impl Fn(MemberId) -> u64) -> BTreeMap<MemberI
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    // Each case is 10,000 messages; what follows below is exact, and of 10,000 cases.
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn round_robin_is_fair(members in 1..40_u64, took in 0..50_u64) {
@@ -100,6 +101,76 @@ proptest! {
         prop_assert_eq!(owned, all);
         group.leave(joins);
         prop_assert_eq!(owners(&mut group), before);
+    }
+}
+
+/// Who gets so many messages, each of which is applied at once.
+fn given(group: &mut Group, messages: u64, key: impl Fn(u64) -> Option<String>) -> Vec<MemberId> {
+    let give = |message| {
+        let Choice::To(member) = group.offer(message, key(message).as_deref(), Millis(1)) else {
+            panic!("{message} waits");
+        };
+        group.verdict(message, true, Millis(1)).unwrap();
+        member
+    };
+    (0..messages).map(give).collect()
+}
+
+fn counted(given: &[MemberId]) -> BTreeMap<MemberId, u64> {
+    let mut counts = BTreeMap::new();
+    for member in given {
+        *counts.entry(*member).or_default() += 1;
+    }
+    counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn by_round_robin_no_member_is_more_than_one_ahead(
+        members in proptest::collection::btree_set(any::<u64>(), 1..12),
+        rounds in 1..12_u64,
+        more in 0..12_u64,
+    ) {
+        let mut group = group(Strategy::RoundRobin, members.iter().map(|it| (*it, 1)));
+        let messages = rounds * members.len() as u64 + more;
+        let counts = counted(&given(&mut group, messages, |_| None));
+        prop_assert_eq!(counts.len(), members.len());
+        let (least, most) = (counts.values().min().unwrap(), counts.values().max().unwrap());
+        prop_assert!(most - least <= 1, "{:?}", counts);
+    }
+
+    #[test]
+    fn by_weights_each_round_is_exact(
+        weights in proptest::collection::btree_map(any::<u64>(), 1..9_u32, 1..8),
+        rounds in 1..4_u64,
+    ) {
+        let mut group = group(Strategy::Weighted, weights.clone());
+        let round: u64 = weights.values().map(|it| u64::from(*it)).sum();
+        let counts = counted(&given(&mut group, rounds * round, |_| None));
+        for (member, weight) in weights {
+            prop_assert_eq!(counts[&member], rounds * u64::from(weight));
+        }
+    }
+
+    #[test]
+    fn keys_move_to_a_member_that_joins_alone_and_back_when_it_leaves(
+        members in proptest::collection::btree_set(any::<u64>(), 1..12),
+        joins in any::<u64>(),
+        seed in any::<u32>(),
+    ) {
+        prop_assume!(!members.contains(&joins));
+        let mut group = group(BY_KEY, members.iter().map(|it| (*it, 1)));
+        let key = |at| Some(format!("{seed}-{at}"));
+        let before = given(&mut group, 40, key);
+        group.join(joins, 1, 100);
+        let after = given(&mut group, 40, key);
+        for (from, to) in before.iter().zip(&after) {
+            prop_assert!(from == to || *to == joins);
+        }
+        group.leave(joins);
+        prop_assert_eq!(given(&mut group, 40, key), before);
     }
 }
 
