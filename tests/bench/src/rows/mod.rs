@@ -12,6 +12,7 @@ mod one_way;
 mod request_reply;
 mod snapshot_bytes;
 mod spawn;
+mod topics;
 mod wake;
 
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub(crate) fn all() -> Vec<Row> {
         codec::message_pack(),
         codec::protobuf(),
         codec::json(),
+        topics::filter(),
+        topics::topic_match_1m(),
     ]
 }
 
