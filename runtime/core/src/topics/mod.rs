@@ -15,7 +15,7 @@
 mod causal;
 mod expression;
 mod filter;
-mod group;
+pub(crate) mod group;
 mod index;
 mod name;
 pub mod owner;

@@ -12,6 +12,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::event::Event;
+use super::queues::QueueId;
 use super::sends::{How, Sends};
 use super::table::{Behind, Slot};
 use super::{Out, Owner};
@@ -25,18 +26,44 @@ pub const LOOKS_A_TURN: usize = 10_000;
 pub(super) struct Fan {
     /// The event that is offered next.
     pub(super) number: u64,
-    /// The subscription it is offered to next.
+    /// The subscription it is offered to next; or the queue group, once all that are in
+    /// none have had it.
     pub(super) slot: Slot,
+    pub(super) is_at_queues: bool,
+}
+
+impl Fan {
+    /// At the first subscription to an event.
+    pub(super) fn at(number: u64) -> Self {
+        Self {
+            number,
+            slot: 0,
+            is_at_queues: false,
+        }
+    }
 }
 
 /// What a token is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) slot: Slot,
-    /// The subscription's serial number: another one may have the slot by now.
-    pub(super) serial: u64,
-    /// How many of the subscription's messages have ended when this one has.
-    pub(super) through: u64,
+pub(super) enum Sent {
+    /// A subscription's message.
+    One {
+        /// The subscription.
+        slot: Slot,
+        /// Its serial number: another one may have the slot by now.
+        serial: u64,
+        /// How many of its messages have ended when this one has.
+        through: u64,
+    },
+    /// A queue group's message.
+    Queue {
+        /// The group.
+        queue: QueueId,
+        /// Its serial number.
+        serial: u64,
+        /// The event.
+        number: u64,
+    },
 }
 
 /// How far a subscription came that was behind.
@@ -51,7 +78,7 @@ impl Owner {
     /// Sends what there is room for, first what was published, then to those that are
     /// behind. What is left is done in a turn that is asked for here.
     pub(super) fn pump(&mut self, now: u64, out: &mut dyn Out) {
-        let is_done = self.fan_out(now, out) && self.catch_up(now, out);
+        let is_done = self.retry(out) && self.fan_out(now, out) && self.catch_up(now, out);
         if !is_done && !self.is_pump_set {
             out.set_timer(super::PUMP, 0);
             self.is_pump_set = true;
@@ -62,34 +89,41 @@ impl Owner {
     fn fan_out(&mut self, now: u64, out: &mut dyn Out) -> bool {
         while self.fan.number <= self.number {
             let Some(event) = self.store.get(self.fan.number).cloned() else {
-                self.fan = Fan {
-                    number: self.fan.number + 1,
-                    slot: 0,
-                };
+                self.fan = Fan::at(self.fan.number + 1);
                 continue;
             };
-            let matched = self.table.index.matches(&event.topic);
-            let from = matched.partition_point(|slot| *slot < self.fan.slot);
-            let mut sends = Sends::new(&event, self.epoch, now);
-            let mut stopped = None;
-            for slot in matched.get(from..).unwrap_or_default() {
-                if !sends.has_room(out) || !self.offer(*slot, &event, &mut sends, out) {
-                    stopped = Some(*slot);
-                    break;
+            if !self.fan.is_at_queues {
+                if let Some(slot) = self.offer_to_all(&event, now, out) {
+                    self.fan.slot = slot;
+                    return false;
                 }
+                (self.fan.is_at_queues, self.fan.slot) = (true, 0);
             }
-            sends.flush(out);
-            if let Some(slot) = stopped {
-                self.fan.slot = slot;
+            if let Some(queue) = self.offer_to_queues(self.fan.slot, &event, out) {
+                self.fan.slot = queue;
                 return false;
             }
-            self.fan = Fan {
-                number: event.number + 1,
-                slot: 0,
-            };
+            self.fan = Fan::at(event.number + 1);
             self.trim(&event, now);
         }
         true
+    }
+
+    /// Offers an event to the subscriptions it is for that are in no group; the one that
+    /// there was no room for, if there was one.
+    fn offer_to_all(&mut self, event: &Arc<Event>, now: u64, out: &mut dyn Out) -> Option<Slot> {
+        let matched = self.table.index.matches(&event.topic);
+        let from = matched.partition_point(|slot| *slot < self.fan.slot);
+        let mut sends = Sends::new(event, self.epoch, now);
+        let mut stopped = None;
+        for slot in matched.get(from..).unwrap_or_default() {
+            if !sends.has_room(out) || !self.offer(*slot, event, &mut sends, out) {
+                stopped = Some(*slot);
+                break;
+            }
+        }
+        sends.flush(out);
+        stopped
     }
 
     /// Offers an event to a subscription that has all before it, or is behind; whether
@@ -186,7 +220,7 @@ impl Owner {
         let through = flow.sent;
         let token = is_asked.then(|| {
             self.last_token += 1;
-            let sent = Sent {
+            let sent = Sent::One {
                 slot,
                 serial,
                 through,
@@ -209,23 +243,41 @@ impl Owner {
         if !is_applied {
             self.counts.not_applied += 1;
         }
-        let it = self.table.get_mut(sent.slot);
-        let Some(it) = it.filter(|it| it.serial == sent.serial) else {
+        match sent {
+            Sent::One {
+                slot,
+                serial,
+                through,
+            } => self.ended_of(slot, serial, through),
+            Sent::Queue {
+                queue,
+                serial,
+                number,
+            } => self.ended_at(queue, serial, number, is_applied),
+        }
+    }
+
+    fn ended_of(&mut self, slot: Slot, serial: u64, through: u64) {
+        let it = self.table.get_mut(slot);
+        let Some(it) = it.filter(|it| it.serial == serial) else {
             return;
         };
         let is_stream = it.terms.is_one_stream();
         let flow = it.flow_mut();
         flow.ended = if is_stream {
-            flow.ended.max(sent.through)
+            flow.ended.max(through)
         } else {
             flow.ended + 1
         };
-        self.table.settle(sent.slot);
+        self.table.settle(slot);
     }
 
     /// Whether there is none any more that is behind and may be sent something.
     fn catch_up(&mut self, now: u64, out: &mut dyn Out) -> bool {
         let mut looks = LOOKS_A_TURN;
+        if !self.catch_up_queues(&mut looks, out) {
+            return false;
+        }
         loop {
             let next = self.table.ready_from(self.behind_at);
             let Some(slot) = next.or_else(|| self.table.ready_from(0)) else {
@@ -270,7 +322,8 @@ impl Owner {
                 Some(Behind::At(number)) => {
                     // The event that is offered just now it was passed over with, if its
                     // slot is below.
-                    let until = self.fan.number + u64::from(slot < self.fan.slot);
+                    let is_passed = self.fan.is_at_queues || slot < self.fan.slot;
+                    let until = self.fan.number + u64::from(is_passed);
                     let next = self.store.next(&it.pattern, *number, until, looks);
                     match next {
                         Ok(Some(event)) => Ok((event.clone(), Behind::At(event.number + 1))),
@@ -349,10 +402,11 @@ impl Owner {
 
     /// Notes that events are gone for those that have not had them.
     pub(super) fn lose(&mut self, gone: Vec<Arc<Event>>) {
-        if self.table.behind() == 0 {
+        if self.table.behind() + self.queues.behind() == 0 {
             return;
         }
         for event in gone {
+            self.counts.missed += self.queues.lose(&event);
             let matched = self.table.index.matches(&event.topic);
             for slot in matched.iter() {
                 let Some(it) = self.table.get_mut(*slot) else {

@@ -17,11 +17,13 @@
 //!   is durable, moves or sleeps goes on with it.
 //! - **Bounds.** By constants of this module, and by the memory its kind may take.
 //!
-//! Where subscriptions are, and how they come to be behind, is in `fan_out`.
+//! Where subscriptions are, and how they come to be behind, is in `fan_out`; groups of which
+//! one member gets each event are in `queues`.
 
 mod event;
 mod fan_out;
 mod program;
+mod queues;
 mod reads;
 mod requests;
 mod save;
@@ -32,7 +34,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
 use phoenix_wit::{ContentType, Payload, SendOptions};
@@ -40,12 +42,14 @@ use phoenix_wit::{ContentType, Payload, SendOptions};
 use crate::AgentId;
 use crate::topics::wire::{Counts, ROOT};
 use fan_out::{Fan, Sent};
+use queues::{QueueId, Queues};
 use reads::Reads;
 use store::Store;
 use table::{Slot, Table};
 
 pub use fan_out::LOOKS_A_TURN;
 pub use program::Topics;
+pub use queues::MAX_QUEUES;
 pub use reads::MAX_WAITING_READS;
 pub use sends::REJECT_GIVE_UP_MS;
 pub use store::{MAX_CONFIGURED, MAX_KEPT_TOPICS, RECENT_BYTES, RECENT_EVENTS};
@@ -116,6 +120,9 @@ pub(super) struct Owner {
     time: u64,
     store: Store,
     table: Table,
+    queues: Queues,
+    /// Groups of which a message waits for another member, or may.
+    retrying: BTreeSet<QueueId>,
     fan: Fan,
     /// Of those that are behind, the one whose turn it is.
     behind_at: Slot,
@@ -139,7 +146,9 @@ impl Default for Owner {
             time: 0,
             store: Store::default(),
             table: Table::default(),
-            fan: Fan { number: 1, slot: 0 },
+            queues: Queues::default(),
+            retrying: BTreeSet::new(),
+            fan: Fan::at(1),
             behind_at: 0,
             is_pump_set: false,
             tokens: BTreeMap::new(),
@@ -176,6 +185,7 @@ impl Owner {
     fn memory_bytes(&self) -> u64 {
         self.store.bytes()
             + self.table.bytes()
+            + self.queues.bytes()
             + self.reads.bytes()
             + 64 * self.tokens.len() as u64
             + 4_096

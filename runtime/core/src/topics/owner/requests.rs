@@ -6,6 +6,7 @@ use phoenix_wit::{ContentType, Payload};
 use smol_str::SmolStr;
 
 use super::event::Event;
+use super::queues::QueueName;
 use super::store::Full;
 use super::table::{Behind, Flow, Identity, MAX_SUBSCRIPTIONS, Subscription, Who};
 use super::{MAX_BACKLOG, Out, Owner};
@@ -178,7 +179,8 @@ impl Owner {
         };
         let event = self.store.push(event, said.retain)?;
         self.number = event.number;
-        let matched = self.table.index.matches(&event.topic).len() as u64;
+        let matched = self.table.index.matches(&event.topic).len()
+            + self.queues.index.matches(&event.topic).len();
         self.wake_reads(&event, out);
         self.pump(request.now, out);
         Ok(request.answer(&Published {
@@ -186,7 +188,7 @@ impl Owner {
             epoch: self.epoch,
             number: event.number,
             offset: event.log_offset(),
-            matched,
+            matched: matched as u64,
         }))
     }
 
@@ -241,14 +243,25 @@ impl Owner {
         }
         let terms = self.table.terms(said)?;
         let known = self.table.find(&identity, pattern.as_str());
+        if let Some(group) = &terms.said.group {
+            let name = QueueName {
+                is_rooted,
+                pattern: pattern.clone(),
+                group: group.as_str().into(),
+            };
+            self.check_member(&name, terms.said.filter.as_deref(), known)
+                .map_err(|why| BadRequest::field("group", why))?;
+        }
         if let Some(slot) = known
             && let Some(it) = self.table.get(slot)
             && it.pattern == pattern
+            && it.terms.said.group == terms.said.group
             && replay.is_none()
         {
             let (is_other, since) = (it.terms.said != terms.said, it.since);
             if is_other {
                 self.table.set_terms(slot, terms);
+                self.join(slot);
             }
             return Ok((is_other, since));
         }
@@ -263,7 +276,7 @@ impl Owner {
         }
         let (since, flow) = self.place(&pattern, replay.unwrap_or_default(), now)?;
         if let Some(slot) = known {
-            self.table.remove(slot);
+            self.end_subscription(slot);
         }
         self.table.serial += 1;
         let serial = self.table.serial;
@@ -279,6 +292,7 @@ impl Owner {
                 flow,
             },
         );
+        self.join(slot);
         Ok((true, since))
     }
 
@@ -351,7 +365,7 @@ impl Owner {
             name: Some(said.name.into()),
         };
         let slot = self.table.find(&identity, "");
-        let was = slot.and_then(|slot| self.table.remove(slot)).is_some();
+        let was = slot.is_some_and(|slot| self.end_subscription(slot));
         Ok(request.answer(&Unsubscribed { was }))
     }
 
@@ -401,7 +415,7 @@ impl Owner {
             set += u64::from(is_other);
         }
         for slot in over {
-            self.table.remove(slot);
+            self.end_subscription(slot);
         }
         self.declared.insert(kind, said.version);
         self.pump(request.now, out);
@@ -428,7 +442,7 @@ impl Owner {
             epoch: self.epoch,
             number: self.number,
             subscriptions: self.table.len() as u64,
-            behind: self.table.behind() as u64,
+            behind: (self.table.behind() + self.queues.behind()) as u64,
             topics,
             spaces: Vec::new(),
             more,

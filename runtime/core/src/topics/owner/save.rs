@@ -5,13 +5,15 @@
 //! follows from the rest is not in it. A reader takes any bytes, checks every length
 //! against what is left, and refuses what could not have been written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use phoenix_wit::ContentType;
 
+use super::event::Event;
 use super::fan_out::{Fan, Sent};
+use super::queues::{MAX_QUEUES, Queue, QueueId, QueueName, Queues, name_of};
 use super::reads::{MAX_WAITING_READS, Reads, Waiting};
 use super::requests::MAX_DECLARING;
 use super::store::Store;
@@ -20,6 +22,7 @@ use super::terms::Terms;
 use super::{MAX_BACKLOG, Owner};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::codec::{Reader, Writer};
+use crate::topics::group::Group;
 use crate::topics::wire::{Counts, Gap, MAX_READ, ROOT, Subscribe};
 use crate::topics::{TopicName, TopicPattern};
 use crate::{AgentId, KindName};
@@ -54,6 +57,7 @@ impl Owner {
             self.time,
             self.fan.number,
             self.fan.slot.into(),
+            u64::from(self.fan.is_at_queues),
             self.behind_at.into(),
             u64::from(self.is_pump_set),
         ] {
@@ -64,13 +68,27 @@ impl Owner {
         }
         self.store.save(out);
         save_table(&self.table, out);
+        self.save_queues(out);
         out.number(self.last_token);
         out.number(self.tokens.len() as u64);
         for (token, sent) in &self.tokens {
             out.number(*token);
-            out.number(sent.slot.into());
-            out.number(sent.serial);
-            out.number(sent.through);
+            let (kind, place, serial, number) = match *sent {
+                Sent::One {
+                    slot,
+                    serial,
+                    through,
+                } => (0, slot, serial, through),
+                Sent::Queue {
+                    queue,
+                    serial,
+                    number,
+                } => (1, queue, serial, number),
+            };
+            out.u8(kind);
+            out.number(place.into());
+            out.number(serial);
+            out.number(number);
         }
         out.number(self.declared.len() as u64);
         for (kind, version) in &self.declared {
@@ -120,6 +138,7 @@ impl Owner {
         let fan = Fan {
             number: from.number("place")?,
             slot: slot(from)?,
+            is_at_queues: flag(from)?,
         };
         // What is before the last is offered, or in the backlog.
         let is_near = number
@@ -129,17 +148,14 @@ impl Owner {
             return Err(INVALID("place"));
         }
         let behind_at = slot(from)?;
-        let is_pump_set = match from.number("timer")? {
-            0 => false,
-            1 => true,
-            _ => return Err(INVALID("timer")),
-        };
+        let is_pump_set = flag(from)?;
         let mut counted = Counts::default();
         for count in counts_mut(&mut counted) {
             *count = from.number("counts")?;
         }
         let store = Store::load(from, number)?;
         let table = load_table(from, number)?;
+        let (queues, retrying) = load_queues(from, number, &table, &store)?;
         let last_token = from.number("token")?;
         let tokens = load_tokens(from, last_token)?;
         let declared = load_declared(from)?;
@@ -151,6 +167,8 @@ impl Owner {
             time,
             store,
             table,
+            queues,
+            retrying,
             fan,
             behind_at,
             is_pump_set,
@@ -194,22 +212,41 @@ fn counts_mut(it: &mut Counts) -> [&mut u64; 9] {
     ]
 }
 
+fn flag(from: &mut Reader<'_>) -> Result<bool, SnapshotError> {
+    match from.u8("flag")? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(INVALID("flag")),
+    }
+}
+
 fn slot(from: &mut Reader<'_>) -> Result<Slot, SnapshotError> {
     Slot::try_from(from.number("slot")?).map_err(|_| INVALID("slot"))
 }
 
 fn load_tokens(from: &mut Reader<'_>, last: u64) -> Result<BTreeMap<u64, Sent>, SnapshotError> {
     let mut tokens = BTreeMap::new();
-    for _ in 0..from.count(4, "tokens")? {
+    for _ in 0..from.count(5, "tokens")? {
         let token = from.number("token")?;
         let after = tokens.last_key_value().map_or(0, |(token, _)| *token);
         if token <= after || token > last {
             return Err(INVALID("token"));
         }
-        let sent = Sent {
-            slot: slot(from)?,
-            serial: from.number("token")?,
-            through: from.number("token")?,
+        let kind = from.u8("token")?;
+        let place = slot(from)?;
+        let (serial, number) = (from.number("token")?, from.number("token")?);
+        let sent = match kind {
+            0 => Sent::One {
+                slot: place,
+                serial,
+                through: number,
+            },
+            1 => Sent::Queue {
+                queue: place,
+                serial,
+                number,
+            },
+            _ => return Err(INVALID("token")),
         };
         tokens.insert(token, sent);
     }
@@ -479,5 +516,170 @@ fn load_flow(from: &mut Reader<'_>, number: u64) -> Result<Flow, SnapshotError> 
         gap,
         joined,
         is_new_life: flags & NEW_LIFE != 0,
+    })
+}
+
+/// Of a queue group: it is behind; it may send something; it has missed something.
+const QUEUE_BEHIND: u8 = 1;
+const QUEUE_READY: u8 = 1 << 1;
+const QUEUE_GAP: u8 = 1 << 2;
+const QUEUE_ROOTED: u8 = 1 << 3;
+const QUEUE_RETRYING: u8 = 1 << 4;
+
+impl Owner {
+    fn save_queues(&self, out: &mut Writer<'_>) {
+        out.number(self.queues.all.len() as u64);
+        for (id, queue) in &self.queues.all {
+            out.number((*id).into());
+            let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+            out.u8(flag(queue.behind.is_some(), QUEUE_BEHIND)
+                | flag(queue.is_ready, QUEUE_READY)
+                | flag(queue.gap.is_some(), QUEUE_GAP)
+                | flag(queue.name.is_rooted, QUEUE_ROOTED)
+                | flag(self.retrying.contains(id), QUEUE_RETRYING));
+            out.text(queue.name.pattern.as_str());
+            out.text(&queue.name.group);
+            out.number(queue.serial);
+            out.number(queue.since);
+            if let Some(at) = queue.behind {
+                out.number(at);
+            }
+            if let Some(gap) = queue.gap {
+                out.number(gap.from);
+                out.number(gap.to);
+            }
+            let mut machine = Vec::new();
+            // There is no state of one that cannot be written.
+            let _ = queue.machine.save(&mut machine);
+            out.bytes(&machine);
+            out.number(queue.kept.len() as u64);
+            for (number, event) in &queue.kept {
+                let is_stored = self.store.get(*number).is_some();
+                out.u8(u8::from(is_stored));
+                if is_stored {
+                    out.number(*number);
+                } else {
+                    event.save(out);
+                }
+            }
+        }
+    }
+}
+
+fn load_queues(
+    from: &mut Reader<'_>,
+    number: u64,
+    table: &Table,
+    store: &Store,
+) -> Result<(Queues, BTreeSet<QueueId>), SnapshotError> {
+    let bad = || INVALID("queue group");
+    let mut members: BTreeMap<QueueName, BTreeMap<u64, Slot>> = BTreeMap::new();
+    for (slot, it) in table.iter() {
+        if let Some(name) = name_of(it) {
+            members.entry(name).or_default().insert(it.serial, slot);
+        }
+    }
+    let (mut queues, mut retrying) = (Queues::default(), BTreeSet::new());
+    let count = from.count(8, "queue groups")?;
+    if count > MAX_QUEUES {
+        return Err(bad());
+    }
+    let mut next = 0;
+    for left in (0..count).rev() {
+        let id = slot(from)?;
+        if id < next || id as usize > MAX_QUEUES - left - 1 {
+            return Err(bad());
+        }
+        next = id + 1;
+        let flags = from.u8("queue group")?;
+        if flags >= 1 << 5 {
+            return Err(bad());
+        }
+        let queue = load_queue(from, flags, number, &mut members, store, table.serial)?;
+        if queues.by_name.contains_key(&queue.name) {
+            return Err(bad());
+        }
+        queues.insert(id, queue);
+        if flags & QUEUE_RETRYING != 0 {
+            retrying.insert(id);
+        }
+    }
+    // Every member has its group.
+    if !members.is_empty() {
+        return Err(bad());
+    }
+    Ok((queues, retrying))
+}
+
+fn load_queue(
+    from: &mut Reader<'_>,
+    flags: u8,
+    number: u64,
+    members: &mut BTreeMap<QueueName, BTreeMap<u64, Slot>>,
+    store: &Store,
+    last_serial: u64,
+) -> Result<Queue, SnapshotError> {
+    let bad = || INVALID("queue group");
+    let name = QueueName {
+        is_rooted: flags & QUEUE_ROOTED != 0,
+        pattern: pattern(from)?,
+        group: from.text("queue group")?.into(),
+    };
+    let serial = from.number("queue group")?;
+    let since = from.number("queue group")?;
+    if serial == 0 || serial > last_serial || since == 0 || since > number + 1 {
+        return Err(bad());
+    }
+    let behind = match flags & QUEUE_BEHIND {
+        0 => None,
+        _ => Some(from.number("place")?),
+    };
+    if behind.is_some_and(|at| at == 0 || at > number + 1) {
+        return Err(bad());
+    }
+    let gap = match flags & QUEUE_GAP {
+        0 => None,
+        _ => Some(Gap {
+            from: from.number("gap")?,
+            to: from.number("gap")?,
+        }),
+    };
+    let saved = from.bytes("queue group")?;
+    let machine = Group::load(&saved).map_err(|_| bad())?;
+    let mut again = Vec::new();
+    if machine.save(&mut again).is_err() || again != saved {
+        return Err(bad());
+    }
+    let mut kept = BTreeMap::new();
+    for _ in 0..from.count(2, "events under way")? {
+        let event = if flag(from)? {
+            let number = from.number("event under way")?;
+            store.get(number).cloned().ok_or(bad())?
+        } else {
+            let event = Event::load(from)?;
+            if store.get(event.number).is_some() || event.number == 0 || event.number > number {
+                return Err(bad());
+            }
+            Arc::new(event)
+        };
+        if kept
+            .last_key_value()
+            .is_some_and(|(last, _)| *last >= event.number)
+        {
+            return Err(bad());
+        }
+        kept.insert(event.number, event);
+    }
+    let members = members.remove(&name).ok_or(bad())?;
+    Ok(Queue {
+        name,
+        serial,
+        since,
+        behind,
+        is_ready: flags & QUEUE_READY != 0,
+        gap,
+        machine,
+        members,
+        kept,
     })
 }

@@ -245,7 +245,10 @@ impl Table {
         self.free.remove(&slot);
         it.pattern = self.hold_pattern(&it.pattern);
         self.hold_terms(&mut it.terms);
-        self.index.insert(&it.pattern, slot);
+        // Of a group the group is offered events.
+        if it.terms.said.group.is_none() {
+            self.index.insert(&it.pattern, slot);
+        }
         self.bytes += it.bytes();
         self.count += 1;
         let hash = self.hash(&it.identity, it.name());
@@ -347,7 +350,7 @@ pub(super) fn key(terms: &Terms) -> Vec<u8> {
     rmp_serde::to_vec_named(&terms.said).unwrap_or_default()
 }
 
-fn note(set: &mut BTreeSet<Slot>, slot: Slot, is_in: bool) {
+pub(super) fn note(set: &mut BTreeSet<Slot>, slot: Slot, is_in: bool) {
     if is_in {
         set.insert(slot);
     } else {

@@ -45,9 +45,9 @@ impl Terms {
         said.pattern = String::new();
         said.name = None;
         said.replay = None;
-        if said.group.is_some() {
-            let why = "queue groups are not known yet";
-            return Err(BadRequest::field("group", why));
+        if said.group.is_some() && said.overflow.unwrap_or_default() != Overflow::Block {
+            let why = "events of a queue group wait for a member: leave it out, or write block";
+            return Err(BadRequest::field("overflow", why));
         }
         let field = |field| move |bad: String| BadRequest::field(field, bad);
         let filter = said.filter.as_deref().map(Filter::new).transpose();
@@ -58,6 +58,10 @@ impl Terms {
             None => To::Subscriber,
             Some(to) if to.contains(['{', '}']) => {
                 let bad = |bad: crate::topics::BadTemplate| field("to")(bad.to_string());
+                if said.group.is_some() {
+                    let why = "a member of a queue group is one agent: write its id";
+                    return Err(BadRequest::field("to", why));
+                }
                 To::Template(Template::new(to).map_err(bad)?)
             }
             Some(to) => {

@@ -1,6 +1,7 @@
 mod logs;
 mod oracle;
 mod program;
+mod queues;
 mod requests;
 mod saved;
 
@@ -203,9 +204,13 @@ impl World {
 
     /// Tells the end of the message that is so many among those under way.
     pub(super) fn end(&mut self, at: usize) {
+        self.end_as(at, true);
+    }
+
+    pub(super) fn end_as(&mut self, at: usize, is_applied: bool) {
         let token = self.under_way.remove(at);
         self.turn(|owner, now, out| {
-            owner.ended(token, true);
+            owner.ended(token, is_applied);
             owner.pump(now, out);
         });
     }
