@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::flow::FlowPolicy;
 use crate::journal::SnapshotEvery;
 use crate::taxonomy::Overrides;
+use crate::topics::KindSubscriptions;
 use crate::{AgentId, Millis, RetryPolicy, Schedule};
 
 /// What a batch of a durable agent may have at most, bytes: `batch-bytes`, `max-message`
@@ -174,6 +175,9 @@ pub struct KindPolicy {
     pub treatment: Overrides,
     /// The gate before its agents, one on each node for all of them; `None` for none.
     pub flow: Option<Arc<FlowPolicy>>,
+    /// Which events of topics its agents get: they are declared to the topics' owners when
+    /// the kind is deployed.
+    pub subscriptions: KindSubscriptions,
 }
 
 impl Default for KindPolicy {
@@ -214,6 +218,7 @@ impl Default for KindPolicy {
             retry_attempts: RetryPolicy::DEFAULT.attempts,
             treatment: Overrides::NONE,
             flow: None,
+            subscriptions: KindSubscriptions::default(),
         }
     }
 }

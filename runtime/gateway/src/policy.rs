@@ -3,10 +3,12 @@
 //! The same names and forms serve the API's `phoenix-policy` header, a policy
 //! file and `--set name=value`, so they are read in one place.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use phoenix_core::flow::{FLOW_FIELDS, FlowField, FlowFields};
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering};
+use phoenix_core::topics::{BadSubscriptions, KindSubscriptions};
 use phoenix_core::{BadOverflow, BadSchedule, KindPolicy, Lane, Millis, SpawnPolicy};
 
 use crate::api::{Policy, PolicyValue};
@@ -461,7 +463,8 @@ pub static FIELDS: [Field; 38] = [
 /// Names of all fields of a kind's policy, those of flow control too.
 fn names() -> impl Iterator<Item = &'static str> {
     let own = FIELDS.iter().map(|field| field.name);
-    own.chain(FLOW_FIELDS.iter().map(|field| field.name))
+    own.chain([SUBSCRIPTIONS])
+        .chain(FLOW_FIELDS.iter().map(|field| field.name))
 }
 
 impl Field {
@@ -524,6 +527,8 @@ impl Field {
     }
 }
 
+/// The one field that is a list.
+pub const SUBSCRIPTIONS: &str = "subscriptions";
 /// What leaves it to a message's type.
 const BY_TYPE: &str = "by-type";
 const ON_MESSAGE: &str = "on-message";
@@ -579,6 +584,7 @@ pub fn changed(policy: &KindPolicy, changes: &Policy) -> Result<KindPolicy, Poli
     for (name, value) in &changes.0 {
         match FlowField::named(name) {
             Some(field) => flow::set(&mut flow, field, value)?,
+            None if name == SUBSCRIPTIONS => policy.subscriptions = subscriptions(value)?,
             None => Field::named(name)?.apply(&mut policy, value)?,
         }
     }
@@ -600,13 +606,34 @@ pub fn shape(policy: &KindPolicy) -> Policy {
         .iter()
         .map(|field| (field.name.to_owned(), field.value(policy)));
     let flow = policy.flow.as_deref().map(flow::shape).unwrap_or_default();
-    Policy(own.chain(flow.0).collect())
+    let mut shape: BTreeMap<_, _> = own.chain(flow.0).collect();
+    if let Ok(list) = serde_json::from_str(policy.subscriptions.as_str()) {
+        shape.insert(SUBSCRIPTIONS.to_owned(), PolicyValue::List(list));
+    }
+    Policy(shape)
+}
+
+/// Reads a kind's subscriptions: a list, or a text of JSON that is one.
+fn subscriptions(value: &PolicyValue) -> Result<KindSubscriptions, PolicyError> {
+    let read = match value {
+        PolicyValue::List(list) => serde_json::Value::from(list.clone()).to_string().parse(),
+        PolicyValue::Text(text) => text.parse(),
+        PolicyValue::Flag(_) | PolicyValue::Number(_) => {
+            Err(BadSubscriptions::Form("it is no list".to_owned()))
+        }
+    };
+    read.map_err(|bad: BadSubscriptions| PolicyError::Value {
+        field: SUBSCRIPTIONS,
+        found: value.to_string(),
+        accepted: format!("{}; {bad}", BadSubscriptions::FORM),
+    })
 }
 
 /// Whether a field takes a value, other fields left aside.
 pub fn check(name: &str, value: &PolicyValue) -> Result<(), PolicyError> {
     match FlowField::named(name) {
         Some(_) => flow::check(name, value),
+        None if name == SUBSCRIPTIONS => subscriptions(value).map(drop),
         None => Field::named(name)?.apply(&mut KindPolicy::default(), value),
     }
 }
@@ -666,6 +693,8 @@ mod tests {
             treatment: _,
             // Its fields have a table of their own.
             flow: _,
+            // A list.
+            subscriptions: _,
         } = KindPolicy::default();
         assert_eq!(shape(&KindPolicy::default()).0.len(), FIELDS.len());
     }

@@ -11,6 +11,7 @@ use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::patterns::pipeline::Pipelines;
 use phoenix_core::patterns::saga::Sagas;
 use phoenix_core::program::BuiltIn;
+use phoenix_core::topics::owner::Topics;
 use phoenix_core::{KindName, KindPolicy, Millis};
 use phoenix_host::Component;
 
@@ -19,7 +20,7 @@ use crate::start::StartError;
 
 /// Those of every node.
 fn own() -> Vec<Arc<dyn BuiltIn>> {
-    vec![Arc::new(Pipelines), Arc::new(Sagas)]
+    vec![Arc::new(Topics), Arc::new(Pipelines), Arc::new(Sagas)]
 }
 
 /// What agents of these kinds may use: one of them serves many others, so it hears from

@@ -276,6 +276,11 @@ impl Clients {
         finish(sends);
     }
 
+    /// Whether nobody may wait any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.lock().closed
+    }
+
     /// Ends everything, because the node stops, and lets nobody wait any more.
     pub(crate) fn close(&self) {
         let inner = {

@@ -7,6 +7,7 @@ use phoenix_core::control::{
     AgentInfo, ClientMessage, Control, ControlError, Done, KindInfo, NodeInfo, Request, Response,
 };
 use phoenix_core::taxonomy::Overrides;
+use phoenix_core::topics::KindSubscriptions;
 use phoenix_core::{
     AgentId, Ask, Body, ClientId, ClientSend, Digest, Envelope, KindName, KindPolicy, Lane, Millis,
     NodeId, Payload, PeerMessage, ReplyTo, Sender, StreamKey,
@@ -363,17 +364,19 @@ impl Shared {
     }
 
     fn deploy_here(
-        &self,
+        self: &Arc<Self>,
         kind: KindName,
         component: &bytes::Bytes,
         policy: Box<KindPolicy>,
     ) -> Result<KindInfo, ControlError> {
         let digest = Digest::of(component);
-        if let Known::Ready(known) = self.kinds.get(kind.as_str())
-            && known.info.component == digest
-            && *known.info.policy == *policy
-        {
-            return Ok(known.info.clone());
+        let mut before = KindSubscriptions::default();
+        if let Known::Ready(known) = self.kinds.get(kind.as_str()) {
+            before = known.policy.subscriptions.clone();
+            if known.info.component == digest && *known.info.policy == *policy {
+                self.declare_deployed(&known.info, &before)?;
+                return Ok(known.info.clone());
+            }
         }
         if let Some(flow) = &policy.flow {
             self.may_share(kind.as_str(), flow)?;
@@ -397,7 +400,23 @@ impl Shared {
         }
         self.install(Kind::new(info.clone(), ready));
         self.broadcast(&PeerMessage::Kind(info.clone()));
+        self.declare_deployed(&info, &before)?;
         Ok(info)
+    }
+
+    /// Declares what a kind that is deployed subscribes its agents to.
+    fn declare_deployed(
+        self: &Arc<Self>,
+        info: &KindInfo,
+        before: &KindSubscriptions,
+    ) -> Result<(), ControlError> {
+        let declared = self.declare(&info.kind, before, &info.policy.subscriptions);
+        declared.map_err(|why| {
+            let kind = &info.kind;
+            ControlError::Invalid(format!(
+                "the kind {kind} is deployed, but its subscriptions are refused: {why}"
+            ))
+        })
     }
 
     /// The nodes a listing is also asked of: all others, unless it is of one node

@@ -6,6 +6,7 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use phoenix_core::agent::Handlers;
 use phoenix_core::control::KindInfo;
+use phoenix_core::topics::KindSubscriptions;
 use phoenix_core::{Digest, KindPolicy, Millis};
 use phoenix_host::Component;
 
@@ -29,7 +30,10 @@ impl Kind {
             .collect();
         let terms = phoenix_core::journal::record::Terms {
             component: info.component,
-            policy: (*info.policy).clone(),
+            policy: KindPolicy {
+                subscriptions: KindSubscriptions::default(),
+                ..(*info.policy).clone()
+            },
         };
         Self {
             policy: Arc::new((*info.policy).clone()),

@@ -16,6 +16,7 @@ mod control;
 mod counters;
 mod dead_letters;
 mod deaths;
+mod declare;
 mod directory;
 mod fetch;
 mod flow;

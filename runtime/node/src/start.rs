@@ -159,6 +159,9 @@ impl Node {
             _data: data,
         };
         started.wire = place.connect(boot, Arc::new(Ears(shared.clone())), &shared)?;
+        if let DirectoryAccess::Here { .. } = &shared.directory {
+            shared.declare_all();
+        }
         Ok(started)
     }
 

@@ -110,6 +110,9 @@ fn kinds_come_back_in_order_with_all_they_had() {
             delivery: Some(Guarantee::AtMostOnce),
         },
         flow: Some(Arc::new(flow.build().unwrap())),
+        subscriptions: r#"[{"pattern": "logs.line", "to": "visitor/{data.ip}"}]"#
+            .parse()
+            .unwrap(),
     };
     let counter = kind("counter", b"another");
     store.save(&visitor, COMPONENT).unwrap();

@@ -13,6 +13,7 @@
 //! [`wire`] is what is said to the owner of topics, and [`owner`] is that.
 
 mod causal;
+mod declared;
 mod expression;
 mod filter;
 pub(crate) mod group;
@@ -27,6 +28,7 @@ mod view;
 pub mod wire;
 
 pub use causal::{After, BadHoldBack, HoldBack, HoldBackBounds, MAX_AFTER, Publication, Released};
+pub use declared::{BadSubscriptions, KindSubscriptions, MAX_DECLARED_BYTES};
 pub use expression::{
     BadExpression, EXPRESSION_BUDGET, Expression, Fault, MAX_EXPRESSION, MAX_EXPRESSION_DEPTH,
     MAX_EXPRESSION_NODES, MAX_PATTERN_BYTES,

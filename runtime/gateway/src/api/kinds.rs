@@ -70,6 +70,8 @@ pub enum PolicyValue {
     Number(u64),
     /// A word, or a number with its unit, such as `64MiB` or `500ms`.
     Text(String),
+    /// The subscriptions: maps.
+    List(Vec<serde_json::Value>),
 }
 
 impl fmt::Display for PolicyValue {
@@ -78,6 +80,7 @@ impl fmt::Display for PolicyValue {
             Self::Flag(flag) => flag.fmt(f),
             Self::Number(number) => number.fmt(f),
             Self::Text(text) => write!(f, "`{}`", crate::suggest::shown(text)),
+            Self::List(list) => write!(f, "a list of {}", list.len()),
         }
     }
 }

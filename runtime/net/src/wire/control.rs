@@ -82,6 +82,7 @@ record!(KindPolicy {
     retry_attempts,
     treatment,
     flow,
+    subscriptions,
 });
 
 choice!(Consistency as "a consistency" {

@@ -8,7 +8,7 @@ use phoenix_core::flow::{
     LeaseGrant, LeaseId, LimitName, Rate, RatePolicy, ShareInfo, SharedRatePolicy, TenantLife,
     TurnedDown, TurnedDownBy, Unit, WindowPolicy,
 };
-use phoenix_core::topics::TopicName;
+use phoenix_core::topics::{KindSubscriptions, TopicName};
 
 use super::codec::{Wire, choice, record};
 use super::input::{Input, Malformed};
@@ -52,6 +52,19 @@ impl Wire for TopicName {
     fn get(input: &mut Input) -> Result<Self, Malformed> {
         input.text("a topic", |text| {
             TopicName::new(text).map_err(|_| Malformed::Name("a topic"))
+        })
+    }
+}
+
+/// As they are written.
+impl Wire for KindSubscriptions {
+    fn put(&self, out: &mut Output) {
+        out.text(self.as_str());
+    }
+    fn get(input: &mut Input) -> Result<Self, Malformed> {
+        input.text("a kind's subscriptions", |text| {
+            text.parse()
+                .map_err(|_| Malformed::Range("a kind's subscriptions"))
         })
     }
 }

@@ -5,6 +5,7 @@
 use phoenix_core::control::{HandlerInfo, KindInfo};
 use phoenix_core::journal::SnapshotEvery;
 use phoenix_core::taxonomy::{Consistency, Guarantee, Ordering, Overrides};
+use phoenix_core::topics::BadSubscriptions;
 use phoenix_core::{
     BadOverflow, BadSchedule, Digest, KindName, KindPolicy, Lane, Millis, SpawnPolicy,
 };
@@ -73,6 +74,7 @@ struct Policy {
     retry_attempts: u32,
     treatment: Treatment,
     flow: Fields,
+    subscriptions: String,
 }
 
 /// [`Overrides`] in words.
@@ -175,6 +177,7 @@ impl From<&KindPolicy> for Policy {
             retry_attempts,
             treatment,
             flow,
+            subscriptions,
         } = policy.clone();
         Self {
             explicit_spawn: spawn == SpawnPolicy::Explicit,
@@ -213,6 +216,7 @@ impl From<&KindPolicy> for Policy {
             retry_attempts,
             treatment: treatment.into(),
             flow: flow.as_deref().map(Fields::from).unwrap_or_default(),
+            subscriptions: subscriptions.as_str().to_owned(),
         }
     }
 }
@@ -269,6 +273,10 @@ impl TryFrom<Policy> for KindPolicy {
             retry_attempts: policy.retry_attempts,
             treatment: policy.treatment.try_into()?,
             flow: policy.flow.policy()?,
+            subscriptions: policy
+                .subscriptions
+                .parse()
+                .map_err(|bad: BadSubscriptions| bad.to_string())?,
         })
     }
 }

@@ -209,6 +209,8 @@ fn shorts(policy: &mut KindPolicy) -> [&mut u32; 18] {
         retry_attempts: _,
         // Written by the names of its fields.
         flow: _,
+        // Topics' owners have them; an agent runs without.
+        subscriptions: _,
         treatment: _,
     } = policy;
     [
