@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser};
+use phoenix_core::topics::{TopicName, TopicPattern};
 use phoenix_core::{AgentId, KindName, NodeId};
 
 use crate::error::CliError;
@@ -88,6 +89,16 @@ pub(crate) fn kind(text: &str) -> Result<KindName, String> {
 /// A node's name or number.
 pub(crate) fn node(text: &str) -> Result<NodeId, String> {
     text.parse()
+}
+
+/// A topic's name.
+pub(crate) fn topic(text: &str) -> Result<TopicName, String> {
+    TopicName::new(text).map_err(|error| error.to_string())
+}
+
+/// A pattern of topics' names.
+pub(crate) fn pattern(text: &str) -> Result<TopicPattern, String> {
+    TopicPattern::new(text).map_err(|error| error.to_string())
 }
 
 /// A span of time above zero.

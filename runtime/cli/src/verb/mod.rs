@@ -17,11 +17,14 @@ mod new;
 pub(crate) mod node;
 mod nodes;
 mod ps;
+mod publish;
 mod reset;
 mod send;
 mod spawn;
 mod stop;
+mod tail;
 mod token;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -51,6 +54,12 @@ pub(crate) enum Verb {
     Call(call::CallArgs),
     /// Ask many agents one thing, or tell them
     Broadcast(broadcast::BroadcastArgs),
+    /// Publish an event on a topic
+    Publish(publish::PublishArgs),
+    /// Print the events of topics as they come
+    Tail(tail::TailArgs),
+    /// List topics, say what is kept of them, and subscribe agents
+    Topics(topics::TopicsArgs),
     /// List agents
     Ps(ps::PsArgs),
     /// Show all about one agent
@@ -101,6 +110,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Send(args) => with_node(global, async |node| send::run(&args, node).await),
         Verb::Broadcast(args) => with_node(global, async |node| broadcast::run(&args, node).await),
         Verb::Call(args) => with_node(global, async |node| call::run(&args, node).await),
+        Verb::Publish(args) => with_node(global, async |node| publish::run(&args, node).await),
+        Verb::Tail(args) => with_node(global, async |node| tail::run(&args, node).await),
+        Verb::Topics(args) => with_node(global, async |node| topics::run(&args, node).await),
         Verb::Ps(args) => with_node(global, async |node| ps::run(&args, node).await),
         Verb::Inspect(args) => with_node(global, async |node| inspect::run(&args, node).await),
         Verb::Migrate(args) => with_node(global, async |node| migrate::run(&args, node).await),

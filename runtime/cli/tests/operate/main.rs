@@ -18,3 +18,4 @@ mod process;
 mod answers;
 mod failures;
 mod harness;
+mod topics;

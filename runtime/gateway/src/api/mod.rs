@@ -13,6 +13,7 @@ mod kinds;
 mod message;
 mod payload;
 mod problem;
+mod topics;
 
 pub use agents::{
     Agent, AgentDetail, AgentPage, AgentStatus, Hibernated, Incarnation, MailboxLane, Migrated,
@@ -31,3 +32,8 @@ pub use message::{Accepted, JsonMessage, Message, Verdict, Verdicts};
 pub use payload::{ContentType, Payload};
 pub(crate) use payload::{JSON, MESSAGE_PACK, NDJSON, PROBLEM, WASM};
 pub use problem::{AgentFailure, Problem};
+pub use topics::{
+    Attribute, Configure, Counts, EventAttributes, Events, Form, Format, Gap, ListedTopic, Listing,
+    LogBounds, Overflow, Published, ReadData, ReadEvent, Reliability, Replay, Strategy, Subscribe,
+    Subscribed, TopicList, Unsubscribed,
+};

@@ -14,6 +14,7 @@
 mod connection;
 mod error;
 mod operations;
+mod topics;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,6 +29,7 @@ use connection::Connections;
 
 pub use error::ClientError;
 pub use operations::{AgentFilter, Answer};
+pub use topics::{NewEvent, ReadFrom};
 
 /// A client of a node's API. Cheap to clone; clones share connections, which
 /// are kept open between requests. Any number of requests may be under way.

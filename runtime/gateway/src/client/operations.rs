@@ -56,7 +56,7 @@ impl Answer {
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A request in the making.
-struct Call {
+pub(super) struct Call {
     method: Method,
     target: String,
     body: Bytes,
@@ -412,7 +412,7 @@ impl Client {
         self.fetch(Method::GET, "/v1/health".to_owned()).await
     }
 
-    fn call(&self, method: Method, target: String) -> Call {
+    pub(super) fn call(&self, method: Method, target: String) -> Call {
         Call {
             method,
             target,
@@ -422,7 +422,7 @@ impl Client {
         }
     }
 
-    async fn fetch<T: DeserializeOwned>(
+    pub(super) async fn fetch<T: DeserializeOwned>(
         &self,
         method: Method,
         target: String,
@@ -431,18 +431,18 @@ impl Client {
         self.json(&answered)
     }
 
-    async fn exchange(&self, call: Call) -> Result<Answered, ClientError> {
+    pub(super) async fn exchange(&self, call: Call) -> Result<Answered, ClientError> {
         let patience = call.patience;
         let request = call.request().map_err(|error| self.bad(error))?;
         self.connections.exchange(request, patience).await
     }
 
-    fn json<T: DeserializeOwned>(&self, answered: &Answered) -> Result<T, ClientError> {
+    pub(super) fn json<T: DeserializeOwned>(&self, answered: &Answered) -> Result<T, ClientError> {
         serde_json::from_slice(&answered.body)
             .map_err(|error| self.bad(format!("status {}: {error}", answered.status)))
     }
 
-    fn bad(&self, reason: impl ToString) -> ClientError {
+    pub(super) fn bad(&self, reason: impl ToString) -> ClientError {
         ClientError::BadAnswer {
             address: self.address(),
             reason: reason.to_string(),
@@ -451,13 +451,13 @@ impl Client {
 }
 
 impl Call {
-    fn body(mut self, body: Bytes, content_type: Option<&'static str>) -> Self {
+    pub(super) fn body(mut self, body: Bytes, content_type: Option<&'static str>) -> Self {
         self.content_type = content_type.filter(|_| !body.is_empty());
         self.body = body;
         self
     }
 
-    fn waiting(mut self, timeout: Duration) -> Self {
+    pub(super) fn waiting(mut self, timeout: Duration) -> Self {
         self.patience = timeout.saturating_add(GRACE);
         self
     }
@@ -478,18 +478,18 @@ fn agent_path(agent: &AgentId, rest: &str) -> String {
     format!("/v1/agents/{kind}/{key}{rest}")
 }
 
-fn millis(span: Duration) -> String {
+pub(super) fn millis(span: Duration) -> String {
     format!("{}ms", span.as_millis())
 }
 
 /// A path and the query that grows behind it.
-struct Target {
+pub(super) struct Target {
     text: String,
     separator: char,
 }
 
 impl Target {
-    fn new(path: &str) -> Self {
+    pub(super) fn new(path: &str) -> Self {
         Self {
             text: path.to_owned(),
             separator: '?',
@@ -505,7 +505,7 @@ impl Target {
         target
     }
 
-    fn add(&mut self, name: &str, value: Option<impl ToString>) {
+    pub(super) fn add(&mut self, name: &str, value: Option<impl ToString>) {
         if let Some(value) = value {
             let value = value.to_string();
             let _ = write!(self.text, "{}{name}={}", self.separator, encode(&value));
@@ -513,7 +513,7 @@ impl Target {
         }
     }
 
-    fn done(self) -> String {
+    pub(super) fn done(self) -> String {
         self.text
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use phoenix_core::control::LetterId;
+use phoenix_core::topics::{TopicName, TopicPattern};
 use phoenix_core::{AgentId, ClientId, KindName, NodeId};
 use serde::de::DeserializeOwned;
 
@@ -28,6 +29,12 @@ pub(super) struct NodePath(pub(super) NodeId);
 
 /// The dead letter that the path's `{letter}` names.
 pub(super) struct LetterPath(pub(super) LetterId);
+
+/// The topic that the path's `{pattern}` names.
+pub(super) struct TopicPath(pub(super) TopicName);
+
+/// The topics that the path's `{pattern}` names.
+pub(super) struct PatternPath(pub(super) TopicPattern);
 
 /// The query, checked.
 pub(super) struct Params<T>(pub(super) T);
@@ -80,6 +87,24 @@ impl FromRequestParts<Arc<App>> for LetterPath {
     }
 }
 
+impl FromRequestParts<Arc<App>> for TopicPath {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Fault> {
+        let name: String = path(parts, app).await?;
+        Ok(Self(topic(&name)?))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for PatternPath {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Fault> {
+        let name: String = path(parts, app).await?;
+        Ok(Self(pattern(&name)?))
+    }
+}
+
 impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Params<T> {
     type Rejection = Fault;
 
@@ -118,6 +143,16 @@ pub(super) fn kind(text: &str) -> Result<KindName, Fault> {
 /// A node's name or number.
 pub(super) fn node(text: &str) -> Result<NodeId, Fault> {
     text.parse().map_err(Fault::invalid)
+}
+
+/// A topic's name.
+pub(super) fn topic(text: &str) -> Result<TopicName, Fault> {
+    TopicName::new(text).map_err(|bad| Fault::invalid(bad.to_string()))
+}
+
+/// A pattern of topics' names.
+pub(super) fn pattern(text: &str) -> Result<TopicPattern, Fault> {
+    TopicPattern::new(text).map_err(|bad| Fault::invalid(bad.to_string()))
 }
 
 /// A handler's name.

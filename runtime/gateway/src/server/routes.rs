@@ -14,7 +14,7 @@ use super::admission::admit;
 use super::app::{App, Cut};
 use super::fault::{Code, Fault};
 use super::guard::{Guard, authorize, same_site};
-use super::handlers::{agents, broadcast, cluster, dead_letters, flow, kinds, messages};
+use super::handlers::{agents, broadcast, cluster, dead_letters, flow, kinds, messages, topics};
 use crate::suggest::shown;
 use crate::token::Token;
 
@@ -61,6 +61,12 @@ const GUARDED: &[Route] = routes! {
     get "/v1/flow" => flow::list,
     put "/v1/flow" => flow::set,
     delete "/v1/flow" => flow::clear,
+    get "/v1/topics" => topics::list,
+    put "/v1/topics/{pattern}" => topics::configure,
+    get "/v1/topics/{pattern}/events" => topics::read,
+    post "/v1/topics/{pattern}/publish" => topics::publish,
+    put "/v1/subscriptions" => topics::subscribe,
+    delete "/v1/subscriptions" => topics::unsubscribe,
     post "/v1/join-tokens" => cluster::join_token,
     get "/v1/counters" => cluster::counters,
     post "/v1/shutdown" => cluster::shutdown,

@@ -14,3 +14,4 @@ mod http;
 mod limits;
 mod routes;
 mod sending;
+mod topics;

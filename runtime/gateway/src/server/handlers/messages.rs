@@ -82,8 +82,13 @@ fn wants_json(headers: &HeaderMap, asked_in: ContentType) -> bool {
 }
 
 fn answer(reply: Reply, timeout: Duration, json: bool) -> Result<HttpResponse, Fault> {
+    answered(reply, timeout).map(|payload| body_of(payload, json))
+}
+
+/// What an agent answered, if it did.
+pub(super) fn answered(reply: Reply, timeout: Duration) -> Result<Payload, Fault> {
     match reply {
-        Reply::Ok(payload) => Ok(body_of(payload, json)),
+        Reply::Ok(payload) => Ok(payload),
         Reply::Failed(failure) => Err(Fault::agent_failed(agent_failure(&failure))),
         Reply::Timeout => Err(Fault::new(
             Code::Unknown,

@@ -7,3 +7,4 @@ pub(super) mod dead_letters;
 pub(super) mod flow;
 pub(super) mod kinds;
 pub(super) mod messages;
+pub(super) mod topics;
