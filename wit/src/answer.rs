@@ -222,9 +222,19 @@ impl AnswerWriter {
                 numbers[8] = status;
                 self.record(REPLY, numbers, [code, message], payload)
             }
-            Effect::Publish { topic, payload } => self.record(PUBLISH, [], [topic], payload),
-            Effect::Subscribe { pattern } => self.plain(SUBSCRIBE, [], [pattern]),
-            Effect::Unsubscribe { pattern } => self.plain(UNSUBSCRIBE, [], [pattern]),
+            Effect::Publish {
+                topic,
+                payload,
+                options,
+            } => {
+                let [a, b, c, d] = wire::u32_of(options.bytes.len());
+                let numbers = [options.content_type as u8, a, b, c, d];
+                self.record_with(PUBLISH, numbers, [topic], options.bytes, payload)
+            }
+            Effect::Subscribe { pattern, options } => {
+                self.record(SUBSCRIBE, [], [pattern], options)
+            }
+            Effect::Unsubscribe { pattern, name } => self.plain(UNSUBSCRIBE, [], [pattern, name]),
             Effect::SetTimer {
                 id,
                 schedule,
@@ -232,26 +242,7 @@ impl AnswerWriter {
                 method,
                 payload,
             } => {
-                let (how, delay_ms, period_ms, cron) = match schedule {
-                    Schedule::Once { delay_ms } => (ONCE, delay_ms, 0, ""),
-                    Schedule::Every {
-                        delay_ms,
-                        period_ms,
-                    } => (EVERY, delay_ms, period_ms, ""),
-                    Schedule::Cron(text) => (CRON, 0, 0, text),
-                };
-                let (catch_up, late_ms) = match catch_up {
-                    CatchUp::Once => (FIRST, 0),
-                    CatchUp::All => (ALL, 0),
-                    CatchUp::Skip { late_ms } => (SKIP, late_ms),
-                };
-                let mut numbers = [0; 34];
-                numbers[..8].copy_from_slice(&id.to_le_bytes());
-                numbers[8] = how;
-                numbers[9] = catch_up;
-                numbers[10..18].copy_from_slice(&delay_ms.to_le_bytes());
-                numbers[18..26].copy_from_slice(&period_ms.to_le_bytes());
-                numbers[26..].copy_from_slice(&late_ms.to_le_bytes());
+                let (numbers, cron) = timer_numbers(id, schedule, catch_up);
                 self.record(SET_TIMER, numbers, [method, cron], payload)
             }
             Effect::CancelTimer { id } => self.plain(CANCEL_TIMER, id.to_le_bytes(), []),
@@ -371,6 +362,31 @@ impl AnswerWriter {
     ) -> usize {
         self.record(kind, numbers, texts, Payload::NONE)
     }
+}
+
+/// How a timer that is set stands in a frame, and its cron schedule.
+fn timer_numbers(id: u64, schedule: Schedule<'_>, catch_up: CatchUp) -> ([u8; 34], &str) {
+    let (how, delay_ms, period_ms, cron) = match schedule {
+        Schedule::Once { delay_ms } => (ONCE, delay_ms, 0, ""),
+        Schedule::Every {
+            delay_ms,
+            period_ms,
+        } => (EVERY, delay_ms, period_ms, ""),
+        Schedule::Cron(text) => (CRON, 0, 0, text),
+    };
+    let (catch_up, late_ms) = match catch_up {
+        CatchUp::Once => (FIRST, 0),
+        CatchUp::All => (ALL, 0),
+        CatchUp::Skip { late_ms } => (SKIP, late_ms),
+    };
+    let mut numbers = [0; 34];
+    numbers[..8].copy_from_slice(&id.to_le_bytes());
+    numbers[8] = how;
+    numbers[9] = catch_up;
+    numbers[10..18].copy_from_slice(&delay_ms.to_le_bytes());
+    numbers[18..26].copy_from_slice(&period_ms.to_le_bytes());
+    numbers[26..].copy_from_slice(&late_ms.to_le_bytes());
+    (numbers, cron)
 }
 
 /// Reads an answer frame.
@@ -559,15 +575,30 @@ fn rarer_effect(kind: u8, mut r: Bytes<'_>) -> Result<Effect<'_>, FrameError> {
         }
         REPLY => reply(&mut r)?,
         PUBLISH => {
-            let ([topic], payload) = texts(&mut r)?;
-            Effect::Publish { topic, payload }
+            let content_type = wire::content_type(r.u8("options")?)?;
+            let length = r.u32("length of options")? as usize;
+            let ([topic], mut payload) = texts(&mut r)?;
+            let mut rest = Bytes::new(payload.bytes);
+            let bytes = rest.take(length, "options")?;
+            payload.bytes = rest.rest();
+            Effect::Publish {
+                topic,
+                payload,
+                options: Payload {
+                    content_type,
+                    bytes,
+                },
+            }
         }
-        SUBSCRIBE => Effect::Subscribe {
-            pattern: plain(&mut r)?,
-        },
-        UNSUBSCRIBE => Effect::Unsubscribe {
-            pattern: plain(&mut r)?,
-        },
+        SUBSCRIBE => {
+            let ([pattern], options) = texts(&mut r)?;
+            Effect::Subscribe { pattern, options }
+        }
+        UNSUBSCRIBE => {
+            let ([pattern, name], payload) = texts(&mut r)?;
+            nothing(payload)?;
+            Effect::Unsubscribe { pattern, name }
+        }
         SET_TIMER => {
             let (id, how, catch_up) = (r.u64("timer")?, r.u8("schedule")?, r.u8("catch-up")?);
             let (delay_ms, period_ms) = (r.u64("delay")?, r.u64("period")?);
@@ -715,12 +746,16 @@ fn texts<'a, const N: usize>(r: &mut Bytes<'a>) -> Result<([&'a str; N], Payload
 
 fn plain<'a>(r: &mut Bytes<'a>) -> Result<&'a str, FrameError> {
     let ([text], payload) = texts(r)?;
+    nothing(payload)?;
+    Ok(text)
+}
+
+fn nothing(payload: Payload<'_>) -> Result<(), FrameError> {
     if payload.bytes.is_empty() {
-        Ok(text)
-    } else {
-        Err(FrameError::Trailing {
-            what: "the effect",
-            left: payload.bytes.len(),
-        })
+        return Ok(());
     }
+    Err(FrameError::Trailing {
+        what: "the effect",
+        left: payload.bytes.len(),
+    })
 }

@@ -79,16 +79,23 @@ pub enum Effect<'a> {
         topic: &'a str,
         /// What it carries.
         payload: Payload<'a>,
+        /// What is said of it: a map, MessagePack or JSON, or nothing. A reader takes it
+        /// as it is.
+        options: Payload<'a>,
     },
     /// Subscribe to a pattern.
     Subscribe {
         /// Dotted pattern.
         pattern: &'a str,
+        /// On which terms; likewise.
+        options: Payload<'a>,
     },
     /// End a subscription.
     Unsubscribe {
         /// Dotted pattern.
         pattern: &'a str,
+        /// Its name; empty if it was given none.
+        name: &'a str,
     },
     /// Set or replace a timer.
     SetTimer {

@@ -208,9 +208,29 @@ fn effects() -> Vec<Effect<'static>> {
         Effect::Publish {
             topic: "a.b",
             payload: payload(b"p"),
+            options: Payload::message_pack(b"\x81\xa3key\xa1k"),
         },
-        Effect::Subscribe { pattern: "a.>" },
-        Effect::Unsubscribe { pattern: "a.>" },
+        Effect::Publish {
+            topic: "a.b",
+            payload: payload(b"p"),
+            options: Payload::NONE,
+        },
+        Effect::Subscribe {
+            pattern: "a.>",
+            options: payload(b"{}"),
+        },
+        Effect::Subscribe {
+            pattern: "a.>",
+            options: Payload::NONE,
+        },
+        Effect::Unsubscribe {
+            pattern: "a.>",
+            name: "",
+        },
+        Effect::Unsubscribe {
+            pattern: "a.>",
+            name: "n",
+        },
         Effect::SetTimer {
             id: 1,
             schedule: Schedule::Every {

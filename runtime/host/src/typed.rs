@@ -485,18 +485,50 @@ impl pubsub::Host for State {
             &Effect::Publish {
                 topic: &topic,
                 payload: lent(&payload),
+                options: Payload::NONE,
+            },
+        )
+    }
+
+    fn publish_with(
+        &mut self,
+        topic: String,
+        payload: wit::Payload,
+        options: wit::Payload,
+    ) -> Result<()> {
+        self.typed.record(
+            topic.len() + payload.bytes.len() + options.bytes.len(),
+            &Effect::Publish {
+                topic: &topic,
+                payload: lent(&payload),
+                options: lent(&options),
             },
         )
     }
 
     fn subscribe(&mut self, pattern: String) -> Result<()> {
+        let (pattern, options) = (&*pattern, Payload::NONE);
         self.typed
-            .record(pattern.len(), &Effect::Subscribe { pattern: &pattern })
+            .record(pattern.len(), &Effect::Subscribe { pattern, options })
+    }
+
+    fn subscribe_with(&mut self, pattern: String, options: wit::Payload) -> Result<()> {
+        let (pattern, options) = (&*pattern, lent(&options));
+        let size = pattern.len() + options.bytes.len();
+        self.typed
+            .record(size, &Effect::Subscribe { pattern, options })
     }
 
     fn unsubscribe(&mut self, pattern: String) -> Result<()> {
-        self.typed
-            .record(pattern.len(), &Effect::Unsubscribe { pattern: &pattern })
+        self.unsubscribe_named(pattern, String::new())
+    }
+
+    fn unsubscribe_named(&mut self, pattern: String, name: String) -> Result<()> {
+        let (pattern, name) = (&*pattern, &*name);
+        self.typed.record(
+            pattern.len() + name.len(),
+            &Effect::Unsubscribe { pattern, name },
+        )
     }
 }
 

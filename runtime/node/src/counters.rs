@@ -56,8 +56,6 @@ counters! {
     handovers = "handovers",
     brief_batches = "brief_batches",
     brief_batches_undone = "brief_batches_undone",
-    /// Effects that named something the node does not offer yet.
-    unsupported = "unsupported",
     /// Bytes of guests' logs that were cut.
     log_cut = "log-bytes-cut",
     /// Messages spilled to disk.

@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::ask::{Ask, AskAll};
 use crate::options::SendOptions;
-use crate::payload::PayloadError;
 use crate::request::{Answer, Request};
 use crate::rng::{self, Rng};
 use crate::runtime::Shared;
 use crate::schedule::{Schedule, millis};
 use crate::time::Timestamp;
+use crate::topics::{PublishOptions, Subscription};
 
 /// How long an ask waits unless it says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
@@ -313,26 +313,68 @@ impl Context {
         Ask::new(Rc::clone(&self.shared), ask)
     }
 
-    /// Publishes `event` on a dotted topic, such as `orders.eu.created`.
+    /// Publishes `event` on a dotted topic, such as `orders.eu.created`: once, in the
+    /// order of what this agent publishes. A topic that is none undoes the turn.
+    ///
+    /// ```
+    /// # use phoenix_sdk::prelude::*;
+    /// # fn example(ctx: &mut Context) {
+    /// ctx.publish("orders.eu.created", &("book", 12_u64));
+    /// # }
+    /// ```
     pub fn publish<T: Serialize + ?Sized>(&self, topic: impl AsRef<str>, event: &T) {
-        let topic = topic.as_ref();
+        self.publish_as(topic.as_ref(), event, Payload::NONE);
+    }
+
+    /// Publishes `event` and says more of it. [`PublishOptions`] has an example.
+    pub fn publish_with<T: Serialize + ?Sized>(
+        &self,
+        topic: impl AsRef<str>,
+        event: &T,
+        options: &PublishOptions,
+    ) {
+        let packed = packed("publish", options, options.is_plain());
+        self.publish_as(topic.as_ref(), event, packed_payload(&packed));
+    }
+
+    fn publish_as<T: Serialize + ?Sized>(&self, topic: &str, event: &T, options: Payload<'_>) {
         let effect = Effect::Publish {
             topic,
             payload: Payload::NONE,
+            options,
         };
         self.record(topic, event, &effect);
     }
 
-    /// Subscribes this agent to a pattern of topics: `*` is one token, `>` the rest.
-    pub fn subscribe(&self, pattern: impl AsRef<str>) {
-        let pattern = pattern.as_ref();
-        self.shared.effect(&Effect::Subscribe { pattern });
+    /// Subscribes this agent to a pattern of topics, where `*` is one token and `>` the
+    /// rest, or on terms of its own: [`Subscription`] has an example. The events come to
+    /// the handler `on_event`, unless it says another, as [`Event`](crate::Event)s.
+    ///
+    /// A pattern, a filter or another term that cannot be undoes the turn.
+    ///
+    /// ```
+    /// # use phoenix_sdk::prelude::*;
+    /// # fn example(ctx: &mut Context) {
+    /// ctx.subscribe("orders.>");
+    /// # }
+    /// ```
+    pub fn subscribe(&self, subscription: impl Into<Subscription>) {
+        let subscription = subscription.into();
+        let packed = packed("subscribe", &subscription, subscription.is_plain());
+        self.shared.effect(&Effect::Subscribe {
+            pattern: &subscription.pattern,
+            options: packed_payload(&packed),
+        });
     }
 
-    /// Ends a subscription.
-    pub fn unsubscribe(&self, pattern: impl AsRef<str>) {
-        let pattern = pattern.as_ref();
-        self.shared.effect(&Effect::Unsubscribe { pattern });
+    /// Ends a subscription: that to a pattern, or, if it has a name, the one of that
+    /// pattern and name. What is under way comes still.
+    pub fn unsubscribe(&self, subscription: impl Into<Subscription>) {
+        let Subscription { pattern, name, .. } = subscription.into();
+        self.shared.effect(&Effect::Unsubscribe {
+            pattern: &pattern,
+            name: name.as_deref().unwrap_or_default(),
+        });
     }
 
     /// Calls one of this agent's own handlers after `delay`, once. A timer set
@@ -469,12 +511,31 @@ impl Context {
     }
 }
 
+/// Options as they travel; nothing, if they say nothing.
+fn packed<T: Serialize>(what: &str, options: &T, is_plain: bool) -> Vec<u8> {
+    if is_plain {
+        return Vec::new();
+    }
+    match rmp_serde::to_vec_named(options) {
+        Ok(bytes) => bytes,
+        Err(why) => unencodable(what, &why),
+    }
+}
+
+fn packed_payload(bytes: &[u8]) -> Payload<'_> {
+    if bytes.is_empty() {
+        Payload::NONE
+    } else {
+        Payload::message_pack(bytes)
+    }
+}
+
 #[cold]
 #[expect(
     clippy::panic,
     reason = "an argument that cannot be encoded is a mistake in the agent; going on would lose a message silently, so the turn is undone"
 )]
-fn unencodable(what: &str, why: &PayloadError) -> ! {
+fn unencodable(what: &str, why: &dyn Display) -> ! {
     panic!("cannot encode the payload for `{what}`: {why}");
 }
 

@@ -209,6 +209,14 @@
 //! schedule, and what becomes of due times that passed while the agent could not be
 //! called. Timers sleep, move and survive with the agent; each due time fires once.
 //!
+//! # Topics
+//!
+//! [`Context::publish`] brings an event to all agents that are subscribed to its topic, a
+//! name of dotted tokens, in one order for all topics with the same first token;
+//! [`Context::subscribe`] subscribes this agent. The handler gets [`Event`]s.
+//! [`Subscription`] and [`PublishOptions`] say what else there is: filters, queue groups,
+//! replay of the past, retained events.
+//!
 //! # Windows
 //!
 //! [`window`] has counts, sums, extremes and distinct values of what came to pass within
@@ -282,6 +290,7 @@ mod state;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod time;
+mod topics;
 mod transcode;
 pub mod window;
 
@@ -383,14 +392,19 @@ pub use runtime::Agent;
 pub use schedule::{BadCron, Schedule};
 pub use state::State;
 pub use time::Timestamp;
+pub use topics::{
+    Attribute, Event, EventOverflow, Gap, GroupStrategy, Mark, PublishOptions, Replay,
+    Subscription, Transform,
+};
 
 /// Everything an agent usually needs: `use phoenix_sdk::prelude::*;`.
 pub mod prelude {
     pub use std::time::Duration;
 
     pub use crate::{
-        AgentError, Ask, AskError, Bounced, Context, Delivery, Failure, Lane, Level, RemoteError,
-        Request, Retry, Schedule, SendOptions, State, Timestamp, agent, requests,
+        AgentError, Ask, AskError, Bounced, Context, Delivery, Event, EventOverflow, Failure,
+        GroupStrategy, Lane, Level, PublishOptions, RemoteError, Replay, Request, Retry, Schedule,
+        SendOptions, State, Subscription, Timestamp, agent, requests,
     };
 }
 

@@ -54,6 +54,10 @@ impl Busy {
         ctx.subscribe("alerts.*");
         ctx.unsubscribe("orders.>");
         ctx.publish("alerts.disk", &("full", 97));
+        ctx.subscribe(billing());
+        ctx.subscribe(Subscription::to("orders.>").name("gone").in_flight(3));
+        ctx.unsubscribe(Subscription::to("orders.>").name("gone"));
+        ctx.publish_with("alerts.disk", &1, &full());
     }
 
     fn timers(&self, ctx: &mut Context) {
@@ -120,6 +124,26 @@ impl Busy {
     }
 }
 
+fn billing() -> Subscription {
+    Subscription::to("orders.*")
+        .name("billing")
+        .handler("bill")
+        .filter("data.total > 100")
+        .group("billing", GroupStrategy::Weighted)
+        .weight(3)
+        .replay(Replay::Last(100))
+}
+
+fn full() -> PublishOptions {
+    PublishOptions::new()
+        .event_type("disk.full")
+        .key("sda")
+        .attribute("percent", 97)
+        .retain()
+        .ttl(Duration::from_secs(1))
+        .delivery(Delivery::AtMostOnce)
+}
+
 fn busy() -> TestContext<Busy> {
     TestContext::new("busy/bee")
 }
@@ -183,13 +207,23 @@ fn all_that_are_asked_are_waited_for_and_who_is_late_is_told_apart() {
 fn topics() {
     let mut test = busy();
     test.call(BusyRequests::topics()).unwrap();
-    assert_eq!(test.subscriptions(), ["alerts.*"]);
+    let subscriptions = test.subscriptions();
+    let names: Vec<&str> = subscriptions.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["alerts.*", "billing"]);
+    assert!(subscriptions[0].is("alerts.*"));
+    assert!(subscriptions[1].is(billing()));
+    assert!(!subscriptions[1].is(billing().in_flight(3)));
+    let published = |payload, options| Published {
+        topic: "alerts.disk".to_owned(),
+        payload,
+        options,
+    };
     assert_eq!(
         test.take_published(),
-        [Published {
-            topic: "alerts.disk".to_owned(),
-            payload: packed(("full", 97)),
-        }]
+        [
+            published(packed(("full", 97)), PublishOptions::default()),
+            published(packed(1), full()),
+        ]
     );
 }
 

@@ -208,10 +208,26 @@ fn effects() -> Vec<(&'static str, Effect<'static>)> {
             Effect::Publish {
                 topic: "site.visits",
                 payload: JSON,
+                options: Payload::message_pack(b"\x82\xa3key\xa5alice\xa6retain\xc3"),
             },
         ),
-        ("subscribe", Effect::Subscribe { pattern: "site.*" }),
-        ("unsubscribe", Effect::Unsubscribe { pattern: "site.*" }),
+        (
+            "subscribe",
+            Effect::Subscribe {
+                pattern: "site.*",
+                options: Payload {
+                    content_type: ContentType::Json,
+                    bytes: br#"{"filter":"data.by > 3","replay":"last 10"}"#,
+                },
+            },
+        ),
+        (
+            "unsubscribe",
+            Effect::Unsubscribe {
+                pattern: "site.*",
+                name: "errors",
+            },
+        ),
         ("set-timer", timer()),
         (
             "set-timer-cron",

@@ -5,6 +5,7 @@ use phoenix_wit::{BadCron, FrameError};
 use crate::BadAgentId;
 use crate::agent::Token;
 use crate::attributes::BadAttribute;
+use crate::topics::wire::BadRequest;
 
 /// Why an answer cannot be committed. Nothing of it has been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum BadAnswer {
          message; send it exactly-once, or with token 0 for none"
     )]
     NothingToHear(Token),
+    /// It publishes, subscribes or unsubscribes what cannot be.
+    #[error("an effect about a topic: {0}")]
+    Topic(#[from] BadRequest),
     /// It sets a timer by a schedule that is none.
     #[error("a timer's schedule: {0}")]
     Cron(#[from] BadCron),

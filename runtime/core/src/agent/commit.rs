@@ -1,5 +1,6 @@
 //! Turning a guest's answer into committed state and actions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::agent::notes::check_size;
 use crate::agent::numbers::Numbers;
 use crate::agent::outbox::UNANSWERED;
 use crate::agent::{
-    Actions, Agent, BadAnswer, Input, Terms, Timer, answer, cause, is_reliable, multicast,
+    Actions, Agent, BadAnswer, Input, Terms, Timer, answer, cause, is_reliable, multicast, pubsub,
 };
 use crate::attributes::Attributes;
 use crate::message::Speaker;
@@ -255,6 +256,9 @@ impl Agent {
                 )
             }
             Effect::Multicast { .. } => multicast::check(effect, policy),
+            Effect::Publish { .. } | Effect::Subscribe { .. } | Effect::Unsubscribe { .. } => {
+                pubsub::check(effect, policy)
+            }
             Effect::Ask {
                 ask, to, payload, ..
             } => {
@@ -342,7 +346,10 @@ impl Agent {
             | Effect::SendWith { .. }
             | Effect::Ask { .. }
             | Effect::Reply { .. }
-            | Effect::Spawn { .. } => 1,
+            | Effect::Spawn { .. }
+            | Effect::Publish { .. }
+            | Effect::Subscribe { .. }
+            | Effect::Unsubscribe { .. } => 1,
             Effect::Multicast { to, .. } => to.len(),
             _ => 0,
         });
@@ -366,7 +373,7 @@ impl Agent {
         let timers = (self.timers.len() + timers.count()) as u64;
         bound("timers", "agent", timers, policy.timers.into())?;
         if self.outbox.busy() + kept > policy.streams as usize {
-            let mut new: Vec<(&str, Lane)> = effects
+            let mut new: Vec<(Cow<'_, str>, Lane)> = effects
                 .iter()
                 .flat_map(|effect| how::streams_of(effect, &policy.treatment))
                 .filter(|(to, lane)| !self.outbox.is_busy(to, *lane))
@@ -594,9 +601,9 @@ impl Agent {
             Effect::CancelTimer { id } => self.timers.cancel(id),
             Effect::Stop { reason } => self.stopped = Some(clip(reason).into()),
             Effect::Log { level, text } => self.log(level, text, commit, out),
-            Effect::Publish { .. } => out.unsupported.push("publish"),
-            Effect::Subscribe { .. } => out.unsupported.push("subscribe"),
-            Effect::Unsubscribe { .. } => out.unsupported.push("unsubscribe"),
+            Effect::Publish { .. } | Effect::Subscribe { .. } | Effect::Unsubscribe { .. } => {
+                self.tell_owner(effect, commit, out);
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! In which way messages are sent: the kind's, or one of their own.
 
+use std::borrow::Cow;
+
 use phoenix_wit::{Backoff, Effect, Retry, SendOptions};
 
-use crate::agent::is_reliable;
+use crate::agent::{is_reliable, pubsub};
 use crate::attributes::{Attributes, BadAttribute};
 use crate::taxonomy::{Characteristics, Guarantee, Overrides};
 use crate::{Delivery, Expiry, Extras, Lane, Millis, RetryPolicy, Schedule};
@@ -108,10 +110,10 @@ pub(super) fn treated(
 pub(super) fn streams_of<'a>(
     effect: &Effect<'a>,
     kind: &Overrides,
-) -> impl Iterator<Item = (&'a str, Lane)> + use<'a> {
+) -> impl Iterator<Item = (Cow<'a, str>, Lane)> + use<'a> {
     let (one, several) = match *effect {
         Effect::Send { to, .. } | Effect::Ask { to, .. } | Effect::Spawn { agent: to, .. } => {
-            (Some((to, usual_lane(kind))), None)
+            (Some((Cow::Borrowed(to), usual_lane(kind))), None)
         }
         Effect::SendWith {
             to,
@@ -120,7 +122,7 @@ pub(super) fn streams_of<'a>(
             ..
         } => {
             let lane = treated(options, message_type, kind).priority;
-            (Some((to, lane)), None)
+            (Some((Cow::Borrowed(to), lane)), None)
         }
         Effect::Multicast {
             to,
@@ -129,7 +131,12 @@ pub(super) fn streams_of<'a>(
             ..
         } => {
             let lane = treated(options, message_type, kind).priority;
-            (None, Some(to.iter().map(move |to| (to, lane))))
+            let several = to.iter().map(move |to| (Cow::Borrowed(to), lane));
+            (None, Some(several))
+        }
+        Effect::Publish { .. } | Effect::Subscribe { .. } | Effect::Unsubscribe { .. } => {
+            let owner = pubsub::owner(effect).map(|owner| owner.as_str().to_owned().into());
+            (owner.map(|owner| (owner, usual_lane(kind))), None)
         }
         _ => (None, None),
     };

@@ -32,6 +32,7 @@ mod multicast;
 mod notes;
 mod numbers;
 mod outbox;
+mod pubsub;
 mod recovery;
 mod renew;
 mod sent;
@@ -92,8 +93,6 @@ pub struct Actions {
     pub spill: Vec<Arc<Envelope>>,
     /// Words about asks for the agents that were asked. None need arrive.
     pub notices: Vec<AskNotice>,
-    /// Effects the node cannot carry out yet, by name.
-    pub unsupported: Vec<&'static str>,
 }
 
 impl Actions {
@@ -106,7 +105,6 @@ impl Actions {
             && self.dead.is_empty()
             && self.spill.is_empty()
             && self.notices.is_empty()
-            && self.unsupported.is_empty()
     }
 }
 

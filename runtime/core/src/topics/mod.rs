@@ -19,6 +19,7 @@ mod filter;
 pub(crate) mod group;
 mod index;
 mod name;
+mod options;
 pub mod owner;
 mod pattern;
 mod template;
@@ -37,6 +38,7 @@ pub use filter::{Filter, FilterCounts, Outcome};
 pub use group::{BadGroup, Choice, Group, MAX_ATTEMPTS, MAX_MEMBERS, MemberId, MessageId, Retry};
 pub use index::TopicIndex;
 pub use name::{BadTopic, MAX_TOPIC, MAX_TOPIC_TOKENS, TopicName};
+pub use options::{PublishOptions, subscription};
 pub use pattern::TopicPattern;
 pub use template::{BadTemplate, MAX_PLACEHOLDERS, MAX_TEMPLATE, NoTarget, Template};
 pub use transform::{

@@ -243,6 +243,7 @@ pub(super) fn check_range(
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
     /// Which topics: all of one space, or of all spaces if it begins with a wildcard.
+    #[serde(default)]
     pub pattern: String,
     /// The subscription's name among its subscriber's; if there is none, the pattern, or
     /// with `to` the pattern, a space and `to`.

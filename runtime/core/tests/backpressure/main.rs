@@ -7,6 +7,7 @@ mod expiry;
 mod harness;
 mod options;
 mod policies;
+mod pubsub;
 mod redirect;
 mod retries;
 mod spill;

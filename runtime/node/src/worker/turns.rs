@@ -458,11 +458,6 @@ impl Worker {
         for (level, text) in actions.log.drain(..) {
             self.shared.log(id.as_ref(), level, &text);
         }
-        for effect in actions.unsupported.drain(..) {
-            count(&self.shared.counters.unsupported);
-            let text = format!("{effect}: unsupported by this node");
-            self.shared.log(id.as_ref(), Level::Warn, &text);
-        }
         for envelope in actions.spill.drain(..) {
             self.write_spilled(slot, &envelope);
         }

@@ -40,7 +40,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use records::{Asked, Logged, Published, Sent, Spawned, Timer};
+pub use records::{Asked, Logged, Published, Sent, Spawned, Subscribed, Timer};
 
 use crate::ask::AskError;
 use crate::bounced::Bounced;
@@ -360,9 +360,9 @@ impl<A: Agent> TestContext<A> {
         timers
     }
 
-    /// The patterns the agent is subscribed to.
-    pub fn subscriptions(&self) -> Vec<String> {
-        self.world.subscriptions.iter().cloned().collect()
+    /// What the agent is subscribed to, in the order of the subscriptions' names.
+    pub fn subscriptions(&self) -> Vec<Subscribed> {
+        self.world.subscriptions.values().cloned().collect()
     }
 
     /// Why the agent stopped, if it has.

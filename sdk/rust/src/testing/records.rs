@@ -10,6 +10,7 @@ use crate::payload::Payload;
 use crate::request::Request;
 use crate::schedule::Schedule;
 use crate::time::Timestamp;
+use crate::topics::{PublishOptions, Subscription};
 use crate::{Delivery, Level};
 
 /// A message the agent sent.
@@ -44,12 +45,25 @@ pub struct Asked {
 }
 
 /// An event the agent published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Published {
     /// On which topic.
     pub topic: String,
     /// The event.
     pub payload: Payload,
+    /// What more was said of it; [`PublishOptions::default`] if nothing was.
+    pub options: PublishOptions,
+}
+
+/// A subscription of the agent's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    /// To which pattern.
+    pub pattern: String,
+    /// Its name: the pattern, if it was given none.
+    pub name: String,
+    /// On which terms, as they would leave the agent.
+    pub options: Payload,
 }
 
 /// An agent the agent created.
@@ -95,6 +109,38 @@ impl Timer {
         let next = next(&self.timing, self.due.as_millis());
         next.inspect(|next| self.due = Timestamp::from_millis(*next))
             .is_some()
+    }
+}
+
+impl Subscribed {
+    pub(super) fn new(pattern: &str, options: Payload) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            name: Option<String>,
+        }
+        let named = match options.bytes() {
+            [] => None,
+            bytes => rmp_serde::from_slice::<Named>(bytes).ok(),
+        };
+        Self {
+            pattern: pattern.to_owned(),
+            name: named
+                .and_then(|it| it.name)
+                .unwrap_or_else(|| pattern.to_owned()),
+            options,
+        }
+    }
+
+    /// Whether it is on these terms.
+    pub fn is(&self, subscription: impl Into<Subscription>) -> bool {
+        let subscription = subscription.into();
+        let packed = if subscription.is_plain() {
+            Vec::new()
+        } else {
+            rmp_serde::to_vec_named(&subscription)
+                .unwrap_or_else(|why| panic!("a subscription is a map: {why}"))
+        };
+        self.pattern == subscription.pattern && self.options.bytes() == packed
     }
 }
 

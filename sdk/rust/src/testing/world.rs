@@ -1,12 +1,12 @@
 //! The node as the agent under test sees it: one message a frame.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use phoenix_wit::timer::Timing;
 use phoenix_wit::{AnswerReader, CatchUp, Effect, FrameWriter, Input, Outcome, Reply, Turn};
 
-use super::records::{Asked, Logged, Published, Sent, Spawned, Timer};
+use super::records::{Asked, Logged, Published, Sent, Spawned, Subscribed, Timer};
 use crate::ask::AskError;
 use crate::bounced::Bounced;
 use crate::context::MAX_DEADLINE;
@@ -17,6 +17,7 @@ use crate::runtime::{Agent, Runtime};
 use crate::schedule::Schedule;
 use crate::state::State;
 use crate::time::Timestamp;
+use crate::topics::PublishOptions;
 
 /// 2026-01-01, so that a time in a failed test's output is plainly made up.
 const BEGINNING: Timestamp = Timestamp::from_seconds(1_767_225_600);
@@ -80,7 +81,8 @@ pub(super) struct World<A> {
     pub(super) timers: BTreeMap<u64, Timer>,
     pub(super) sent: Vec<Sent>,
     pub(super) published: Vec<Published>,
-    pub(super) subscriptions: BTreeSet<String>,
+    /// By name.
+    pub(super) subscriptions: BTreeMap<String, Subscribed>,
     pub(super) spawned: Vec<Spawned>,
     pub(super) logs: Vec<Logged>,
     pub(super) failures: Vec<Failure>,
@@ -107,7 +109,7 @@ impl<A: Agent> World<A> {
             timers: BTreeMap::new(),
             sent: Vec::new(),
             published: Vec::new(),
-            subscriptions: BTreeSet::new(),
+            subscriptions: BTreeMap::new(),
             spawned: Vec::new(),
             logs: Vec::new(),
             failures: Vec::new(),
@@ -520,15 +522,23 @@ impl<A: Agent> World<A> {
                     self.answers.insert(number, answer);
                 }
             }
-            Effect::Publish { topic, payload } => self.published.push(Published {
+            Effect::Publish {
+                topic,
+                payload,
+                options,
+            } => self.published.push(Published {
                 topic: topic.to_owned(),
                 payload: payload.into(),
+                options: published_with(options),
             }),
-            Effect::Subscribe { pattern } => {
-                self.subscriptions.insert(pattern.to_owned());
+            Effect::Subscribe { pattern, options } => {
+                let subscribed = Subscribed::new(pattern, options.into());
+                let name = subscribed.name.clone();
+                self.subscriptions.insert(name, subscribed);
             }
-            Effect::Unsubscribe { pattern } => {
-                self.subscriptions.remove(pattern);
+            Effect::Unsubscribe { pattern, name } => {
+                let name = if name.is_empty() { pattern } else { name };
+                self.subscriptions.remove(name);
             }
             Effect::SetTimer {
                 id,
@@ -556,6 +566,14 @@ impl<A: Agent> World<A> {
                 text: text.to_owned(),
             }),
         }
+    }
+}
+
+fn published_with(options: phoenix_wit::Payload<'_>) -> PublishOptions {
+    match options.bytes {
+        [] => PublishOptions::default(),
+        bytes => rmp_serde::from_slice(bytes)
+            .unwrap_or_else(|why| panic!("no options of a publication: {why}")),
     }
 }
 
