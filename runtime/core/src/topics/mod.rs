@@ -32,7 +32,7 @@ pub use causal::{After, BadHoldBack, HoldBack, HoldBackBounds, MAX_AFTER, Public
 pub use declared::{BadSubscriptions, KindSubscriptions, MAX_DECLARED_BYTES};
 pub use expression::{
     BadExpression, EXPRESSION_BUDGET, Expression, Fault, MAX_EXPRESSION, MAX_EXPRESSION_DEPTH,
-    MAX_EXPRESSION_NODES, MAX_PATTERN_BYTES,
+    MAX_EXPRESSION_NODES, MAX_PATTERN_BYTES, MAX_PATTERNS,
 };
 pub use filter::{Filter, FilterCounts, Outcome};
 pub use group::{BadGroup, Choice, Group, MAX_ATTEMPTS, MAX_MEMBERS, MemberId, MessageId, Retry};

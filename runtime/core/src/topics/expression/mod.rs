@@ -54,8 +54,10 @@ pub const MAX_EXPRESSION: usize = 4_096;
 pub const MAX_EXPRESSION_NODES: usize = 512;
 /// Deepest one.
 pub const MAX_EXPRESSION_DEPTH: usize = 48;
+/// Most patterns of one.
+pub const MAX_PATTERNS: usize = 8;
 /// Most memory that a pattern takes once compiled, bytes.
-pub const MAX_PATTERN_BYTES: usize = 64 << 10;
+pub const MAX_PATTERN_BYTES: usize = 512 << 10;
 /// Steps that one evaluation may take.
 pub const EXPRESSION_BUDGET: u32 = 10_000;
 

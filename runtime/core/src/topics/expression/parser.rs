@@ -7,6 +7,7 @@ use super::lexer::{Lexer, Token};
 use super::tree::{FUNCTIONS, Form, Function, Macro, MacroKind, Node, Operator, VARIABLES};
 use super::{
     BadExpression, MAX_EXPRESSION, MAX_EXPRESSION_DEPTH, MAX_EXPRESSION_NODES, MAX_PATTERN_BYTES,
+    MAX_PATTERNS,
 };
 use crate::topics::value::{Key, Map, Value};
 
@@ -45,6 +46,7 @@ pub(super) fn parse(text: &str) -> Result<Node, BadExpression> {
         at,
         token,
         nodes: 0,
+        patterns: 0,
         depth: 0,
         locals: Vec::new(),
     };
@@ -62,6 +64,7 @@ struct Parser<'s> {
     at: usize,
     token: Token<'s>,
     nodes: usize,
+    patterns: usize,
     /// Calls of itself that are open.
     depth: usize,
     /// The variables of the macros that are open.
@@ -306,6 +309,11 @@ impl<'s> Parser<'s> {
                  with the expression",
             ));
         };
+        self.patterns += 1;
+        if self.patterns > MAX_PATTERNS {
+            let what = format!("here it has more than {MAX_PATTERNS} patterns: join some with `|`");
+            return Err(self.wrong(at, what));
+        }
         let regex = RegexBuilder::new(source)
             .size_limit(MAX_PATTERN_BYTES)
             .dfa_size_limit(MAX_PATTERN_BYTES)

@@ -215,7 +215,7 @@ fn what_is_no_expression_is_told_where_and_what_is_one() {
         ),
         (
             "data.a.matches('(?:a{1000}){1000}')",
-            "this is no good pattern: compiled it is more than 65536 bytes",
+            "this is no good pattern: compiled it is more than 524288 bytes",
         ),
         (
             "data.a ? 1",
@@ -253,6 +253,14 @@ fn length_parts_and_depth_are_bounded_before_anything_recurses() {
             assert!(error.contains("nested more than 48 deep"), "{error}");
         }
     }
+    let patterns = |n| vec!["key.matches('^a')"; n].join(" || ");
+    assert!(Expression::new(&patterns(8)).is_ok());
+    let error = Expression::new(&patterns(9)).unwrap_err().to_string();
+    assert!(
+        error.contains("more than 8 patterns: join some with `|`"),
+        "{error}"
+    );
+    assert!(Expression::new(r"key.matches(r'^\w+@\w{1,5}\.\w+$')").is_ok());
     // What stands side by side is not deep.
     let wide = vec!["data.ok"; 250].join(" && ");
     assert_eq!(value(&wide), Ok(Value::Bool(true)));
