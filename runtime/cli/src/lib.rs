@@ -14,6 +14,7 @@
 
 pub mod args;
 pub mod config;
+pub mod declaration;
 mod demo;
 mod error;
 pub mod output;

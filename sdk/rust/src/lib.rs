@@ -222,6 +222,11 @@
 //! [`window`] has counts, sums, extremes and distinct values of what came to pass within
 //! spans of time: tumbling, sliding and session windows, as fields of an agent.
 //!
+//! # Pipelines and sagas
+//!
+//! [`pipeline`] lets messages go through other agents one after the other, in order, and
+//! [`saga`] has steps done that are undone if a later one fails.
+//!
 //! # Messages that come back
 //!
 //! A message whose receiver cannot take it (it has no room for too long, or the
@@ -282,9 +287,11 @@ mod failure;
 mod guest;
 mod options;
 mod payload;
+pub mod pipeline;
 mod request;
 mod rng;
 mod runtime;
+pub mod saga;
 mod schedule;
 mod state;
 #[cfg(not(target_family = "wasm"))]

@@ -126,10 +126,16 @@ fn policy(args: &DeployArgs) -> Result<Policy, CliError> {
 }
 
 pub(super) fn policy_file(path: &Path) -> Result<Policy, CliError> {
+    let (name, text) = text_file(path)?;
+    of_text(&name, &text)
+}
+
+/// A file that somebody wrote: its name, as it is shown, and its text.
+pub(super) fn text_file(path: &Path) -> Result<(String, String), CliError> {
     let name = path.display().to_string();
     let text = String::from_utf8(read(path, MAX_POLICY)?)
         .map_err(|_| CliError::usage(format!("{name} is not UTF-8")))?;
-    of_text(&name, &text)
+    Ok((name, text))
 }
 
 pub(crate) async fn run(deployment: Deployment, node: &mut Session) -> Result<Exit, CliError> {

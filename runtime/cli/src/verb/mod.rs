@@ -16,9 +16,11 @@ mod migrate;
 mod new;
 pub(crate) mod node;
 mod nodes;
+mod pipeline;
 mod ps;
 mod publish;
 mod reset;
+mod saga;
 mod send;
 mod spawn;
 mod stop;
@@ -81,6 +83,10 @@ pub(crate) enum Verb {
     DeadLetters(deadletters::DeadLettersArgs),
     /// Limit what agents, kinds, topics and nodes are sent
     Flow(flow::FlowArgs),
+    /// Let messages go through stages, one after the other
+    Pipeline(pipeline::PipelineArgs),
+    /// Do steps, and undo them in reverse order if one fails
+    Saga(saga::SagaArgs),
     /// Create an agent's crate
     New(new::NewArgs),
     /// Build an agent's crate into a component
@@ -125,6 +131,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             with_node(global, async |node| deadletters::run(&args, node).await)
         }
         Verb::Flow(args) => with_node(global, async |node| flow::run(&args, node).await),
+        Verb::Pipeline(args) => with_node(global, async |node| pipeline::run(&args, node).await),
+        Verb::Saga(args) => with_node(global, async |node| saga::run(&args, node).await),
         Verb::New(args) => new::run(&args, global.json),
         Verb::Build(args) => build::run(&args, global.json),
         Verb::Demo(args) => Ok(demo::run(args)?),

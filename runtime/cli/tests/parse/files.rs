@@ -127,3 +127,105 @@ fn any_policy_is_read_or_refused() {
         },
     );
 }
+
+#[test]
+fn declarations_are_read_and_what_is_wrong_is_shown_with_its_place() {
+    use phoenix_cli::declaration::{read_pipeline, read_saga};
+
+    let orders = r#"
+        in-flight = 64
+        [[stage]]
+        name = "parse"
+        to = "parser/main"
+        method = "parse"
+        retry = { attempts = 5, schedule = "exponential:100ms..10s" }
+        on-error = "dead-letter"
+    "#;
+    let declared = read_pipeline("orders.toml", orders).unwrap();
+    assert_eq!(declared.in_flight, Some(64));
+    for (from, to, why) in [
+        (
+            "\"dead-letter\"",
+            "\"drop\"",
+            "orders.toml:8: unknown variant `drop`, expected one of",
+        ),
+        (
+            "method",
+            "handler",
+            "orders.toml:6: unknown field `handler`, expected one of `name`",
+        ),
+        (
+            "64",
+            "0",
+            "orders.toml: in_flight: 0, and it may be 1 to 1024",
+        ),
+        (
+            "parser/main",
+            "parser",
+            "orders.toml: stage 1 `parse`, to: `parser` is no agent id",
+        ),
+        ("[[stage]]", "[[stage", "orders.toml:3: "),
+    ] {
+        let error = read_pipeline("orders.toml", &orders.replace(from, to)).unwrap_err();
+        let error = error.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(error.contains(why), "{error}");
+    }
+
+    let order = r#"
+        timeout-ms = 60_000
+        [[step]]
+        id = "pay"
+        to = "bank/alice"
+        method = "withdraw"
+        input = { sum = 70 }
+        form = "plain"
+        undo = { method = "deposit", timeout-ms = 100 }
+    "#;
+    let declared = read_saga("order.toml", order).unwrap();
+    assert_eq!(
+        declared.steps[0].input,
+        Some(serde_json::json!({"sum": 70}))
+    );
+    for (from, to, why) in [
+        (
+            "\"plain\"",
+            "\"bare\"",
+            "order.toml:8: unknown variant `bare`, expected `step` or `plain`",
+        ),
+        (
+            "timeout-ms = 100",
+            "retries = 1",
+            "order.toml:9: unknown field `retries`",
+        ),
+        (
+            "60_000",
+            "0",
+            "order.toml: timeout_ms: 0, and it may be 1 to 86400000",
+        ),
+    ] {
+        let error = read_saga("order.toml", &order.replace(from, to)).unwrap_err();
+        let error = error.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn no_declaration_is_a_panic() {
+    const NAMES: &[&str] = &[
+        "in-flight",
+        "stage.name",
+        "stage",
+        "step",
+        "step.undo",
+        "timeout-ms",
+        "steps",
+    ];
+    cases(
+        25,
+        |chance| file(chance, NAMES),
+        |text| {
+            let _ = phoenix_cli::declaration::read_pipeline("p.toml", text);
+            let _ = phoenix_cli::declaration::read_saga("s.toml", text);
+        },
+    );
+}
