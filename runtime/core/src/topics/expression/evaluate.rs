@@ -15,7 +15,7 @@ pub(super) type Seen<'v> = Cow<'v, Value<'v>>;
 
 /// Steps that may be taken.
 #[derive(Debug)]
-pub(in crate::topics) struct Cost {
+pub(super) struct Cost {
     left: u32,
 }
 
@@ -76,7 +76,7 @@ impl What {
 }
 
 impl Cost {
-    pub(in crate::topics) fn new(budget: u32) -> Self {
+    pub(super) fn new(budget: u32) -> Self {
         Self { left: budget }
     }
 

@@ -45,7 +45,7 @@ mod tree;
 use crate::topics::value::Value;
 use crate::topics::view::EventView;
 
-pub(super) use evaluate::Cost;
+use evaluate::Cost;
 use tree::{Form, Function, Node};
 
 /// Longest expression, bytes.
