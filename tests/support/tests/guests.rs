@@ -18,6 +18,7 @@ fn every_guest_builds() {
         ("plain-rust", World::Typed),
         ("relay", World::Framed),
         ("sequence", World::Framed),
+        ("herald", World::Framed),
         ("sink", World::Framed),
         ("sockets", World::Typed),
         ("typed", World::Typed),

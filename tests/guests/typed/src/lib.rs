@@ -97,7 +97,9 @@ impl Guest for Typed {
                     MessageEnd::NotApplied(why) => format!("not applied: {why}"),
                     MessageEnd::Unsure(why) => format!("unsure: {why}"),
                 };
-                state.told.push(format!("{} {} {end}", verdict.token, verdict.to));
+                state
+                    .told
+                    .push(format!("{} {} {end}", verdict.token, verdict.to));
                 Outcome::Ok(json(""))
             }
         })
