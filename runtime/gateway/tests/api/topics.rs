@@ -10,7 +10,7 @@ use phoenix_gateway::Limits;
 use phoenix_gateway::api::{self, Replay};
 use phoenix_gateway::client::{NewEvent, ReadFrom};
 
-use crate::fake::{FakeControl, json};
+use crate::fake::{FakeControl, alice, json};
 use crate::http::serve;
 
 fn pattern(text: &str) -> TopicPattern {
@@ -175,15 +175,15 @@ async fn every_space_is_listed_by_its_owner() {
     let control = FakeControl::new();
     let served = serve(control.clone(), Limits::default()).await;
     control.script(|request| {
+        if let Request::Agents { kind, .. } = request {
+            assert_eq!(kind.as_ref().unwrap().as_str(), "topic");
+            let owners = ["topic/.root", "topic/a", "topic/b", "topic/c"].map(alice);
+            return Some(Ok(Response::Agents(owners.to_vec())));
+        }
         let Request::Call { agent, .. } = request else {
             return None;
         };
         let listing = match agent.key() {
-            ".root" => Listing {
-                space: ".root".to_owned(),
-                spaces: ["a", "b", "c"].map(ToOwned::to_owned).to_vec(),
-                ..Listing::default()
-            },
             "b" => return Some(Ok(Response::Called(Reply::Timeout))),
             space => Listing {
                 space: space.to_owned(),

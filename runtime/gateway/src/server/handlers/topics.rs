@@ -322,24 +322,35 @@ pub(in crate::server) struct ListParams {
     after: Option<String>,
 }
 
+/// Spaces of one answer.
+const SPACES: u32 = 1_000;
+
 pub(in crate::server) async fn list(
     State(app): State<Arc<App>>,
     Params(params): Params<ListParams>,
 ) -> Result<HttpResponse, Fault> {
-    let question = List {
-        after: params.after,
-    };
     if let Some(space) = &params.space {
         let owner = operators(&app, wire::owner_of_topic(&extract::topic(space)?));
+        let question = List {
+            after: params.after,
+        };
         return owner.ask_json(method::LIST, &question).await;
     }
-    let root = operators(&app, root()?);
-    let known: Listing = decode(&root.ask(method::LIST, json(&question)?).await?)?;
-    let spaces: Vec<TopicName> = known
-        .spaces
-        .iter()
-        .map(|it| extract::topic(it))
-        .collect::<Result<_, _>>()?;
+    let after = params.after.as_deref().map(extract::topic).transpose()?;
+    let request = Ask::Agents {
+        kind: Some(extract::kind(wire::KIND)?),
+        node: None,
+        after: after.map(|space| wire::owner_of_topic(&space)),
+        limit: SPACES,
+    };
+    let owners = match app.control(request).await? {
+        Response::Agents(owners) => owners,
+        _ => return Err(Fault::odd_answer()),
+    };
+    let more = owners.len() >= SPACES as usize;
+    // The root owns no space.
+    let keys = owners.iter().map(|owner| owner.agent.key());
+    let spaces: Vec<TopicName> = keys.filter_map(|key| TopicName::new(key).ok()).collect();
     let requests = spaces
         .iter()
         .map(|space| {
@@ -348,7 +359,7 @@ pub(in crate::server) async fn list(
         })
         .collect::<Result<Vec<_>, Fault>>()?;
     let mut said: Vec<Option<Listing>> = spaces.iter().map(|_| None).collect();
-    let wait = root.timeout.saturating_add(GRACE);
+    let wait = app.limits.default_timeout.saturating_add(GRACE);
     let each = |at: usize, end: Result<Response, ControlError>| {
         if let (Ok(Response::Called(Reply::Ok(payload))), Some(place)) = (end, said.get_mut(at)) {
             *place = decode(&payload).ok();
@@ -356,7 +367,7 @@ pub(in crate::server) async fn list(
     };
     app.submit_many(requests.into_iter(), wait, each).await;
     let mut list = api::TopicList {
-        more: known.more,
+        more,
         ..api::TopicList::default()
     };
     for (space, listing) in spaces.iter().zip(said) {
@@ -366,8 +377,4 @@ pub(in crate::server) async fn list(
         }
     }
     Ok(Json(list).into_response())
-}
-
-fn root() -> Result<AgentId, Fault> {
-    extract::agent(&format!("{}/{}", wire::KIND, wire::ROOT))
 }
