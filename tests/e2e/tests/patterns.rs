@@ -184,6 +184,36 @@ fn a_pipeline_goes_on_where_it_was_after_its_node_was_killed() {
     }
 }
 
+#[test]
+fn what_is_published_goes_through_the_pipeline_that_subscribed() {
+    let cluster = Cluster::new(2, 6);
+    cluster.deploy(
+        "sequence",
+        phoenix_support::guest("sequence"),
+        KindPolicy::default(),
+    );
+    let client = cluster.client(1);
+    let mut declared = declaration(false);
+    declared["in_flight"] = json!(4);
+    define(&client, &declared);
+    let subscribe = json!({
+        "pattern": "numbers.>",
+        "to": "pipeline/numbers",
+        "method": "push",
+        "form": "data",
+    });
+    let subscribed = client.ask_json("topic/numbers", "subscribe", &subscribe.to_string());
+    assert!(matches!(subscribed, Reply::Ok(_)), "{subscribed:?}");
+    for n in 1..=100 {
+        let event = json!({"topic": "numbers.all", "data": n});
+        let _: Value = client.call_json("topic/numbers", "publish", &event.to_string());
+    }
+    eventually_done(&client, 100);
+    for agent in ["sequence/first", "sequence/second", "sequence/third"] {
+        assert_heard(&client, agent, 1, 100);
+    }
+}
+
 /// Adds to one counter after the other; what undoes it adds the answer to another one.
 fn additions(third: &str) -> Value {
     let step = |name: &str, method: &str| {

@@ -724,3 +724,47 @@ fn what_was_not_saved_is_not_loaded() {
         }
     }
 }
+
+#[test]
+fn what_has_no_room_in_a_turn_begins_in_the_next() {
+    let mut stage = StageDeclaration::new("a", "a", "a");
+    stage.spread = Some(1_000);
+    stage.parallel = Some(8);
+    let mut world = World::new(Declaration {
+        stages: vec![stage],
+        in_flight: Some(8),
+        max_message: Some(100),
+    });
+    told(&mut world, "halt", "{}").unwrap();
+    world.push(8, 0);
+    let few = Limits {
+        turn_effects: 5,
+        ..LIMITS
+    };
+    let resume = message("resume", ContentType::None, b"");
+    let tick = Input::Timer {
+        id: 1,
+        method: "tick",
+        payload: Payload::NONE,
+    };
+    let mut asked = Vec::new();
+    for input in [resume, tick, tick] {
+        let frame = world.frame(world.turn, &[input]);
+        let answer = program::run(&mut *world.program, &frame, &few).unwrap();
+        let mut reader = AnswerReader::new(&answer, 1).unwrap();
+        let mut turn = reader.next_answer().unwrap().unwrap();
+        let (mut asks, mut timer) = (0, false);
+        while let Some(effect) = turn.effects.next_effect().unwrap() {
+            asks += u32::from(matches!(effect, Effect::Ask { .. }));
+            timer |= matches!(
+                effect,
+                Effect::SetTimer {
+                    schedule: Schedule::Once { delay_ms: 0 },
+                    ..
+                }
+            );
+        }
+        asked.push((asks, timer));
+    }
+    assert_eq!(asked, [(3, true), (3, true), (2, false)]);
+}
