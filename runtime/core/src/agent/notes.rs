@@ -248,7 +248,7 @@ impl Agent {
     pub(super) fn note_number(&mut self, at: u32) {
         let Some(notes) = &mut self.notes else { return };
         if let Some(recorded) = notes.recorded.pop_front() {
-            self.outbox.raise(at, recorded);
+            self.outbox.renumber(at, recorded);
         }
         notes.numbers.extend(self.outbox.next_number(at));
     }

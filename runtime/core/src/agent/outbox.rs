@@ -228,10 +228,11 @@ impl Outbox {
 
     /// The next message of a stream got that number when it was committed. A stream
     /// without messages may have been forgotten by then, and have begun anew behind
-    /// others; one with messages cannot.
-    pub(crate) fn raise(&mut self, at: u32, number: u64) {
+    /// others; or it was remembered where this one is forgotten, because streams ran dry
+    /// in another order. One with messages goes on as it is.
+    pub(crate) fn renumber(&mut self, at: u32, number: u64) {
         let stream = self.get_mut(at);
-        if let Some(stream) = stream.filter(|it| it.kept.is_empty() && number > it.next) {
+        if let Some(stream) = stream.filter(|it| it.kept.is_empty() && number > 0) {
             stream.next = number;
             stream.unsent = number;
         }

@@ -331,7 +331,7 @@ impl Recovery {
         let (to, lane) = (forward.receiver(), forward.stream.lane);
         let recorded = forward.sequence.map_or(0, |it| it.number);
         let new = self.agent.stream(to, lane);
-        self.agent.outbox.raise(new, recorded);
+        self.agent.outbox.renumber(new, recorded);
         let found = self.agent.outbox.next_number(new).unwrap_or(0);
         if found != recorded {
             let (recorded, found) = (recorded.to_string(), found.to_string());

@@ -3,6 +3,7 @@
 mod canon;
 mod entries;
 mod guest;
+mod streams;
 mod world;
 
 use world::World;
