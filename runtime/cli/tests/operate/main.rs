@@ -18,4 +18,5 @@ mod process;
 mod answers;
 mod failures;
 mod harness;
+mod patterns;
 mod topics;
