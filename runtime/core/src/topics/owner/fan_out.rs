@@ -78,7 +78,10 @@ impl Owner {
     /// Sends what there is room for, first what was published, then to those that are
     /// behind. What is left is done in a turn that is asked for here.
     pub(super) fn pump(&mut self, now: u64, out: &mut dyn Out) {
-        let is_done = self.retry(out) && self.fan_out(now, out) && self.catch_up(now, out);
+        let is_done = self.tell_spaces(out)
+            && self.retry(out)
+            && self.fan_out(now, out)
+            && self.catch_up(now, out);
         if !is_done && !self.is_pump_set {
             out.set_timer(super::PUMP, 0);
             self.is_pump_set = true;

@@ -18,7 +18,8 @@
 //! - **Bounds.** By constants of this module, and by the memory its kind may take.
 //!
 //! Where subscriptions are, and how they come to be behind, is in `fan_out`; groups of which
-//! one member gets each event are in `queues`.
+//! one member gets each event are in `queues`; patterns that begin with a wildcard, in
+//! `root`.
 
 mod event;
 mod fan_out;
@@ -26,6 +27,7 @@ mod program;
 mod queues;
 mod reads;
 mod requests;
+mod root;
 mod save;
 mod sends;
 mod store;
@@ -44,6 +46,7 @@ use crate::topics::wire::{Counts, ROOT};
 use fan_out::{Fan, Sent};
 use queues::{QueueId, Queues};
 use reads::Reads;
+use root::Rooting;
 use store::Store;
 use table::{Slot, Table};
 
@@ -51,6 +54,7 @@ pub use fan_out::LOOKS_A_TURN;
 pub use program::Topics;
 pub use queues::MAX_QUEUES;
 pub use reads::MAX_WAITING_READS;
+pub use root::{MAX_RELAYS, MAX_SPACES};
 pub use sends::REJECT_GIVE_UP_MS;
 pub use store::{MAX_CONFIGURED, MAX_KEPT_TOPICS, RECENT_BYTES, RECENT_EVENTS};
 pub use table::MAX_SUBSCRIPTIONS;
@@ -67,6 +71,8 @@ pub const SUBSCRIPTIONS_PERCENT: u64 = 30;
 const PUMP: u64 = 1;
 /// The timer that ends reads.
 const READS: u64 = 2;
+/// The timer that has the owner ask the root once more.
+const ENTER_AGAIN: u64 = 3;
 
 /// What an owner may use up, by its kind's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +109,8 @@ trait Out {
     );
     /// Answers a request of an earlier turn.
     fn reply(&mut self, request: u64, content_type: ContentType, bytes: &[u8]);
+    /// Asks an agent.
+    fn ask(&mut self, ask: u64, to: &AgentId, method: &str, payload: Payload<'_>, deadline_ms: u32);
     /// Sets a timer, or sets it anew.
     fn set_timer(&mut self, timer: u64, delay_ms: u64);
 }
@@ -132,6 +140,7 @@ pub(super) struct Owner {
     /// What kinds declared last, by kind.
     declared: BTreeMap<crate::KindName, u64>,
     reads: Reads,
+    root: Rooting,
     counts: Counts,
     /// Not part of its state: each turn says.
     bounds: Bounds,
@@ -155,6 +164,7 @@ impl Default for Owner {
             last_token: 0,
             declared: BTreeMap::new(),
             reads: Reads::default(),
+            root: Rooting::default(),
             counts: Counts::default(),
             bounds: Bounds::of(0),
         }
@@ -187,6 +197,7 @@ impl Owner {
             + self.table.bytes()
             + self.queues.bytes()
             + self.reads.bytes()
+            + self.root.bytes()
             + 64 * self.tokens.len() as u64
             + 4_096
     }

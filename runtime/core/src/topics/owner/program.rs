@@ -8,7 +8,8 @@ use phoenix_wit::{
 };
 
 use super::requests::Request;
-use super::{Out, Owner, PUMP, READS};
+use super::root::{ENTER, ROOTED};
+use super::{ENTER_AGAIN, Out, Owner, PUMP, READS};
 use crate::AgentId;
 use crate::control::HandlerInfo;
 use crate::program::{BuiltIn, Outcome, Program, Turned};
@@ -39,6 +40,8 @@ impl BuiltIn for Topics {
             method::CONFIGURE,
             method::READ,
             method::LIST,
+            ENTER,
+            ROOTED,
         ];
         let info = |name: &str| HandlerInfo {
             name: name.into(),
@@ -61,6 +64,10 @@ impl Program for Owner {
         let now = turn.now / 1_000_000;
         self.begin_turn(out.agent(), now, out.limits().memory_bytes);
         match turn.input {
+            Input::Init { .. } => {
+                self.enter(out);
+                Outcome::DONE
+            }
             Input::Message {
                 source,
                 method,
@@ -86,6 +93,16 @@ impl Program for Owner {
             Input::Timer { id: PUMP, .. } => {
                 self.is_pump_set = false;
                 self.pump(now, out);
+                Outcome::DONE
+            }
+            Input::Reply { ask, reply } => {
+                self.root_answered(ask, reply, out);
+                Outcome::DONE
+            }
+            Input::Timer {
+                id: ENTER_AGAIN, ..
+            } => {
+                self.enter_again(out);
                 Outcome::DONE
             }
             Input::Timer { id: READS, .. } => {
@@ -141,6 +158,24 @@ impl Out for Turned<'_> {
         self.effect(&Effect::Reply {
             request,
             answer: Ok(payload),
+        });
+    }
+
+    fn ask(
+        &mut self,
+        ask: u64,
+        to: &AgentId,
+        method: &str,
+        payload: Payload<'_>,
+        deadline_ms: u32,
+    ) {
+        self.effect(&Effect::Ask {
+            ask,
+            to: to.as_str(),
+            method,
+            payload,
+            deadline_ms,
+            waiter: None,
         });
     }
 

@@ -266,6 +266,7 @@ impl Owner {
         let Some(it) = self.table.remove(slot) else {
             return false;
         };
+        self.relay_end(&it);
         let id = name_of(&it).and_then(|name| self.queues.by_name.get(&name).copied());
         if let Some(id) = id
             && let Some(queue) = self.queues.all.get_mut(&id)

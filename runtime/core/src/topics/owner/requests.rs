@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 
 use super::event::Event;
 use super::queues::QueueName;
+use super::root::{ENTER, Entered, MAX_RELAYS, ROOTED};
 use super::store::Full;
 use super::table::{Behind, Flow, Identity, MAX_SUBSCRIPTIONS, Subscription, Who};
 use super::{MAX_BACKLOG, Out, Owner};
@@ -113,10 +114,17 @@ impl Request<'_> {
 impl Owner {
     /// Does what a message wants.
     pub(super) fn request(&mut self, request: Request<'_>, out: &mut dyn Out) -> Outcome {
+        let changes = [method::SUBSCRIBE, method::UNSUBSCRIBE, method::DECLARE];
+        let is_busy = self.root.relays.len() >= MAX_RELAYS && changes.contains(&request.method);
+        if self.root.state != Entered::Yes || is_busy {
+            return Outcome::Deferred;
+        }
         let done = match request.method {
+            ENTER => self.entered(request),
+            ROOTED => self.rooted(request, out),
             method::PUBLISH => self.publish(request, out),
             method::SUBSCRIBE => self.subscribe(request, out),
-            method::UNSUBSCRIBE => self.unsubscribe(request),
+            method::UNSUBSCRIBE => self.unsubscribe(request, out),
             method::DECLARE => self.declare(request, out),
             method::CONFIGURE => self.configure(request),
             method::READ => self.read(request, out),
@@ -134,7 +142,7 @@ impl Owner {
     }
 
     fn is_own_topic(&self, topic: &TopicName) -> Result<(), Refused> {
-        if space_of(topic) == self.space {
+        if space_of(topic) == self.space && !self.is_root() {
             return Ok(());
         }
         let owner = wire::owner_of_topic(topic);
@@ -262,6 +270,7 @@ impl Owner {
             if is_other {
                 self.table.set_terms(slot, terms);
                 self.join(slot);
+                self.relay_set(slot, None);
             }
             return Ok((is_other, since));
         }
@@ -274,7 +283,10 @@ impl Owner {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             return Err(full("bytes of subscriptions", most).into());
         }
-        let (since, flow) = self.place(&pattern, replay.unwrap_or_default(), now)?;
+        let (since, mut flow) = self.place(&pattern, replay.unwrap_or_default(), now)?;
+        if self.root.is_anew {
+            flow.get_or_insert_default().is_new_life = true;
+        }
         if let Some(slot) = known {
             self.end_subscription(slot);
         }
@@ -293,6 +305,7 @@ impl Owner {
             },
         );
         self.join(slot);
+        self.relay_set(slot, replay);
         Ok((true, since))
     }
 
@@ -357,7 +370,7 @@ impl Owner {
         Ok((since, Some(Box::new(flow))))
     }
 
-    fn unsubscribe(&mut self, request: Request<'_>) -> Result<Outcome, Refused> {
+    fn unsubscribe(&mut self, request: Request<'_>, out: &mut dyn Out) -> Result<Outcome, Refused> {
         let said = Unsubscribe::decode(request.payload)?;
         let identity = Identity {
             is_rooted: false,
@@ -366,6 +379,7 @@ impl Owner {
         };
         let slot = self.table.find(&identity, "");
         let was = slot.is_some_and(|slot| self.end_subscription(slot));
+        self.pump(request.now, out);
         Ok(request.answer(&Unsubscribed { was }))
     }
 
@@ -436,7 +450,9 @@ impl Owner {
 
     fn list(&mut self, request: Request<'_>) -> Result<Outcome, Refused> {
         let said = List::decode(request.payload)?;
-        let (topics, more) = self.store.list(said.after.as_deref(), MAX_LISTED as usize);
+        let (after, most) = (said.after.as_deref(), MAX_LISTED as usize);
+        let (topics, more) = self.store.list(after, most);
+        let (spaces, more_spaces) = self.list_spaces(after, most);
         Ok(request.answer(&Listing {
             space: self.space.clone(),
             epoch: self.epoch,
@@ -444,8 +460,8 @@ impl Owner {
             subscriptions: self.table.len() as u64,
             behind: (self.table.behind() + self.queues.behind()) as u64,
             topics,
-            spaces: Vec::new(),
-            more,
+            spaces,
+            more: more || more_spaces,
             counts: self.counts,
         }))
     }

@@ -5,7 +5,7 @@
 //! follows from the rest is not in it. A reader takes any bytes, checks every length
 //! against what is left, and refuses what could not have been written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::fan_out::{Fan, Sent};
 use super::queues::{MAX_QUEUES, Queue, QueueId, QueueName, Queues, name_of};
 use super::reads::{MAX_WAITING_READS, Reads, Waiting};
 use super::requests::MAX_DECLARING;
+use super::root::{Entered, MAX_SPACES, Relay, Rooting};
 use super::store::Store;
 use super::table::{Behind, Flow, Identity, MAX_SUBSCRIPTIONS, Slot, Subscription, Table, Who};
 use super::terms::Terms;
@@ -105,6 +106,7 @@ impl Owner {
             out.number(it.until);
             out.u8(it.content_type as u8);
         }
+        save_root(&self.root, out);
     }
 
     /// Reads what [`Owner::save`] wrote.
@@ -160,6 +162,7 @@ impl Owner {
         let tokens = load_tokens(from, last_token)?;
         let declared = load_declared(from)?;
         let reads = load_reads(from, number)?;
+        let root = load_root(from)?;
         Ok(Self {
             space,
             epoch,
@@ -176,6 +179,7 @@ impl Owner {
             last_token,
             declared,
             reads,
+            root,
             counts: counted,
             ..Self::default()
         })
@@ -681,5 +685,76 @@ fn load_queue(
         machine,
         members,
         kept,
+    })
+}
+
+fn save_root(root: &Rooting, out: &mut Writer<'_>) {
+    match root.state {
+        Entered::No => out.u8(0),
+        Entered::Asking(None) => out.u8(1),
+        Entered::Asking(Some(after)) => {
+            out.u8(2);
+            out.number(after.into());
+        }
+        Entered::Yes => out.u8(3),
+    }
+    out.number(root.version);
+    out.u8(u8::from(root.is_anew));
+    out.number(root.asks);
+    out.number(root.spaces.len() as u64);
+    for (space, epoch) in &root.spaces {
+        out.text(space);
+        out.number(*epoch);
+    }
+    out.number(root.relays.len() as u64);
+    for relay in &root.relays {
+        out.bytes(&relay.bytes);
+        out.text(relay.after.as_deref().unwrap_or_default());
+    }
+}
+
+fn load_root(from: &mut Reader<'_>) -> Result<Rooting, SnapshotError> {
+    let state = match from.u8("root")? {
+        0 => Entered::No,
+        1 => Entered::Asking(None),
+        2 => Entered::Asking(Some(slot(from)?)),
+        3 => Entered::Yes,
+        _ => return Err(INVALID("root")),
+    };
+    let version = from.number("root")?;
+    let is_anew = flag(from)?;
+    let asks = from.number("root")?;
+    if version >> 62 != 0 || asks >> 62 != 0 {
+        return Err(INVALID("root"));
+    }
+    let mut spaces = BTreeMap::new();
+    let count = from.count(2, "spaces")?;
+    if count > MAX_SPACES {
+        return Err(INVALID("spaces"));
+    }
+    for _ in 0..count {
+        let space = from.text("space")?.to_owned();
+        if spaces
+            .last_key_value()
+            .is_some_and(|(last, _)| *last >= space)
+        {
+            return Err(INVALID("spaces"));
+        }
+        spaces.insert(space, from.number("space")?);
+    }
+    let mut relays = VecDeque::new();
+    for _ in 0..from.count(2, "relays")? {
+        let bytes = from.bytes("relay")?.to_vec();
+        let after = from.text("relay")?;
+        let after = (!after.is_empty()).then(|| after.to_owned());
+        relays.push_back(Relay { bytes, after });
+    }
+    Ok(Rooting {
+        state,
+        version,
+        is_anew,
+        asks,
+        spaces,
+        relays,
     })
 }

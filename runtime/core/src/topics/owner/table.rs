@@ -200,6 +200,13 @@ impl Table {
         numbered.filter_map(|(slot, it)| Some((slot, it.as_ref()?)))
     }
 
+    /// Those at a slot and above, by their slots.
+    pub(super) fn from(&self, slot: Slot) -> impl Iterator<Item = (Slot, &Subscription)> {
+        let rest = self.slots.get(slot as usize..).unwrap_or_default();
+        let numbered = (slot..).zip(rest);
+        numbered.filter_map(|(slot, it)| Some((slot, it.as_ref()?)))
+    }
+
     pub(super) fn find(&self, identity: &Identity, pattern: &str) -> Option<Slot> {
         let name = identity.name.as_deref().unwrap_or(pattern);
         let is_it = |slot: &Slot| {

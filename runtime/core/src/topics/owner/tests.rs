@@ -3,6 +3,7 @@ mod oracle;
 mod program;
 mod queues;
 mod requests;
+mod root;
 mod saved;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,8 @@ pub(super) struct Effects {
     pub(super) replies: Vec<(u64, Vec<u8>)>,
     timers: BTreeMap<u64, u64>,
     multicasts: usize,
+    /// To whom, by which method, and with what.
+    pub(super) asks: Vec<(u64, String, Vec<u8>)>,
 }
 
 impl Out for Effects {
@@ -92,6 +95,13 @@ impl Out for Effects {
         self.replies.push((request, bytes.to_vec()));
     }
 
+    fn ask(&mut self, ask: u64, to: &AgentId, method: &str, payload: Payload<'_>, _: u32) {
+        self.messages_left = self.messages_left.checked_sub(1).unwrap();
+        assert_eq!((to.as_str(), method), ("topic/.root", "enter"));
+        self.asks
+            .push((ask, to.to_string(), payload.bytes.to_vec()));
+    }
+
     fn set_timer(&mut self, timer: u64, delay_ms: u64) {
         self.messages_left = self.messages_left.checked_sub(1).unwrap();
         self.timers.insert(timer, delay_ms);
@@ -100,6 +110,8 @@ impl Out for Effects {
 
 /// An owner and what is around it.
 pub(super) struct World {
+    agent: &'static str,
+    pub(super) asks: Vec<(u64, String, Vec<u8>)>,
     pub(super) owner: Owner,
     pub(super) now: u64,
     pub(super) turn: u64,
@@ -118,8 +130,26 @@ pub(super) struct World {
 pub(super) const MEMORY: u64 = 64 << 20;
 
 impl World {
+    /// The owner of the space `a`, which has entered: the root has nothing.
     pub(super) fn new() -> Self {
+        let mut world = Self::of("topic/a");
+        world.asks.clear();
+        world.owner.root.state = super::root::Entered::Yes;
+        world
+    }
+
+    /// One that has begun.
+    pub(super) fn of(agent: &'static str) -> Self {
+        let mut world = Self::unborn(agent);
+        world.turn(|owner, _, out| owner.enter(out));
+        world.turn = 0;
+        world
+    }
+
+    fn unborn(agent: &'static str) -> Self {
         Self {
+            agent,
+            asks: Vec::new(),
             owner: Owner::default(),
             now: 1_000,
             turn: 0,
@@ -133,7 +163,7 @@ impl World {
         }
     }
 
-    fn turn<T>(&mut self, act: impl FnOnce(&mut Owner, u64, &mut Effects) -> T) -> T {
+    pub(super) fn turn<T>(&mut self, act: impl FnOnce(&mut Owner, u64, &mut Effects) -> T) -> T {
         if self.is_moved {
             self.save_and_load();
         }
@@ -141,7 +171,7 @@ impl World {
             messages_left: self.room,
             ..Effects::default()
         };
-        self.owner.begin_turn("topic/a", self.now, MEMORY);
+        self.owner.begin_turn(self.agent, self.now, MEMORY);
         let done = act(&mut self.owner, self.now, &mut effects);
         self.turn += 1;
         let tokens = effects.messages.iter().filter_map(|it| it.token);
@@ -150,6 +180,7 @@ impl World {
         let said = effects.replies.into_iter();
         self.replies
             .extend(said.map(|(of, bytes)| (of, serde_json::from_slice(&bytes).unwrap())));
+        self.asks.extend(effects.asks);
         let due = effects.timers.into_iter();
         self.timers
             .extend(due.map(|(timer, delay)| (timer, self.now + delay)));
@@ -228,6 +259,7 @@ impl World {
                     owner.pump(now, out);
                 }
                 READS => owner.end_reads(now, out),
+                super::ENTER_AGAIN => owner.enter_again(out),
                 _ => unreachable!(),
             });
         }

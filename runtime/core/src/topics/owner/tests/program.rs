@@ -33,6 +33,43 @@ fn message<'a>(number: u64, source: &'a str, method: &'a str, fields: &'a str) -
 #[test]
 fn frames_of_turns_are_answered_with_messages_to_several() {
     let mut program = Topics.begin();
+    // It asks the root first, and puts off what comes until it is answered.
+    let mut frame = FrameWriter::new(Vec::new(), "topic/a", 7);
+    frame.push(&Turn {
+        number: 0,
+        now: 5_000_000_000,
+        input: Input::Init {
+            config: Payload::NONE,
+        },
+    });
+    frame.push(&message(1, "s/1", "subscribe", "{}"));
+    let answer = run(&mut *program, &frame.finish(), &LIMITS).unwrap();
+    let mut turns = AnswerReader::new(&answer, 2).unwrap();
+    let mut turn = turns.next_answer().unwrap().unwrap();
+    let effect = turn.effects.next_effect().unwrap();
+    let Some(Effect::Ask {
+        ask, to, method, ..
+    }) = effect
+    else {
+        panic!("{effect:?}");
+    };
+    assert_eq!((to, method), ("topic/.root", "enter"));
+    let turn = turns.next_answer().unwrap().unwrap();
+    assert_eq!((turn.outcome, turn.pending), (WitOutcome::Deferred, 1));
+    // Of a turn that is put off nothing may come.
+    assert_eq!(turn.effects.left(), 0);
+    let page = json!({"version": 0, "is_anew": false, "subscriptions": [], "more": null});
+    let page = rmp_serde::to_vec_named(&page).unwrap();
+    let mut frame = FrameWriter::new(Vec::new(), "topic/a", 7);
+    frame.push(&Turn {
+        number: 2,
+        now: 5_000_000_000,
+        input: Input::Reply {
+            ask,
+            reply: phoenix_wit::Reply::Ok(Payload::message_pack(&page)),
+        },
+    });
+    run(&mut *program, &frame.finish(), &LIMITS).unwrap();
     let wide = json!({"pattern": "a.b"}).to_string();
     let narrow = json!({"pattern": "a.b", "overflow": "drop-oldest", "in_flight": 1}).to_string();
     let event = json!({"topic": "a.b", "data": [1]}).to_string();
