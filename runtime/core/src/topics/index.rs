@@ -166,7 +166,10 @@ impl<S: Copy + Ord + Hash> TopicIndex<S> {
             return false;
         };
         node.subscriptions.remove(place);
-        node.subscriptions.shrink_to_fit();
+        // Not with each: many may end one after the other.
+        if node.subscriptions.len() * 4 <= node.subscriptions.capacity() {
+            node.subscriptions.shrink_to_fit();
+        }
         self.count -= 1;
         self.cache.clear();
         self.prune(at);

@@ -62,10 +62,16 @@ pub use table::MAX_SUBSCRIPTIONS;
 /// Most events that are published and not yet offered to all of their subscriptions. At
 /// the bound the owner takes no more until some are.
 pub const MAX_BACKLOG: u64 = 1_024;
-/// What all logs of an owner may have, hundredths of the memory it may take.
-pub const LOGS_PERCENT: u64 = 50;
-/// What its subscriptions may have, hundredths of the memory it may take.
-pub const SUBSCRIPTIONS_PERCENT: u64 = 30;
+/// What logs and retained events may have together, hundredths of the memory that the
+/// owner may take. Retained ones have half of it at most; where that is full, no more are.
+pub const LOGS_PERCENT: u64 = 25;
+/// What its subscriptions may have, likewise; where that is full, there are no more.
+pub const SUBSCRIPTIONS_PERCENT: u64 = 50;
+/// What events may have that are not offered to all yet, likewise: see [`MAX_BACKLOG`].
+pub const BACKLOG_PERCENT: u64 = 5;
+/// What events may have that are under way to members of queue groups, likewise; where
+/// that is full a group waits until all of its own have a verdict.
+pub const QUEUES_PERCENT: u64 = 10;
 
 /// The timer that has the owner go on with what a turn had no room for.
 const PUMP: u64 = 1;
@@ -77,17 +83,24 @@ const ENTER_AGAIN: u64 = 3;
 /// What an owner may use up, by its kind's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bounds {
-    /// Bytes of all logs.
+    /// Bytes of logs and retained events.
     log_bytes: u64,
     /// Bytes of all subscriptions.
     subscription_bytes: u64,
+    /// Bytes of events that are not offered to all yet.
+    backlog_bytes: u64,
+    /// Bytes of events that are under way to members of queue groups.
+    queue_bytes: u64,
 }
 
 impl Bounds {
     fn of(memory_bytes: u64) -> Self {
+        let part = |percent| memory_bytes / 100 * percent;
         Self {
-            log_bytes: memory_bytes / 100 * LOGS_PERCENT,
-            subscription_bytes: memory_bytes / 100 * SUBSCRIPTIONS_PERCENT,
+            log_bytes: part(LOGS_PERCENT),
+            subscription_bytes: part(SUBSCRIPTIONS_PERCENT),
+            backlog_bytes: part(BACKLOG_PERCENT),
+            queue_bytes: part(QUEUES_PERCENT),
         }
     }
 }
@@ -190,6 +203,14 @@ impl Owner {
     /// Events that are not offered to all yet.
     fn backlog(&self) -> u64 {
         (self.number + 1).saturating_sub(self.fan.number)
+    }
+
+    /// Whether more of them would be too many.
+    fn is_behind(&self) -> bool {
+        let backlog = self.backlog();
+        backlog > 0
+            && (backlog >= MAX_BACKLOG
+                || self.store.bytes_from(self.fan.number) >= self.bounds.backlog_bytes)
     }
 
     fn memory_bytes(&self) -> u64 {

@@ -329,9 +329,13 @@ impl Owner {
         if !sends.has_room(out) {
             return Offered::NoRoom;
         }
+        let is_full = self.queues.kept_bytes > self.bounds.queue_bytes;
         let Some(queue) = self.queues.all.get_mut(&id) else {
             return Offered::Done;
         };
+        if is_full && !queue.kept.is_empty() {
+            return Offered::Waits;
+        }
         // All have the same filter: any can tell.
         let first = queue.members.values().next();
         let Some(first) = first.and_then(|slot| self.table.get(*slot)) else {

@@ -10,7 +10,7 @@ use super::queues::QueueName;
 use super::root::{ENTER, Entered, MAX_RELAYS, ROOTED};
 use super::store::Full;
 use super::table::{Behind, Flow, Identity, MAX_SUBSCRIPTIONS, Subscription, Who};
-use super::{MAX_BACKLOG, Out, Owner};
+use super::{Out, Owner};
 use crate::program::Outcome;
 use crate::topics::wire::{
     self, BadRequest, Configure, Declare, Declared, Form, Gap, List, Listing, MAX_LISTED, Publish,
@@ -164,7 +164,7 @@ impl Owner {
     }
 
     fn publish(&mut self, request: Request<'_>, out: &mut dyn Out) -> Result<Outcome, Refused> {
-        if self.backlog() >= MAX_BACKLOG {
+        if self.is_behind() {
             return Err(Refused::Later);
         }
         let (said, topic) = Publish::decode(request.payload)?;
@@ -185,7 +185,9 @@ impl Owner {
             },
             topic,
         };
-        let event = self.store.push(event, said.retain)?;
+        let event = self
+            .store
+            .push(event, said.retain, self.bounds.log_bytes / 2)?;
         self.number = event.number;
         let matched = self.table.index.matches(&event.topic).len()
             + self.queues.index.matches(&event.topic).len();

@@ -124,8 +124,19 @@ impl Store {
             + 256 * self.rules.len() as u64
     }
 
-    /// Adds an event; its offset is set here.
-    pub(super) fn push(&mut self, mut event: Event, retain: bool) -> Result<Arc<Event>, Full> {
+    /// Bytes of events of this number and above.
+    pub(super) fn bytes_from(&self, number: u64) -> u64 {
+        let events = self.events.range(number..);
+        events.map(|(_, event)| event.bytes()).sum()
+    }
+
+    /// Adds an event; its offset is set here. Retained ones may have so many bytes.
+    pub(super) fn push(
+        &mut self,
+        mut event: Event,
+        retain: bool,
+        most_retained: u64,
+    ) -> Result<Arc<Event>, Full> {
         let (log, always) = if self.rules.is_empty() {
             (None, false)
         } else {
@@ -143,6 +154,12 @@ impl Store {
             return Err(Full {
                 what: "topics of which something is kept",
                 most: MAX_KEPT_TOPICS,
+            });
+        }
+        if retain && self.retained_bytes + event.bytes() > most_retained {
+            return Err(Full {
+                what: "bytes of retained events",
+                most: usize::try_from(most_retained).unwrap_or(usize::MAX),
             });
         }
         let kept = self.topics.entry(event.topic.clone()).or_default();
@@ -211,7 +228,8 @@ impl Store {
         {
             gone.extend(self.pop_log(&topic.clone()));
         }
-        while self.log_bytes > most
+        while self.log_bytes > 0
+            && self.log_bytes.saturating_add(self.retained_bytes) > most
             && let Some((first, topic)) = self.oldest.first().cloned()
             && first < floor
         {

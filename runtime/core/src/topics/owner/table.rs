@@ -14,9 +14,9 @@ use crate::{AgentId, KindName};
 /// Most subscriptions of one owner.
 pub const MAX_SUBSCRIPTIONS: usize = 4_000_000;
 /// What one costs beside its texts, bytes: its record, and its places in tables.
-const SUBSCRIPTION_BYTES: u64 = 160;
-/// What a pattern costs in the index, bytes for each of its tokens.
-const TOKEN_BYTES: u64 = 96;
+const SUBSCRIPTION_BYTES: u64 = 128;
+/// What a pattern costs beside its text, bytes: its record, and in the index.
+const PATTERN_BYTES: u64 = 192;
 
 /// A subscription's place in the table.
 pub(super) type Slot = u32;
@@ -128,9 +128,7 @@ impl Subscription {
             .name
             .as_ref()
             .map_or(0, |name| name.len() + 16);
-        let pattern = self.pattern.as_str().len();
-        let tokens = self.pattern.tokens().count() as u64;
-        SUBSCRIPTION_BYTES + tokens * TOKEN_BYTES + (who + name + pattern) as u64
+        SUBSCRIPTION_BYTES + (who + name) as u64
     }
 }
 
@@ -232,7 +230,7 @@ impl Table {
     /// The field that cannot be, and what is accepted.
     pub(super) fn terms(&mut self, said: Subscribe) -> Result<Arc<Terms>, BadRequest> {
         let terms = Terms::new(said)?;
-        let known = self.terms.get(&key(&terms));
+        let known = self.terms.get(&terms.key);
         Ok(known.map_or_else(|| Arc::new(terms), |(known, _)| known.clone()))
     }
 
@@ -311,6 +309,7 @@ impl Table {
             *self.patterns.entry(known.clone()).or_default() += 1;
             return known;
         }
+        self.bytes += pattern_bytes(pattern);
         self.patterns.insert(pattern.clone(), 1);
         pattern.clone()
     }
@@ -320,28 +319,27 @@ impl Table {
             *uses -= 1;
             if *uses == 0 {
                 self.patterns.remove(pattern);
+                self.bytes -= pattern_bytes(pattern);
             }
         }
     }
 
     fn hold_terms(&mut self, terms: &mut Arc<Terms>) {
-        let key = key(terms);
-        let bytes = 256 + 2 * key.len() as u64;
-        let shared = self.terms.entry(key).or_insert_with(|| {
-            self.bytes += bytes;
-            (terms.clone(), 0)
-        });
-        shared.1 += 1;
-        *terms = shared.0.clone();
+        if let Some((known, uses)) = self.terms.get_mut(&terms.key) {
+            *uses += 1;
+            *terms = known.clone();
+            return;
+        }
+        self.bytes += 256 + 2 * terms.key.len() as u64;
+        self.terms.insert(terms.key.clone(), (terms.clone(), 1));
     }
 
     fn drop_terms(&mut self, terms: &Terms) {
-        let key = key(terms);
-        if let Some((_, uses)) = self.terms.get_mut(&key) {
+        if let Some((_, uses)) = self.terms.get_mut(&terms.key) {
             *uses -= 1;
             if *uses == 0 {
-                self.bytes -= 256 + 2 * key.len() as u64;
-                self.terms.remove(&key);
+                self.bytes -= 256 + 2 * terms.key.len() as u64;
+                self.terms.remove(&terms.key);
             }
         }
     }
@@ -352,9 +350,9 @@ impl Table {
     }
 }
 
-/// Terms as bytes.
-pub(super) fn key(terms: &Terms) -> Vec<u8> {
-    rmp_serde::to_vec_named(&terms.said).unwrap_or_default()
+/// What a pattern costs, however many have it.
+fn pattern_bytes(pattern: &TopicPattern) -> u64 {
+    PATTERN_BYTES + 2 * pattern.as_str().len() as u64
 }
 
 pub(super) fn note(set: &mut BTreeSet<Slot>, slot: Slot, is_in: bool) {

@@ -14,6 +14,8 @@ pub(super) struct Terms {
     /// As they were said, without pattern, name and `replay`: those of two subscriptions
     /// are the same if this is.
     pub(super) said: Subscribe,
+    /// The same as bytes, by which they are found.
+    pub(super) key: Vec<u8>,
     pub(super) method: SmolStr,
     pub(super) filter: Option<Filter>,
     pub(super) to: To,
@@ -70,6 +72,7 @@ impl Terms {
             }
         };
         Ok(Self {
+            key: rmp_serde::to_vec_named(&said).unwrap_or_default(),
             method: said.method.as_deref().unwrap_or(method::ON_EVENT).into(),
             delivery: said.delivery,
             overflow: said.overflow.unwrap_or_default(),

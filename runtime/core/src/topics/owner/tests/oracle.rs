@@ -43,7 +43,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Move),
         1 => (0..6_usize).prop_map(Step::Room),
     ];
-    proptest::collection::vec(step, 0..40)
+    proptest::collection::vec(step, 0..24)
 }
 
 /// A subscription as it was asked for, and what it is to get.

@@ -166,7 +166,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Tick),
         1 => (0..4_usize).prop_map(Step::Room),
     ];
-    proptest::collection::vec(step, 0..24)
+    proptest::collection::vec(step, 0..16)
 }
 
 fn run(steps: &[Step], strategy: &str, is_moved: bool) -> Result<World, TestCaseError> {

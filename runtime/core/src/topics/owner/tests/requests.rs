@@ -438,3 +438,37 @@ fn all_of_a_space_are_in_one_order_for_all() {
     assert_eq!(world.numbers("s/1"), expected);
     assert_eq!(world.numbers("s/2"), expected);
 }
+
+#[test]
+fn a_million_subscriptions_fit_an_owner() {
+    let mut table = super::super::table::Table::default();
+    let said = crate::topics::wire::Subscribe::to_pattern("a.b");
+    let terms = table.terms(said).unwrap();
+    let pattern = crate::topics::TopicPattern::new("a.b").unwrap();
+    for serial in 1..=1_000_000 {
+        let slot = table.next_slot();
+        let identity = super::super::table::Identity {
+            is_rooted: false,
+            who: super::super::table::Who::Agent(
+                AgentId::new(&format!("counter/{serial}")).unwrap(),
+            ),
+            name: None,
+        };
+        let it = super::super::table::Subscription {
+            identity,
+            pattern: pattern.clone(),
+            terms: terms.clone(),
+            serial,
+            since: 1,
+            flow: None,
+        };
+        table.insert(slot, it);
+    }
+    let each = table.bytes() / 1_000_000;
+    assert!(each <= 160, "{each} bytes");
+    assert!(size_of::<Option<super::super::table::Subscription>>() <= 104);
+    for slot in 0..1_000_000 {
+        table.remove(999_999 - slot);
+    }
+    assert_eq!((table.len(), table.bytes()), (0, 0));
+}
