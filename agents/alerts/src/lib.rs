@@ -1,13 +1,16 @@
 //! Errors that come in bursts, as the sample agent `alerts/main`: five of one
-//! visitor, or of all together, within a minute.
+//! visitor, or of all together, within a minute. It hears of them by a subscription of its
+//! kind to the topic of the log, whose filter lets errors through alone, and counts each
+//! minute of them in a window.
 
 mod bursts;
 
 use std::collections::BTreeMap;
 
 use phoenix_sdk::prelude::*;
+use phoenix_sdk::window::{Closed, Count, Windows};
 use serde::{Deserialize, Serialize};
-use visits::{Deviations, Fault, Sequence};
+use visits::{Deviations, Event, Sequence};
 
 use crate::bursts::{ERRORS, Watch};
 
@@ -19,9 +22,11 @@ const MAX_ERRORS: usize = if cfg!(test) { 8_000 } else { 500_000 };
 const PAGE: usize = 1_000;
 
 /// The state of the watch.
-#[derive(Default)]
 pub struct Alerts {
     site: Watch,
+    /// Errors by the minute. Events come in the order in which they are fed, not in that
+    /// of their times: windows close when the report is made, on a copy.
+    minutes: Windows<Count>,
     visitors: BTreeMap<String, Visitor>,
     untracked: u64,
 }
@@ -52,6 +57,8 @@ pub struct Report {
     pub visitors: u64,
     /// Bursts among them.
     pub alerts: u64,
+    /// Minutes of the clock with so many errors that they would be a burst.
+    pub minutes: u64,
     /// Errors that were only counted, because too many are kept.
     pub untracked: u64,
     /// What did not come as it should from the visitors.
@@ -60,25 +67,36 @@ pub struct Report {
 
 #[agent]
 impl Alerts {
-    /// A visitor tells of an error.
-    pub fn fault(&mut self, ctx: &mut Context, fault: Fault) {
-        let source = ctx.source();
-        if !self.visitors.contains_key(source) {
-            self.visitors.insert(source.to_owned(), Visitor::default());
-        }
-        let Some(visitor) = self.visitors.get_mut(source) else {
-            return;
-        };
-        visitor.sequence.hear(fault.n);
+    #[init]
+    fn new() -> Result<Self, Failure> {
+        let minutes = Windows::tumbling(Duration::from_secs(60))?;
+        Ok(Self {
+            site: Watch::default(),
+            minutes: minutes.by_clock().max_open(MAX_ERRORS as u64),
+            visitors: BTreeMap::new(),
+            untracked: 0,
+        })
+    }
+
+    /// A request was answered with an error.
+    pub fn fault(&mut self, ctx: &mut Context, event: Event) {
+        let source = format!("visitor/{}", event.visitor);
+        let visitor = self.visitors.entry(source.clone()).or_default();
+        visitor.sequence.hear(event.errors);
         if self.site.errors() >= MAX_ERRORS {
             self.untracked += 1;
             return;
         }
-        if let Some(burst) = visitor.watch.add(fault.at) {
+        if let Ok(seconds) = u64::try_from(event.at) {
+            let time = Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000));
+            // None closes by an event's time.
+            let _ = self.minutes.add(time, &());
+        }
+        if let Some(burst) = visitor.watch.add(event.at) {
             let line = format!("{ERRORS} errors of {source} within {} s", burst.seconds());
             ctx.warn(line);
         }
-        if let Some(burst) = self.site.add(fault.at) {
+        if let Some(burst) = self.site.add(event.at) {
             ctx.warn(format_args!(
                 "{ERRORS} errors of all visitors within {} s",
                 burst.seconds()
@@ -94,7 +112,13 @@ impl Alerts {
             deviations.add(visitor.sequence.deviations());
             alerts += visitor.watch.bursts().count() as u64;
         }
+        let minutes = self
+            .minutes
+            .clone()
+            .advance(Timestamp::from_nanos(u64::MAX));
+        let busy = |minute: &&Closed<Count>| minute.value.get() >= ERRORS as u64;
         Report {
+            minutes: minutes.iter().filter(busy).count() as u64,
             errors: self.site.errors() as u64 + self.untracked,
             visitors: self.visitors.len() as u64,
             alerts,
@@ -128,10 +152,15 @@ mod tests {
     use phoenix_sdk::testing::TestContext;
 
     fn hear(test: &mut TestContext<Alerts>, visitor: &str, n: u64, at: i64) {
-        test.set_source(visitor);
-        let status = 503;
-        test.send(AlertsRequests::fault(Fault { n, at, status }))
-            .unwrap();
+        let event = Event {
+            visitor: visitor["visitor/".len()..].to_owned(),
+            n: 2 * n,
+            errors: n,
+            at,
+            status: 503,
+            bytes: 0,
+        };
+        test.send(AlertsRequests::fault(event)).unwrap();
     }
 
     fn alert(visitor: Option<&str>, from: i64, to: i64) -> Alert {
@@ -174,6 +203,8 @@ mod tests {
             errors: 6,
             visitors: 2,
             alerts: 2,
+            // From 100 s to 119 s; the two others are in the next minutes.
+            minutes: 0,
             untracked: 0,
             deviations: Deviations::default(),
         };
@@ -203,6 +234,7 @@ mod tests {
             errors: MAX_ERRORS as u64 + 7,
             visitors: 2,
             alerts: 0,
+            minutes: 0,
             untracked: 7,
             deviations: Deviations {
                 lost: 1,

@@ -1,20 +1,18 @@
 //! One visitor of a website, as the sample agent `visitor/ADDR`: what it asked
 //! for, in how many sessions, and whether every request was heard of once and
-//! in order. It tells `site/main` of each request and `alerts/main` of errors.
+//! in order. It lives by a subscription of its kind to the topic of the log, and tells
+//! `site/main` of each request.
 
 mod sessions;
 
 use phoenix_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
-use visits::{Alerts, Deviations, Event, FIRST_ERROR, Fault, Sequence, Site, Statuses, Visit};
+use visits::{Deviations, Event, FIRST_ERROR, Sequence, Site, Statuses, Visit};
 
 use crate::sessions::Sessions;
 
 /// The agent that adds everything up.
 const SITE: &str = "site/main";
-
-/// The agent that hears of errors.
-const ALERTS: &str = "alerts/main";
 
 /// A visitor's state.
 #[derive(Default)]
@@ -40,7 +38,7 @@ pub struct Report {
     pub sessions: u64,
     /// Events that would have begun one more session than is kept.
     pub untracked: u64,
-    /// Errors; each was told to `alerts/main`.
+    /// Errors.
     pub errors: u64,
     /// What did not come as it should from the feed.
     pub deviations: Deviations,
@@ -63,12 +61,6 @@ impl Visitor {
         ctx.send(SITE, Site::visit(visit));
         if event.status >= FIRST_ERROR {
             self.errors += 1;
-            let fault = Fault {
-                n: self.errors,
-                at: event.at,
-                status: event.status,
-            };
-            ctx.send(ALERTS, Alerts::fault(fault));
         }
     }
 
@@ -93,7 +85,9 @@ mod tests {
 
     fn event(n: u64, at: i64, status: u16, bytes: u64) -> Event {
         Event {
+            visitor: "2001:db8::1".to_owned(),
             n,
+            errors: 0,
             at,
             status,
             bytes,
@@ -128,19 +122,9 @@ mod tests {
             told_site(3, 404, 0, 0),
             told_site(4, 500, 1, 0),
         ];
-        let of_site: Vec<Visit> = sent
-            .iter()
-            .filter(|sent| sent.to == SITE)
-            .map(|sent| sent.arguments())
-            .collect();
-        assert_eq!(of_site, site);
-        let fault = Fault {
-            n: 1,
-            at: 20_060,
-            status: 404,
-        };
-        assert!(sent[3].is(ALERTS, &Alerts::fault(fault)), "{:?}", sent[3]);
-        assert_eq!(sent.len(), 6);
+        assert!(sent.iter().all(|sent| sent.to == SITE), "{sent:?}");
+        let told: Vec<Visit> = sent.iter().map(|sent| sent.arguments()).collect();
+        assert_eq!(told, site);
         let report = test.call(VisitorRequests::report()).unwrap();
         let expected = Report {
             events: 4,
@@ -173,7 +157,8 @@ mod tests {
     #[test]
     fn a_report_is_readable_json() {
         let mut test = TestContext::<Visitor>::new("visitor/192.0.2.1");
-        let event = r#"{"n": 1, "at": 1431857103, "status": 200, "bytes": 203023}"#;
+        let event = r#"{"visitor": "192.0.2.1", "n": 1, "errors": 0, "at": 1431857103,
+                        "status": 200, "bytes": 203023}"#;
         test.call_json("event", event).unwrap();
         let report = test.call_json("report", "").unwrap();
         assert!(

@@ -1,5 +1,5 @@
-//! What the agents `visitor`, `site` and `alerts` say to each other, and how
-//! each of them checks that it heard everything once and in order.
+//! What the agents `visitor`, `site` and `alerts` hear of, from a topic and from
+//! each other, and how each of them checks that it heard everything once and in order.
 
 mod sequence;
 
@@ -23,18 +23,16 @@ pub trait Site {
     fn visit(visit: Visit);
 }
 
-/// What `alerts/main` is told.
-#[requests]
-pub trait Alerts {
-    /// A visitor met with an error.
-    fn fault(fault: Fault);
-}
-
-/// One request of a visitor: what the feed tells `visitor/ADDR`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One request of a visitor, as the topic of the log has it. `visitor/ADDR` hears of its
+/// own, `alerts/main` of all that were answered with an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
+    /// The visitor's address.
+    pub visitor: String,
     /// Which of this visitor's requests it is, from 1.
     pub n: u64,
+    /// How many of them were answered with an error, this one included.
+    pub errors: u64,
     /// When it was made, seconds since 1970-01-01 UTC.
     pub at: i64,
     /// The status it was answered with.
@@ -55,15 +53,4 @@ pub struct Visit {
     /// How many sessions the visitor has more than before. Less than 0 where a
     /// late event joined two.
     pub sessions: i64,
-}
-
-/// An error as a visitor tells `alerts/main` of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    /// Which of this visitor's errors it is, from 1.
-    pub n: u64,
-    /// When the request was made, seconds since 1970-01-01 UTC.
-    pub at: i64,
-    /// The status it was answered with.
-    pub status: u16,
 }

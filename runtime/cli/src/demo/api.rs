@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use phoenix_core::{AgentId, ClientId, KindName, NodeId};
+use phoenix_core::topics::TopicName;
+use phoenix_core::topics::wire::{self, Publish};
+use phoenix_core::{AgentId, ClientId, KindName, NodeId, Payload};
 use phoenix_gateway::api::{self, ContentType, PolicyValue};
 use phoenix_gateway::client::{AgentFilter, Client, ClientError};
 use serde::Serialize;
@@ -16,8 +18,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::cluster::{Cluster, Event, Page, Question, RequestError, Verdict};
+use super::cluster::{Cluster, Event, Page, Question, RequestError, TOPIC, Verdict};
 use super::error::DemoError;
+use super::feed::FEEDERS;
 use super::nodes::Kill;
 use crate::samples;
 
@@ -40,14 +43,34 @@ const CONNECT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The kinds, and what of their policies is not the default.
 ///
-/// Visitors sleep soon, so that many are woken by their next event. The other
-/// two hear from every visitor there is.
+/// Visitors sleep soon, so that many are woken by their next event. They and `alerts/main`
+/// hear of the log by subscriptions of their kinds to its topic: each event is taken to
+/// the visitor that it names, and errors to the one that watches for bursts. `site/main`
+/// hears from every visitor there is.
 const KINDS: [(&str, &[(&str, &str)]); 3] = [
-    ("visitor", &[("idle-after", "1s")]),
+    (
+        "visitor",
+        &[
+            ("idle-after", "1s"),
+            (
+                "subscriptions",
+                r#"[{"pattern": "log.requests", "to": "visitor/{data.visitor}",
+                     "method": "event", "delivery": "exactly-once"}]"#,
+            ),
+        ],
+    ),
     ("site", &[("streams", "10000000"), ("memory-bytes", "1GiB")]),
     (
         "alerts",
-        &[("streams", "10000000"), ("memory-bytes", "1GiB")],
+        &[
+            ("memory-bytes", "1GiB"),
+            (
+                "subscriptions",
+                r#"[{"pattern": "log.requests", "filter": "data.status >= 400",
+                     "to": "alerts/main", "method": "fault", "form": "data",
+                     "delivery": "exactly-once"}]"#,
+            ),
+        ],
     ),
 ];
 
@@ -81,7 +104,11 @@ pub(super) struct Api {
     kills: mpsc::Sender<Kill>,
     feed_timeout: Duration,
     nodes: Vec<NodeId>,
-    client: ClientId,
+    /// What each feeder publishes as: its events are a stream of their own.
+    feeders: Vec<ClientId>,
+    /// The owner of the topic.
+    owner: AgentId,
+    topic: TopicName,
 }
 
 impl Api {
@@ -92,17 +119,23 @@ impl Api {
         kills: mpsc::Sender<Kill>,
     ) -> Result<Self, DemoError> {
         let nodes = connected(&endpoints).await?;
-        let name = format!("demo-{:016x}", random());
-        let client = ClientId::new(&name).ok_or_else(|| DemoError::Request {
+        let run = random();
+        let feeder = |feeder: usize| ClientId::new(&format!("demo-{run:016x}-{feeder}"));
+        let unnamed = |text: String| DemoError::Request {
             what: "the feed has no name".into(),
-            text: name,
-        })?;
+            text,
+        };
+        let feeders = (0..FEEDERS).map(feeder).collect::<Option<_>>();
+        let feeders = feeders.ok_or_else(|| unnamed(format!("demo-{run:016x}")))?;
+        let topic = TopicName::new(TOPIC).map_err(|error| unnamed(error.to_string()))?;
         Ok(Self {
             endpoints: RefCell::new(endpoints),
             kills,
             feed_timeout: FEED_TIMEOUT,
             nodes,
-            client,
+            feeders,
+            owner: wire::owner_of_topic(&topic),
+            topic,
         })
     }
 
@@ -137,6 +170,34 @@ impl Api {
         Ok(())
     }
 
+    /// Publishes an event of a feeder, once however often it is sent.
+    fn publication(&self, event: &Event) -> Result<api::Message<'_>, RequestError> {
+        let visitor = event.agent.strip_prefix("visitor/");
+        let data = rmp_serde::to_vec_named(&EventData {
+            visitor: visitor.unwrap_or(&event.agent),
+            n: event.n,
+            errors: event.errors,
+            at: event.at,
+            status: event.status,
+            bytes: event.bytes,
+        });
+        let data = data.map_err(|error| wrong(error.to_string()))?;
+        let data = Payload {
+            content_type: phoenix_core::ContentType::MessagePack,
+            bytes: data.into(),
+        };
+        let mut payload = Vec::new();
+        Publish::new(&self.topic, data.as_wit()).write(&mut payload);
+        Ok(api::Message {
+            agent: Cow::Borrowed(self.owner.as_str()),
+            method: Cow::Borrowed(wire::method::PUBLISH),
+            content_type: ContentType::MessagePack,
+            payload: Cow::Owned(payload),
+            sequence: Some(event.place),
+            ..api::Message::default()
+        })
+    }
+
     fn client(&self, node: usize) -> Result<Client, RequestError> {
         let endpoints = self.endpoints.borrow();
         endpoints
@@ -151,11 +212,22 @@ impl Cluster for Api {
         self.nodes.len()
     }
 
-    async fn feed(&self, node: usize, events: &[Event]) -> Result<Vec<Verdict>, RequestError> {
-        let messages = events.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    async fn feed(
+        &self,
+        node: usize,
+        feeder: usize,
+        events: &[Event],
+    ) -> Result<Vec<Verdict>, RequestError> {
+        let as_message = |event: &Event| self.publication(event);
+        let messages = events
+            .iter()
+            .map(as_message)
+            .collect::<Result<Vec<_>, _>>()?;
+        let unnamed = || wrong(format!("there is no feeder {feeder}"));
+        let feeder = self.feeders.get(feeder).ok_or_else(unnamed)?;
         let verdicts = self
             .client(node)?
-            .send(&self.client, &messages, self.feed_timeout)
+            .send(feeder, &messages, self.feed_timeout)
             .await?;
         Ok(verdicts.into_iter().map(Verdict::from).collect())
     }
@@ -264,30 +336,15 @@ async fn connected(endpoints: &[Endpoint]) -> Result<Vec<NodeId>, DemoError> {
     }
 }
 
-/// What `visitor/ADDR` gets.
+/// What is published.
 #[derive(Serialize)]
-struct EventPayload {
+struct EventData<'a> {
+    visitor: &'a str,
     n: u64,
+    errors: u64,
     at: i64,
     status: u16,
     bytes: u64,
-}
-
-fn message(event: &Event) -> Result<api::Message<'_>, RequestError> {
-    let payload = rmp_serde::to_vec_named(&EventPayload {
-        n: event.n,
-        at: event.at,
-        status: event.status,
-        bytes: event.bytes,
-    });
-    Ok(api::Message {
-        agent: Cow::Borrowed(&event.agent),
-        method: Cow::Borrowed("event"),
-        content_type: ContentType::MessagePack,
-        payload: Cow::Owned(payload.map_err(|error| wrong(error.to_string()))?),
-        sequence: Some(event.n),
-        ..api::Message::default()
-    })
 }
 
 impl From<api::Verdict> for Verdict {

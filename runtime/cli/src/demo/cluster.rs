@@ -19,14 +19,24 @@ pub(super) const SITE: &str = "site/main";
 /// The agent that hears of errors; it lives only where there were some.
 pub(super) const ALERTS: &str = "alerts/main";
 
-/// One request of a visitor, on its way to the visitor's agent.
+/// The topic that the log is published on.
+pub(super) const TOPIC: &str = "log.requests";
+
+/// How the ids of the owners of topics begin.
+pub(super) const OWNERS: &str = "topic/";
+
+/// One request of a visitor, on its way to the topic of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
-    /// `visitor/ADDR`.
+    /// Which of its feeder's events it is, from 1. It is the message's sequence number
+    /// too, so a repeated one is recognised.
+    pub(super) place: u64,
+    /// `visitor/ADDR`, the agent that is to hear of it.
     pub(super) agent: Id,
-    /// Which of this visitor's requests it is, from 1. It is the message's
-    /// sequence number too, so a repeated one is recognised.
+    /// Which of this visitor's requests it is, from 1.
     pub(super) n: u64,
+    /// How many of them were answered with an error, this one included.
+    pub(super) errors: u64,
     /// Seconds since 1970-01-01 UTC.
     pub(super) at: i64,
     /// The status it was answered with.
@@ -38,7 +48,7 @@ pub(super) struct Event {
 /// What became of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The agent took it in.
+    /// The topic took it in.
     Applied,
     /// It was given up; the text says why.
     Dead(String),
@@ -66,8 +76,14 @@ pub(super) trait Cluster: 'static {
     /// How many nodes there are.
     fn nodes(&self) -> usize;
 
-    /// Feeds `events` through `node`. The answer holds a verdict for each, in order.
-    async fn feed(&self, node: usize, events: &[Event]) -> Result<Vec<Verdict>, RequestError>;
+    /// Publishes `events` of a feeder through `node`. The answer holds a verdict for each,
+    /// in order.
+    async fn feed(
+        &self,
+        node: usize,
+        feeder: usize,
+        events: &[Event],
+    ) -> Result<Vec<Verdict>, RequestError>;
 
     /// Asks `agent` through `node`.
     async fn ask<T: DeserializeOwned>(

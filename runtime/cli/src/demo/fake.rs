@@ -13,6 +13,9 @@ use super::cluster::{ALERTS, Cluster, Event, Page, Question, RequestError, SITE,
 use super::log::{Count, Counted, Entry, FIRST_ERROR, VisitorCount};
 use super::random::Random;
 
+/// Which of its chances to break its promise it takes, counted from 0.
+const CHANCE: u32 = 10;
+
 /// What a cluster must not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Breach {
@@ -35,7 +38,7 @@ pub(super) enum Way {
     Feed,
     /// From a visitor to `site/main`.
     Site,
-    /// From a visitor to `alerts/main`.
+    /// From the feed to `alerts/main`.
     Alerts,
 }
 
@@ -53,9 +56,14 @@ pub(super) enum Harm {
 pub(super) struct FakeCluster {
     random: RefCell<Random>,
     breach: Breach,
-    breached: Cell<bool>,
+    /// How often it could have broken its promise.
+    chances: Cell<u32>,
     /// One request in so many fails in each of the allowed ways.
     trouble: u64,
+    /// The feeder and the place of the event that was given up.
+    given_up: Cell<Option<(usize, u64)>>,
+    /// What was taken last of each feeder.
+    taken: RefCell<BTreeMap<usize, u64>>,
     visitors: RefCell<BTreeMap<String, Visitor>>,
     /// What has come on each way so far, until more does.
     come: RefCell<[Option<Rc<Come>>; 3]>,
@@ -66,9 +74,8 @@ pub(super) struct FakeCluster {
 /// A visitor's events as they came on each way, with their numbers there.
 #[derive(Default)]
 struct Visitor {
-    taken: u64,
-    /// What it has told the others so far.
-    told: (u64, u64),
+    /// What it has told `site/main` so far.
+    told: u64,
     heard: [Heard; 3],
 }
 
@@ -104,8 +111,10 @@ impl FakeCluster {
         Self {
             random: RefCell::new(Random::new(seed)),
             breach,
-            breached: Cell::new(false),
+            chances: Cell::new(0),
             trouble,
+            given_up: Cell::new(None),
+            taken: RefCell::default(),
             visitors: RefCell::default(),
             come: RefCell::default(),
             homes: RefCell::default(),
@@ -119,42 +128,41 @@ impl FakeCluster {
 
     /// Breaks the promise once, in the middle of things.
     fn breaks(&self, breach: Breach) -> bool {
-        let due = self.breach == breach
-            && !self.breached.get()
-            && self.random.borrow_mut().below(100) == 0;
-        if due {
-            self.breached.set(true);
-        }
-        due
+        self.breach == breach && self.chances.replace(self.chances.get() + 1) == CHANCE
     }
 
-    fn take(&self, event: &Event) -> Verdict {
+    fn take(&self, feeder: usize, event: &Event) -> Verdict {
         if self.breach == Breach::Refuses || self.is_trouble() {
             return Verdict::Refused("the mailbox is full".into());
         }
         if self.is_trouble() {
             return Verdict::Unknown;
         }
-        let mut visitors = self.visitors.borrow_mut();
-        let visitor = visitors.entry(event.agent.to_string()).or_default();
-        if event.n <= visitor.taken {
+        let mut taken = self.taken.borrow_mut();
+        let taken = taken.entry(feeder).or_default();
+        if self.given_up.get() == Some((feeder, event.place)) {
+            return Verdict::Dead("expired".into());
+        }
+        if event.place <= *taken {
             return Verdict::Applied;
         }
-        if event.n > visitor.taken + 1 {
-            return Verdict::Refused(format!("expected {}", visitor.taken + 1));
+        if event.place > *taken + 1 {
+            return Verdict::Refused(format!("expected {}", *taken + 1));
         }
-        visitor.taken = event.n;
+        *taken = event.place;
+        let mut visitors = self.visitors.borrow_mut();
+        let visitor = visitors.entry(event.agent.to_string()).or_default();
         self.come.take();
         if self.breaks(Breach::GivesUp) {
+            self.given_up.set(Some((feeder, event.place)));
             return Verdict::Dead("expired".into());
         }
         for _ in 0..self.carry(Way::Feed, visitor, event.n, event) {
-            visitor.told.0 += 1;
-            self.carry(Way::Site, visitor, visitor.told.0, event);
-            if event.status >= FIRST_ERROR {
-                visitor.told.1 += 1;
-                self.carry(Way::Alerts, visitor, visitor.told.1, event);
-            }
+            visitor.told += 1;
+            self.carry(Way::Site, visitor, visitor.told, event);
+        }
+        if event.status >= FIRST_ERROR {
+            self.carry(Way::Alerts, visitor, event.errors, event);
         }
         if self.is_trouble() {
             return Verdict::Unknown;
@@ -251,6 +259,7 @@ impl FakeCluster {
         match question {
             Question::Report => json!({
                 "errors": counted.total.errors.count, "alerts": alerts.len(), "untracked": 0,
+                "minutes": counted.total.errors.minutes,
                 "deviations": come.deviations,
             }),
             // Pages of three, so that there are several.
@@ -285,12 +294,20 @@ impl Cluster for FakeCluster {
         2
     }
 
-    async fn feed(&self, _node: usize, events: &[Event]) -> Result<Vec<Verdict>, RequestError> {
+    async fn feed(
+        &self,
+        _node: usize,
+        feeder: usize,
+        events: &[Event],
+    ) -> Result<Vec<Verdict>, RequestError> {
         tokio::task::yield_now().await;
         if self.is_trouble() {
             return Err(passing("the connection was refused"));
         }
-        let verdicts = events.iter().map(|event| self.take(event)).collect();
+        let verdicts = events
+            .iter()
+            .map(|event| self.take(feeder, event))
+            .collect();
         if self.is_trouble() {
             return Err(passing("the connection was reset"));
         }

@@ -1,4 +1,4 @@
-//! Feeds a log to the visitors' agents, each event exactly once.
+//! Publishes a log on its topic, each event exactly once.
 //!
 //! ```text
 //! lines ─ reader ─┬─ feeder 0 ─┐ batches, to one node after the other
@@ -8,8 +8,9 @@
 //!
 //! A visitor belongs to one feeder, which has one batch under way, so a
 //! visitor's events stay in order. What is refused, or not heard of, is sent
-//! again under its own number, before anything newer: the agent's node takes a
-//! number once, however often it comes.
+//! again under its own number, before anything newer: the topic's owner takes a
+//! number of a feeder once, however often it comes. From there on the events are
+//! the cluster's: visitors and `alerts/main` hear of them by subscriptions.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -28,7 +29,7 @@ use super::random::mix;
 use super::roster::Roster;
 
 /// Feeders, each with one batch under way.
-const FEEDERS: usize = 4;
+pub(super) const FEEDERS: usize = 4;
 
 /// Most events in a batch.
 const BATCH: usize = 64;
@@ -136,6 +137,7 @@ impl<C: Cluster> Feed<C> {
         let mut next = VecDeque::with_capacity(BATCH);
         let mut batch: Vec<Event> = Vec::with_capacity(BATCH);
         let (mut node, mut backoff) = (index, BACKOFF.0);
+        let mut place = 0;
         let mut progress = Instant::now();
         loop {
             if batch.is_empty() && next.is_empty() {
@@ -150,10 +152,14 @@ impl<C: Cluster> Feed<C> {
             {
                 next.push_back(event);
             }
+            for event in next.iter_mut().filter(|event| event.place == 0) {
+                place += 1;
+                event.place = place;
+            }
             self.top_up(&mut batch, &mut next).await;
             node = (node + 1) % self.cluster.nodes();
             let sent = batch.len();
-            let last = self.send(node, &mut batch).await?;
+            let last = self.send(node, index, &mut batch).await?;
             if batch.len() < sent {
                 (backoff, progress) = (BACKOFF.0, Instant::now());
             } else if progress.elapsed() > PATIENCE {
@@ -178,10 +184,15 @@ impl<C: Cluster> Feed<C> {
         batch.extend(next.drain(..usize::try_from(taken).unwrap_or(0)));
     }
 
-    /// Sends `batch` and leaves in it what must be sent again, in order.
-    /// Answers with the last reason for that.
-    async fn send(&self, node: usize, batch: &mut Vec<Event>) -> Result<String, FeedError> {
-        let verdicts = match self.cluster.feed(node, batch).await {
+    /// Sends `batch` and leaves in it what must be sent again, in order. Answers with
+    /// the last reason for that.
+    async fn send(
+        &self,
+        node: usize,
+        feeder: usize,
+        batch: &mut Vec<Event>,
+    ) -> Result<String, FeedError> {
+        let verdicts = match self.cluster.feed(node, feeder, batch).await {
             Ok(verdicts) if verdicts.len() == batch.len() => verdicts,
             Ok(verdicts) => {
                 let (got, sent) = (verdicts.len(), batch.len());
@@ -248,7 +259,7 @@ fn read(
     lines: LogReader<Box<dyn BufRead + Send>>,
     feeders: &[mpsc::Sender<Event>],
 ) -> Result<(), ReadError> {
-    let mut visitors: HashMap<Box<str>, (Id, u64)> = HashMap::new();
+    let mut visitors: HashMap<Box<str>, Visitor> = HashMap::new();
     for record in lines {
         let Record::Entry(entry) = record? else {
             continue;
@@ -265,14 +276,28 @@ fn read(
     Ok(())
 }
 
-fn number(visitors: &mut HashMap<Box<str>, (Id, u64)>, entry: Entry) -> Event {
-    let (agent, n) = visitors
-        .entry(entry.visitor)
-        .or_insert_with_key(|visitor| (format!("visitor/{visitor}").into(), 0));
-    *n += 1;
+/// A visitor, and how many of its events there were.
+struct Visitor {
+    agent: Id,
+    events: u64,
+    errors: u64,
+}
+
+fn number(visitors: &mut HashMap<Box<str>, Visitor>, entry: Entry) -> Event {
+    let visitor = visitors.entry(entry.visitor);
+    let visitor = visitor.or_insert_with_key(|visitor| Visitor {
+        agent: format!("visitor/{visitor}").into(),
+        events: 0,
+        errors: 0,
+    });
+    visitor.events += 1;
+    visitor.errors += u64::from(entry.status >= FIRST_ERROR);
     Event {
-        agent: agent.clone(),
-        n: *n,
+        // Its feeder says.
+        place: 0,
+        agent: visitor.agent.clone(),
+        n: visitor.events,
+        errors: visitor.errors,
         at: entry.at,
         status: entry.status,
         bytes: entry.bytes,

@@ -29,7 +29,7 @@ pub(super) struct Visitor {
     pub(super) statuses: Statuses,
     /// Sessions.
     pub(super) sessions: u64,
-    /// Errors, each told to `alerts/main`.
+    /// Errors.
     pub(super) errors: u64,
     /// Deviations of the feed.
     pub(super) deviations: Deviations,
@@ -59,9 +59,11 @@ pub(super) struct Alerts {
     pub(super) errors: u64,
     /// Bursts found.
     pub(super) alerts: u64,
+    /// Minutes of the clock with as many errors as a burst has.
+    pub(super) minutes: u64,
     /// Errors whose times are not kept, so that no bursts are found among them.
     pub(super) untracked: u64,
-    /// Deviations of what visitors told.
+    /// Deviations of the feed.
     pub(super) deviations: Deviations,
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Errors {
     pub(crate) count: u64,
     /// Where they came close together, in order of time.
     pub(crate) bursts: Vec<Burst>,
+    /// Minutes of the clock with [`BURST_ERRORS`] of them or more.
+    pub(crate) minutes: u64,
 }
 
 /// One visitor, or all of them together.
@@ -184,8 +186,11 @@ fn errors(mut times: Vec<i64>) -> Errors {
             _ => bursts.push(Burst { from, to }),
         }
     }
+    let minutes = times.chunk_by(|one, other| one / 60 == other / 60);
+    let busy = minutes.filter(|minute| minute.len() >= BURST_ERRORS && minute.first() >= Some(&0));
     Errors {
         count: times.len() as u64,
+        minutes: busy.count() as u64,
         bursts,
     }
 }
@@ -244,6 +249,12 @@ mod tests {
                 to: from + 60
             }]
         );
+        assert_eq!(
+            counted.total.errors.minutes, 0,
+            "the fifth is in the next one"
+        );
+        let in_one: String = (0..5).map(|i| line("a", 0, i * 14, 404, 0)).collect();
+        assert_eq!(count(&in_one).total.errors.minutes, 1);
         let sixth = fifth + &line("a", 1, 20, 404, 0);
         assert_eq!(
             count(&sixth).total.errors.bursts,

@@ -50,7 +50,7 @@ impl Cluster for Said {
         Ok(self.pages.get(&after).cloned().unwrap_or_else(all))
     }
 
-    async fn feed(&self, _: usize, _: &[Event]) -> Result<Vec<Verdict>, RequestError> {
+    async fn feed(&self, _: usize, _: usize, _: &[Event]) -> Result<Vec<Verdict>, RequestError> {
         Ok(Vec::new())
     }
 
@@ -104,7 +104,7 @@ fn sound() -> (Rc<Counted>, Said) {
         ),
         (
             ALERTS,
-            json!({"errors": 5, "alerts": 2, "untracked": 0, "deviations": none}),
+            json!({"errors": 5, "alerts": 2, "minutes": 1, "untracked": 0, "deviations": none}),
         ),
     ];
     let said = Said {
