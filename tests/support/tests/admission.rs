@@ -125,6 +125,7 @@ fn every_guest_is_admitted_as_movable() {
         "flood",
         "hostile",
         "hostile-typed",
+        "listener",
         "padded",
         "ping",
         "plain-rust",

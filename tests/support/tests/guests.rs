@@ -13,6 +13,7 @@ fn every_guest_builds() {
         ("flood", World::Framed),
         ("hostile", World::Framed),
         ("hostile-typed", World::Typed),
+        ("listener", World::Framed),
         ("padded", World::Framed),
         ("ping", World::Framed),
         ("plain-rust", World::Typed),

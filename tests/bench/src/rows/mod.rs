@@ -4,6 +4,7 @@ mod codec;
 mod cross_node;
 mod deadlock;
 mod durable;
+mod fan_out;
 mod hostile_neighbour;
 pub(crate) mod idle_memory;
 mod migration;
@@ -42,6 +43,9 @@ pub(crate) fn all() -> Vec<Row> {
         durable::turns_64(),
         durable::against_fsync(),
         durable::recovery_1000(),
+        fan_out::to_1(),
+        fan_out::to_100(),
+        fan_out::to_10k(),
         migration::row_4k(),
         migration::row_64k(),
         migration::row_4m(),
