@@ -683,7 +683,7 @@ fn policies_last_and_reach_nodes_that_come_later() {
     let client = cluster.client(2);
     // Any node takes them; the first keeps them.
     client
-        .set_flow("topic:orders.eu", &[("rate.amount", 5)])
+        .set_flow("topic:orders", &[("rate.amount", 5)])
         .unwrap();
     client
         .set_flow("kind:counter", &[("rate.amount", 1), ("rate.per", DAY)])
@@ -695,11 +695,11 @@ fn policies_last_and_reach_nodes_that_come_later() {
     cluster.wait_connected();
     let client = cluster.client(2);
     eventually("both have both", || {
-        ["topic:orders.eu", "kind:counter"]
+        ["topic:orders", "kind:counter"]
             .iter()
             .all(|target| client.flows(target).len() == 2)
     });
-    let topic = client.flows("topic:orders.eu");
+    let topic = client.flows("topic:orders");
     assert!(
         topic
             .iter()
@@ -708,6 +708,30 @@ fn policies_last_and_reach_nodes_that_come_later() {
     eventually("the kind is there", || client.kinds() == ["counter"]);
     client.call::<u64>("counter/a", "add", 1);
     turned_down(client.ask("counter/a", "add", 1));
+}
+
+/// What is published to any topic of a space passes the space's gate.
+#[test]
+fn a_space_of_topics_has_a_gate() {
+    let cluster = cluster(2, &["counter"]);
+    let client = cluster.client(2);
+    client
+        .set_flow("topic:orders", &[("rate.amount", 3), ("rate.per", DAY)])
+        .unwrap();
+    let publish = |topic: &str| {
+        let event = format!(r#"{{"topic": "{topic}", "data": 1}}"#);
+        client.ask_json(&format!("topic/{}", &topic[..6]), "publish", &event)
+    };
+    for topic in ["orders.eu", "orders.us", "orders"] {
+        let reply = publish(topic);
+        assert!(matches!(reply, Reply::Ok(_)), "{topic}: {reply:?}");
+    }
+    turned_down(publish("orders.eu"));
+    let reply = publish("others.eu");
+    assert!(matches!(reply, Reply::Ok(_)), "another space: {reply:?}");
+    let gates = client.flows("topic:orders");
+    let gates: Vec<_> = gates.iter().filter_map(|flow| flow.gate.as_ref()).collect();
+    assert_eq!(gates.len(), 1, "where the owner lives");
 }
 
 #[test]
@@ -722,6 +746,14 @@ fn what_a_beginner_gets_wrong_is_said() {
         client.request(request).unwrap_err()
     };
     let rate = || flow(&[("rate.amount", 5)]);
+    assert_eq!(
+        set("topic:orders.eu", rate()),
+        ControlError::Invalid(
+            "all topics that begin with orders have one owner and one gate: attach it to \
+             topic:orders"
+                .to_owned()
+        )
+    );
     assert_eq!(
         set("kind:conter", rate()),
         ControlError::NotFound("no kind conter: deployed are counter".to_owned())

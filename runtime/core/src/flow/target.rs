@@ -8,7 +8,7 @@ use crate::topics::{BadTopic, TopicName};
 use crate::{AgentId, BadAgentId, KindName, NodeId};
 
 /// What a policy is attached to, written `agent:KIND/KEY`, `kind:NAME`,
-/// `topic:NAME` or `node:NODE`.
+/// `topic:SPACE` or `node:NODE`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FlowTarget {
     /// What one agent is sent.
@@ -51,7 +51,7 @@ pub enum BadFlowTarget {
     Node(String),
 }
 
-const FORM: &str = "agent:KIND/KEY, kind:NAME, topic:NAME or node:NODE, as in agent:counter/alice, kind:counter, topic:orders.eu or node:node-2";
+const FORM: &str = "agent:KIND/KEY, kind:NAME, topic:SPACE or node:NODE, as in agent:counter/alice, kind:counter, topic:orders or node:node-2";
 
 impl FlowTarget {
     /// What may be written.

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use phoenix_core::flow::{AttachedFlow, AttachedFlows, FlowPolicy, FlowTarget, TenantLife};
+use phoenix_core::topics::{TopicName, wire};
 use phoenix_core::{AgentId, NodeId};
 use phoenix_store::FlowStore;
 
@@ -128,17 +129,18 @@ impl Flows {
         let target = FlowTarget::Kind(kind.info.kind.clone());
         let of_kind = self.policy(&target).or_else(|| kind.policy.flow.clone());
         let of_kind = of_kind.map(|policy| self.gate(target, &policy));
-        let gates = [own, of_kind].into_iter().flatten();
+        let of_space = self.gate_of_space(agent);
+        let gates = [own, of_kind, of_space].into_iter().flatten();
         gates.filter(|gate| !gate.policy().is_empty()).collect()
     }
 
-    /// The gate before what is published to a topic, if one is attached to it.
-    #[expect(
-        dead_code,
-        reason = "nothing is published yet; whoever publishes asks here, as for a node"
-    )]
-    pub(crate) fn topic_gate(&self, topic: &phoenix_core::topics::TopicName) -> Option<Arc<Gate>> {
-        self.attached_gate(FlowTarget::Topic(topic.clone()))
+    /// The gate before what is sent to the owner of a space of topics, if one is attached
+    /// to that.
+    fn gate_of_space(&self, agent: &AgentId) -> Option<Arc<Gate>> {
+        if agent.kind() != wire::KIND {
+            return None;
+        }
+        self.attached_gate(FlowTarget::Topic(TopicName::new(agent.key()).ok()?))
     }
 
     /// The gate before what leaves for a node, if one is attached to it.

@@ -7,6 +7,7 @@ use phoenix_core::flow::{
     AttachedFlow, AttachedFlows, FlowInfo, FlowPolicy, FlowScope, FlowTarget, MAX_FLOW_POLICIES,
     SharedRatePolicy,
 };
+use phoenix_core::topics::wire;
 use phoenix_core::{AgentId, KindName, Millis, NodeId, PeerMessage};
 
 use crate::clock;
@@ -116,7 +117,14 @@ impl Shared {
         let kind = match target {
             FlowTarget::Agent(agent) => agent.kind(),
             FlowTarget::Kind(kind) => kind.as_str(),
-            FlowTarget::Topic(_) => return Ok(()),
+            FlowTarget::Topic(topic) if topic.tokens().nth(1).is_none() => return Ok(()),
+            FlowTarget::Topic(topic) => {
+                let space = wire::space_of(topic);
+                return Err(ControlError::Invalid(format!(
+                    "all topics that begin with {space} have one owner and one gate: attach it \
+                     to topic:{space}"
+                )));
+            }
             FlowTarget::Node(node) => {
                 if *node == self.node || self.peers.read().contains_key(node) {
                     return Ok(());

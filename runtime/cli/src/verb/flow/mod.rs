@@ -36,7 +36,7 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct SetArgs {
-    /// To what: agent:KIND/KEY, kind:NAME, topic:NAME or node:NODE
+    /// To what: agent:KIND/KEY, kind:NAME, topic:SPACE or node:NODE
     #[arg(value_parser = target)]
     target: FlowTarget,
     /// What it limits, as in rate.amount=100
@@ -49,7 +49,7 @@ struct SetArgs {
 
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// What is attached to this: agent:KIND/KEY, kind:NAME, topic:NAME or node:NODE
+    /// What is attached to this: agent:KIND/KEY, kind:NAME, topic:SPACE or node:NODE
     #[arg(value_parser = target)]
     target: Option<FlowTarget>,
     /// At this node only
@@ -59,7 +59,7 @@ struct ListArgs {
 
 #[derive(Debug, clap::Args)]
 struct ClearArgs {
-    /// From what: agent:KIND/KEY, kind:NAME, topic:NAME or node:NODE
+    /// From what: agent:KIND/KEY, kind:NAME, topic:SPACE or node:NODE
     #[arg(value_parser = target)]
     target: FlowTarget,
 }
