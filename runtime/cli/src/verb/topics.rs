@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use phoenix_core::topics::TopicPattern;
+use phoenix_core::topics::wire::MAX_LISTED_SUBSCRIPTIONS;
 use phoenix_gateway::api::{
-    Form, Listing, LogBounds, Overflow, Reliability, Replay, Strategy, Subscribe,
+    Form, ListedSubscription, Listing, LogBounds, Overflow, Reliability, Replay, Strategy,
+    Subscribe,
 };
 use phoenix_gateway::units::{parse_size, show_size};
 
@@ -32,6 +34,8 @@ enum Verb {
     List,
     /// Show the topics of a space: what is kept, and what became of events
     Show(ShowArgs),
+    /// Show who subscribes to topics of a space, and how far each is behind
+    Subscriptions(SubscriptionsArgs),
     /// Say what is kept of topics, in place of what was said of the same pattern
     Set(SetArgs),
     /// Subscribe an agent, or agents whose keys a template takes from the event
@@ -44,6 +48,22 @@ enum Verb {
 struct ShowArgs {
     /// The space, as in orders
     space: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct SubscriptionsArgs {
+    /// The space, as in orders [default: patterns that begin with a wildcard]
+    space: Option<String>,
+    /// Where to go on, as was said of the page before
+    #[arg(long, value_name = "PLACE")]
+    after: Option<u64>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LISTED_SUBSCRIPTIONS)))]
+    limit: u32,
+    /// All of them, however many
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -133,6 +153,7 @@ pub(crate) async fn run(args: &TopicsArgs, node: &mut Session) -> Result<Exit, C
     match &args.verb {
         None | Some(Verb::List) => list(node).await,
         Some(Verb::Show(show)) => space(&show.space, node).await,
+        Some(Verb::Subscriptions(args)) => subscriptions(args, node).await,
         Some(Verb::Set(set)) => configure(set, node).await,
         Some(Verb::Subscribe(subscribe)) => begin(subscribe, node).await,
         Some(Verb::Unsubscribe(unsubscribe)) => end(unsubscribe, node).await,
@@ -242,6 +263,120 @@ async fn space(space: &str, node: &mut Session) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
+async fn subscriptions(args: &SubscriptionsArgs, node: &mut Session) -> Result<Exit, CliError> {
+    let space = args.space.as_deref();
+    let max = if args.all {
+        MAX_LISTED_SUBSCRIPTIONS
+    } else {
+        args.limit
+    };
+    let mut all = node.client.subscriptions(space, args.after, max).await?;
+    while args.all
+        && let Some(after) = all.next
+    {
+        let page = node.client.subscriptions(space, Some(after), max).await?;
+        // An owner that repeats itself would keep us here for ever.
+        if page.next.is_some_and(|next| next <= after) {
+            return Err(CliError::failed(
+                "the owner lists subscriptions out of order",
+            ));
+        }
+        all.subscriptions.extend(page.subscriptions);
+        all.next = page.next;
+    }
+    if node.json {
+        node.out.json(&all)?;
+        return Ok(Exit::Ok);
+    }
+    let columns = [
+        "NAME",
+        "PATTERN",
+        "TO",
+        "TERMS",
+        ">IN FLIGHT",
+        ">BEHIND",
+        ">SENT",
+        ">FILTERED",
+        "OTHERWISE",
+    ];
+    let mut table = Table::new(&columns);
+    for it in &all.subscriptions {
+        let in_flight = match (it.in_flight, it.max_in_flight) {
+            (Some(found), Some(most)) => format!("{found}/{most}"),
+            _ => "-".to_owned(),
+        };
+        let most = if it.at_most { "<=" } else { "" };
+        table.row([
+            it.name.clone(),
+            it.pattern.clone(),
+            receiver(it),
+            terms(it),
+            in_flight,
+            format!("{most}{}", it.behind),
+            it.counts.sent.to_string(),
+            it.counts.filtered.to_string(),
+            otherwise(it),
+        ]);
+    }
+    node.out.table(&table, "no subscriptions")?;
+    if let Some(next) = all.next {
+        node.out.flush()?;
+        output::remark(&format!("there may be more: use --all, or --after {next}"));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Whom a subscription's events go to.
+fn receiver(it: &ListedSubscription) -> String {
+    let to = it.to.as_deref().or(it.subscriber.as_deref());
+    to.unwrap_or("-").to_owned()
+}
+
+/// What a subscription says beside its pattern and receiver, in words.
+fn terms(it: &ListedSubscription) -> String {
+    let strategy = it.strategy.as_ref().map(ToString::to_string);
+    let weight = it.weight.filter(|weight| *weight != 1);
+    let overflow = it.overflow.filter(|it| *it != Overflow::default());
+    let parts = [
+        it.kind.as_ref().map(|kind| format!("of kind {kind}")),
+        it.group.as_ref().map(|group| format!("group {group}")),
+        strategy,
+        weight.map(|weight| format!("weight {weight}")),
+        it.delivery.map(|delivery| delivery.to_string()),
+        overflow.map(|overflow| overflow.to_string()),
+        it.filter.as_ref().map(|filter| format!("if {filter}")),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() {
+        return "-".to_owned();
+    }
+    parts.join(", ")
+}
+
+/// What became of events that is out of the usual, in words.
+fn otherwise(it: &ListedSubscription) -> String {
+    let counts = &it.counts;
+    let counted = [
+        ("filter failed", counts.filter_failed),
+        ("filter cut off", counts.filter_cut_off),
+        ("without receiver", counts.no_receiver),
+        ("transformation failed", counts.transform_failed),
+        ("dropped", counts.dropped),
+        ("missed", counts.missed),
+        ("not applied", counts.not_applied),
+        ("redelivered", counts.redelivered),
+        ("given up", counts.given_up),
+    ];
+    let counted: Vec<_> = (counted.iter())
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if counted.is_empty() {
+        return "-".to_owned();
+    }
+    counted.join(", ")
+}
+
 /// A log's bounds in words.
 fn bounds(log: &LogBounds) -> String {
     let parts = [
@@ -323,7 +458,7 @@ async fn end(args: &UnsubscribeArgs, node: &mut Session) -> Result<Exit, CliErro
     if !ended.was {
         return Err(
             CliError::failed(format!("there is no subscription `{name}`"))
-                .help("`phoenix topics show SPACE` says how many there are"),
+                .help("`phoenix topics subscriptions SPACE` shows those there are"),
         );
     }
     if node.json {

@@ -227,3 +227,83 @@ fn topics_are_listed_kept_and_subscribed_to() {
         "{ended:?}"
     );
 }
+
+fn subscription(name: &str, more: &Value) -> Value {
+    let mut it = json!({
+        "name": name, "pattern": "orders.>", "subscriber": "counter/a", "method": "on_event",
+        "form": "event", "overflow": "block", "in_flight": 2, "max_in_flight": 256, "behind": 0,
+        "counts": {
+            "sent": 3, "filtered": 0, "filter_failed": 0, "filter_cut_off": 0, "no_receiver": 0,
+            "transform_failed": 0, "dropped": 0, "missed": 0, "not_applied": 0, "redelivered": 0,
+            "given_up": 0,
+        },
+    });
+    for (field, value) in more.as_object().unwrap() {
+        match value {
+            Value::Object(counts) => {
+                for (name, count) in counts {
+                    it[field][name] = count.clone();
+                }
+            }
+            _ => it[field] = value.clone(),
+        }
+    }
+    it
+}
+
+#[test]
+fn subscriptions_are_shown_with_how_far_they_are() {
+    let node = Node::start();
+    let first = subscription("mine", &json!({}));
+    let second = subscription(
+        "b",
+        &json!({
+            "to": "v/{data.ip}", "filter": "data.n > 1", "group": "g", "strategy": "round-robin",
+            "weight": 2, "delivery": "at-least-once", "overflow": "drop-newest", "behind": 17,
+            "at_most": true, "counts": {"filtered": 4, "filter_failed": 1, "dropped": 5},
+        }),
+    );
+    let pages = [
+        json!({"space": "orders", "epoch": 1, "number": 9, "subscriptions": [first], "next": 8}),
+        json!({"space": "orders", "epoch": 1, "number": 9, "subscriptions": [second]}),
+    ];
+    let said = pages.clone();
+    node.control.script(move |request| {
+        let Request::Call { agent, payload, .. } = request else {
+            return None;
+        };
+        assert_eq!(agent.as_str(), "topic/orders");
+        let question = wire::ListSubscriptions::decode(payload.as_wit()).unwrap();
+        let page = match question.after {
+            None => &said[0],
+            Some(8) => &said[1],
+            other => panic!("{other:?}"),
+        };
+        Some(Ok(Response::Called(Reply::Ok(Payload {
+            content_type: ContentType::Json,
+            bytes: page.to_string().into_bytes().into(),
+        }))))
+    });
+    let words = ["topics", "subscriptions", "orders", "--all"];
+    let terms = "group g, round-robin, weight 2, at-least-once, drop-newest, if data.n > 1";
+    let blank = " ".repeat(terms.len() - "TERMS".len());
+    assert_eq!(
+        node.run(&words).out,
+        format!(
+            "NAME  PATTERN   TO           TERMS{blank}  IN FLIGHT  BEHIND  SENT  FILTERED  OTHERWISE\n\
+             mine  orders.>  counter/a    -    {blank}      2/256       0     3         0  -\n\
+             b     orders.>  v/{{data.ip}}  {terms}      2/256    <=17     3         4  \
+             filter failed 1, dropped 5\n"
+        )
+    );
+    let said = node.run(&["topics", "subscriptions", "orders", "--json"]);
+    assert_eq!(said.json(), pages[0]);
+    let ended = node.run(&["topics", "subscriptions", "orders", "--limit", "1"]);
+    assert_eq!(ended.out.lines().count(), 2, "{ended:?}");
+    assert!(ended.err.contains("--after 8"), "{ended:?}");
+    let ended = node.run(&["topics", "subscriptions", "orders", "--after", "8"]);
+    assert!(
+        ended.out.contains("\nb  ") && ended.err.is_empty(),
+        "{ended:?}"
+    );
+}

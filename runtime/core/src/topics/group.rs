@@ -200,6 +200,11 @@ impl Group {
         self.sent.len() + self.failed.len()
     }
 
+    /// Messages under way to a member.
+    pub fn outstanding_of(&self, member: MemberId) -> u32 {
+        self.members.get(&member).map_or(0, |it| it.outstanding)
+    }
+
     /// The member a message is under way to.
     pub fn sent_to(&self, message: MessageId) -> Option<MemberId> {
         self.sent.get(&message).map(|it| it.member)

@@ -13,6 +13,7 @@
 //! | `configure` | [`Configure`] | none |
 //! | `read` | [`Read`] | [`Events`] |
 //! | `list` | [`List`] | [`Listing`] |
+//! | `subscriptions` | [`ListSubscriptions`] | [`Subscriptions`] |
 //!
 //! Each is a map by the fields' names, as MessagePack or JSON: the answer is in the same.
 //! Unknown fields are refused, and so is whatever is beyond a bound, by name.
@@ -20,6 +21,7 @@
 mod attribute;
 mod event;
 mod publish;
+mod subscriptions;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,10 @@ use crate::{AgentId, BadAgentId};
 pub use attribute::{Attribute, EventAttributes, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES};
 pub use event::{EventHead, Gap, Mark, ReadData, ReadEvent, Received};
 pub use publish::{Format, MAX_EVENT_DATA, MAX_EVENT_KEY, MAX_EVENT_TYPE, Publish, Published};
+pub use subscriptions::{
+    ListSubscriptions, ListedSubscription, MAX_LISTED_SUBSCRIPTIONS, SubscriptionCounts,
+    Subscriptions,
+};
 pub use terms::{Form, Overflow, Reliability, Replay, Strategy};
 
 /// The kind of owners.
@@ -86,6 +92,11 @@ pub fn owner_of_pattern(pattern: &TopicPattern) -> AgentId {
     owner(space_of_pattern(pattern).unwrap_or(ROOT))
 }
 
+/// The owner of patterns that begin with a wildcard.
+pub fn root() -> AgentId {
+    owner(ROOT)
+}
+
 /// The one space that a pattern's topics are in; `None` if it begins with a wildcard.
 pub fn space_of_pattern(pattern: &TopicPattern) -> Option<&str> {
     let first = pattern.tokens().next().unwrap_or_default();
@@ -113,6 +124,8 @@ pub mod method {
     pub const READ: &str = "read";
     /// List topics.
     pub const LIST: &str = "list";
+    /// List subscriptions.
+    pub const SUBSCRIPTIONS: &str = "subscriptions";
     /// What a subscriber is called by if its subscription does not say.
     pub const ON_EVENT: &str = "on_event";
 }

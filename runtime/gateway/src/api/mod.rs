@@ -33,7 +33,8 @@ pub use payload::{ContentType, Payload};
 pub(crate) use payload::{JSON, MESSAGE_PACK, NDJSON, PROBLEM, WASM};
 pub use problem::{AgentFailure, Problem};
 pub use topics::{
-    Attribute, Configure, Counts, EventAttributes, Events, Form, Format, Gap, ListedTopic, Listing,
-    LogBounds, Overflow, Published, ReadData, ReadEvent, Reliability, Replay, Strategy, Subscribe,
-    Subscribed, TopicList, Unsubscribed,
+    Attribute, Configure, Counts, EventAttributes, Events, Form, Format, Gap, ListSubscriptions,
+    ListedSubscription, ListedTopic, Listing, LogBounds, Overflow, Published, ReadData, ReadEvent,
+    Reliability, Replay, Strategy, Subscribe, Subscribed, SubscriptionCounts, Subscriptions,
+    TopicList, Unsubscribed,
 };

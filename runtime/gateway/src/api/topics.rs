@@ -4,9 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 pub use phoenix_core::topics::wire::{
-    Attribute, Configure, Counts, EventAttributes, Events, Form, Format, Gap, ListedTopic, Listing,
-    LogBounds, Overflow, Published, ReadData, ReadEvent, Reliability, Replay, Strategy, Subscribe,
-    Subscribed, Unsubscribed,
+    Attribute, Configure, Counts, EventAttributes, Events, Form, Format, Gap, ListSubscriptions,
+    ListedSubscription, ListedTopic, Listing, LogBounds, Overflow, Published, ReadData, ReadEvent,
+    Reliability, Replay, Strategy, Subscribe, Subscribed, SubscriptionCounts, Subscriptions,
+    Unsubscribed,
 };
 
 /// All spaces: what each one's owner says.

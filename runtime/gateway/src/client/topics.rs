@@ -99,6 +99,22 @@ impl Client {
         self.fetch(Method::GET, target.done()).await
     }
 
+    /// The subscriptions at the owner of a space, or to patterns that begin with a
+    /// wildcard: at most `max`, from where the [`api::Subscriptions::next`] of the page
+    /// before says.
+    pub async fn subscriptions(
+        &self,
+        space: Option<&str>,
+        after: Option<u64>,
+        max: u32,
+    ) -> Result<api::Subscriptions, ClientError> {
+        let mut target = Target::new("/v1/subscriptions");
+        target.add("space", space);
+        target.add("after", after);
+        target.add("max", Some(max));
+        self.fetch(Method::GET, target.done()).await
+    }
+
     /// Says what is kept of topics.
     pub async fn configure(
         &self,

@@ -65,6 +65,7 @@ const GUARDED: &[Route] = routes! {
     put "/v1/topics/{pattern}" => topics::configure,
     get "/v1/topics/{pattern}/events" => topics::read,
     post "/v1/topics/{pattern}/publish" => topics::publish,
+    get "/v1/subscriptions" => topics::subscriptions,
     put "/v1/subscriptions" => topics::subscribe,
     delete "/v1/subscriptions" => topics::unsubscribe,
     post "/v1/join-tokens" => cluster::join_token,

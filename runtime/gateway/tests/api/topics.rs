@@ -210,6 +210,35 @@ async fn every_space_is_listed_by_its_owner() {
 }
 
 #[tokio::test]
+async fn subscriptions_are_listed_by_their_owner() {
+    let control = FakeControl::new();
+    let served = serve(control.clone(), Limits::default()).await;
+    let client = served.client();
+    let page = value(
+        r#"{"space": "orders", "epoch": 1, "number": 12, "next": 40, "subscriptions": [
+            {"name": "mine", "pattern": "orders.>", "subscriber": "counter/a", "method": "on_event",
+             "form": "event", "filter": "data.n > 1", "overflow": "block", "in_flight": 2,
+             "max_in_flight": 256, "behind": 7, "at_most": true,
+             "counts": {"sent": 3, "filtered": 1, "filter_failed": 0, "filter_cut_off": 0,
+                "no_receiver": 0, "transform_failed": 0, "dropped": 0, "missed": 0,
+                "not_applied": 0, "redelivered": 0, "given_up": 0}}]}"#,
+    );
+    answers(&control, &page);
+    let said = client.subscriptions(Some("orders"), Some(7), 3).await;
+    assert_eq!(serde_json::to_value(said.unwrap()).unwrap(), page);
+    let (client_name, agent, method, payload) = asked(&control);
+    assert_eq!(
+        (&*client_name, &*agent, &*method),
+        ("operator", "topic/orders", "subscriptions")
+    );
+    let question = wire::ListSubscriptions::decode(payload.as_wit()).unwrap();
+    assert_eq!((question.after, question.max), (Some(7), 3));
+
+    client.subscriptions(None, None, 100).await.unwrap();
+    assert_eq!(asked(&control).1, "topic/.root");
+}
+
+#[tokio::test]
 async fn what_is_no_topic_is_said_where_it_is_none() {
     let control = FakeControl::new();
     let served = serve(control.clone(), Limits::default()).await;
@@ -243,6 +272,8 @@ async fn what_is_no_topic_is_said_where_it_is_none() {
             "to",
         ),
         ("GET /v1/topics?space=a..b", "", "at byte 2"),
+        ("GET /v1/subscriptions?space=a..b", "", "at byte 2"),
+        ("GET /v1/subscriptions?from=1", "", "from"),
     ] {
         let problem = served.ask(line, &[json], body.as_bytes()).await.problem();
         assert_eq!(problem.code, "invalid", "{line}: {problem:?}");

@@ -15,6 +15,7 @@ use super::event::Event;
 use super::queues::QueueId;
 use super::sends::{How, Sends};
 use super::table::{Behind, Slot};
+use super::tally::Skip;
 use super::{Out, Owner};
 use crate::topics::wire::{Mark, Overflow};
 
@@ -144,8 +145,12 @@ impl Owner {
         if it.since > event.number || it.behind().is_some() || event.has_expired(sends.now()) {
             return true;
         }
-        let Some(message) = sends.message(it, &mut self.counts) else {
-            return true;
+        let message = match sends.message(it) {
+            Ok(message) => message,
+            Err(why) => {
+                self.skip(slot, why);
+                return true;
+            }
         };
         if !sends.fits(out, &message) {
             return false;
@@ -154,6 +159,7 @@ impl Owner {
         let counts = terms.is_reliable()
             && (terms.overflow != Overflow::Block || event.log_offset().is_some());
         if !counts {
+            it.sent += 1;
             let how = How {
                 mark: self.mark(slot, event),
                 ..How::default()
@@ -174,7 +180,7 @@ impl Owner {
             }
             Overflow::DropNewest => {
                 it.flow_mut().miss(event.number);
-                self.counts.dropped += 1;
+                self.dropped(slot);
             }
             Overflow::Reject => {
                 let how = How {
@@ -182,11 +188,40 @@ impl Owner {
                     mark: self.mark(slot, event),
                     token: None,
                 };
-                self.counts.dropped += 1;
+                self.dropped(slot);
                 sends.push(message, how);
             }
         }
         true
+    }
+
+    /// Counts an event of which a subscription gets nothing.
+    fn skip(&mut self, slot: Slot, why: Skip) {
+        self.count_skip(why);
+        if why == Skip::Differs {
+            if let Some(it) = self.table.get_mut(slot) {
+                it.filtered += 1;
+            }
+        } else if let Some(tally) = self.table.tally(slot) {
+            tally.skip(why);
+        }
+    }
+
+    /// Counts it among all.
+    pub(super) fn count_skip(&mut self, why: Skip) {
+        *match why {
+            Skip::Differs => return,
+            Skip::FilterFails | Skip::CutOff => &mut self.counts.filter_failed,
+            Skip::NoReceiver => &mut self.counts.no_receiver,
+            Skip::TransformFails => &mut self.counts.transform_failed,
+        } += 1;
+    }
+
+    fn dropped(&mut self, slot: Slot) {
+        self.counts.dropped += 1;
+        if let Some(tally) = self.table.tally(slot) {
+            tally.dropped += 1;
+        }
     }
 
     /// The mark of a subscription's next message, which tells what it has missed.
@@ -215,6 +250,7 @@ impl Owner {
         };
         let (in_flight, is_stream) = (it.terms.in_flight, it.terms.is_one_stream());
         let serial = it.serial;
+        it.sent += 1;
         let flow = it.flow_mut();
         flow.sent += 1;
         let is_asked = !is_stream
@@ -251,7 +287,7 @@ impl Owner {
                 slot,
                 serial,
                 through,
-            } => self.ended_of(slot, serial, through),
+            } => self.ended_of(slot, serial, through, is_applied),
             Sent::Queue {
                 queue,
                 serial,
@@ -260,7 +296,7 @@ impl Owner {
         }
     }
 
-    fn ended_of(&mut self, slot: Slot, serial: u64, through: u64) {
+    fn ended_of(&mut self, slot: Slot, serial: u64, through: u64, is_applied: bool) {
         let it = self.table.get_mut(slot);
         let Some(it) = it.filter(|it| it.serial == serial) else {
             return;
@@ -273,6 +309,9 @@ impl Owner {
             flow.ended + 1
         };
         self.table.settle(slot);
+        if !is_applied && let Some(tally) = self.table.tally(slot) {
+            tally.not_applied += 1;
+        }
     }
 
     /// Whether there is none any more that is behind and may be sent something.
@@ -374,8 +413,12 @@ impl Owner {
         if !sends.has_room(out) {
             return false;
         }
-        let Some(message) = sends.message(it, &mut self.counts) else {
-            return true;
+        let message = match sends.message(it) {
+            Ok(message) => message,
+            Err(why) => {
+                self.skip(slot, why);
+                return true;
+            }
         };
         if !sends.fits(out, &message) {
             return false;
@@ -385,6 +428,9 @@ impl Owner {
             self.counted(slot, event)
         } else {
             self.counts.sent += 1;
+            if let Some(it) = self.table.get_mut(slot) {
+                it.sent += 1;
+            }
             How {
                 mark: self.mark(slot, event),
                 ..How::default()
@@ -423,6 +469,9 @@ impl Owner {
                 if at <= event.number && it.since <= event.number {
                     it.flow_mut().miss(event.number);
                     self.counts.missed += 1;
+                    if let Some(tally) = self.table.tally(*slot) {
+                        tally.missed += 1;
+                    }
                 }
             }
         }

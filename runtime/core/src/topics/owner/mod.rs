@@ -23,6 +23,7 @@
 
 mod event;
 mod fan_out;
+mod listing;
 mod program;
 mod queues;
 mod reads;
@@ -32,6 +33,7 @@ mod save;
 mod sends;
 mod store;
 mod table;
+mod tally;
 mod terms;
 #[cfg(test)]
 mod tests;

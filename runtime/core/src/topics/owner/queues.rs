@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::event::Event;
 use super::sends::{How, Sends};
 use super::table::{Slot, Subscription};
+use super::tally::{Skip, Tally};
 use super::{Out, Owner};
 use crate::Millis;
 use crate::topics::group::{Choice, Group, MAX_MEMBERS, MemberId, Retry};
@@ -55,6 +56,10 @@ pub(super) struct Queue {
     pub(super) members: BTreeMap<MemberId, Slot>,
     /// Events under way, and those that wait for another member.
     pub(super) kept: BTreeMap<u64, Arc<Event>>,
+    /// Events of which the filter was false.
+    pub(super) filtered: u64,
+    /// What became of its events else.
+    pub(super) tally: Tally,
 }
 
 /// All queue groups.
@@ -78,6 +83,14 @@ enum Offered {
     Waits,
     /// The turn has no more room.
     NoRoom,
+}
+
+impl Queue {
+    /// Counts an event of which the group gets nothing.
+    fn skip(&mut self, why: Skip) {
+        self.filtered += u64::from(why == Skip::Differs);
+        self.tally.skip(why);
+    }
 }
 
 impl Queues {
@@ -155,6 +168,7 @@ impl Queues {
                 });
                 gap.from = gap.from.min(number);
                 gap.to = gap.to.max(number);
+                queue.tally.missed += 1;
                 missed += 1;
             }
         }
@@ -237,6 +251,8 @@ impl Owner {
                     machine: Group::new(strategy.clone().unwrap_or_default()),
                     members: BTreeMap::new(),
                     kept: BTreeMap::new(),
+                    filtered: 0,
+                    tally: Tally::default(),
                 };
                 self.queues.insert(id, queue);
                 id
@@ -341,10 +357,14 @@ impl Owner {
         let Some(first) = first.and_then(|slot| self.table.get(*slot)) else {
             return Offered::Done;
         };
-        match sends.message(first, &mut self.counts) {
-            None => return Offered::Done,
-            Some(message) if !sends.fits(out, &message) => return Offered::NoRoom,
-            Some(_) => {}
+        match sends.message(first) {
+            Err(why) => {
+                queue.skip(why);
+                self.count_skip(why);
+                return Offered::Done;
+            }
+            Ok(message) if !sends.fits(out, &message) => return Offered::NoRoom,
+            Ok(_) => {}
         }
         let key = match queue.machine.strategy() {
             Strategy::ConsistentHash(None) => event.key.as_deref().map(str::to_owned),
@@ -379,13 +399,23 @@ impl Owner {
             return;
         };
         let slot = queue.members.get(&member);
-        let it = slot.and_then(|slot| self.table.get(*slot));
-        let message = it.and_then(|it| sends.message(it, &mut self.counts));
-        let Some(message) = message else {
-            // The member cannot be sent it: it has had its turn.
-            queue.machine.verdict(event.number, true, Millis(now));
-            self.queues.drop_kept(id, event.number);
-            return;
+        let it = slot.and_then(|slot| self.table.get_mut(*slot));
+        let made = it.map(|it| (sends.message(it), it));
+        let message = match made {
+            Some((Ok(message), it)) => {
+                it.sent += 1;
+                message
+            }
+            other => {
+                // The member cannot be sent it: it has had its turn.
+                queue.machine.verdict(event.number, true, Millis(now));
+                if let Some((Err(why), _)) = other {
+                    queue.skip(why);
+                    self.count_skip(why);
+                }
+                self.queues.drop_kept(id, event.number);
+                return;
+            }
         };
         self.last_token += 1;
         let how = How {
@@ -419,6 +449,7 @@ impl Owner {
         };
         queue.machine.verdict(number, is_applied, Millis(self.time));
         queue.is_ready = true;
+        queue.tally.not_applied += u64::from(!is_applied);
         if is_applied {
             self.queues.drop_kept(id, number);
         } else {
@@ -454,6 +485,7 @@ impl Owner {
                 };
                 match retry {
                     Retry::GaveUp { message } => {
+                        queue.tally.given_up += 1;
                         self.queues.drop_kept(id, message);
                         self.counts.given_up += 1;
                     }
@@ -463,6 +495,7 @@ impl Owner {
                             queue.machine.verdict(message, true, Millis(self.time));
                             continue;
                         };
+                        queue.tally.redelivered += 1;
                         self.counts.redelivered += 1;
                         self.send_to(id, member, &event, true, out);
                     }

@@ -129,10 +129,11 @@ impl Owner {
             method::CONFIGURE => self.configure(request),
             method::READ => self.read(request, out),
             method::LIST => self.list(request),
+            method::SUBSCRIPTIONS => self.subscriptions(request, out),
             other => {
                 let text = format!(
                     "an owner of topics has no `{}`: it has publish, subscribe, unsubscribe, \
-                     declare, configure, read and list",
+                     declare, configure, read, list and subscriptions",
                     crate::id::shown(other)
                 );
                 Err(Refused::For("no-such-handler", text))
@@ -303,6 +304,8 @@ impl Owner {
                 terms,
                 serial,
                 since,
+                sent: 0,
+                filtered: 0,
                 flow,
             },
         );

@@ -19,6 +19,7 @@ use super::requests::MAX_DECLARING;
 use super::root::{Entered, MAX_SPACES, Relay, Rooting};
 use super::store::Store;
 use super::table::{Behind, Flow, Identity, MAX_SUBSCRIPTIONS, Slot, Subscription, Table, Who};
+use super::tally::{Tally, load_count};
 use super::terms::Terms;
 use super::{MAX_BACKLOG, Owner};
 use crate::snapshot::SnapshotError;
@@ -45,6 +46,7 @@ const BEHIND_AT: u8 = 3;
 const BEHIND: u8 = 3;
 const GAP: u8 = 1 << 2;
 const NEW_LIFE: u8 = 1 << 3;
+const TALLY: u8 = 1 << 4;
 
 const INVALID: fn(&'static str) -> SnapshotError = SnapshotError::Invalid;
 
@@ -361,6 +363,8 @@ fn save_table(table: &Table, out: &mut Writer<'_>) {
         out.number(place.copied().unwrap_or_default());
         out.number(it.serial);
         out.number(it.since);
+        out.number(it.sent);
+        out.number(it.filtered);
         if let Some(flow) = flow {
             save_flow(flow, out);
         }
@@ -376,7 +380,8 @@ fn save_flow(flow: &Flow, out: &mut Writer<'_>) {
     };
     let gap = if flow.gap.is_some() { GAP } else { 0 };
     let new = if flow.is_new_life { NEW_LIFE } else { 0 };
-    out.u8(behind | gap | new);
+    let tally = if flow.tally.is_some() { TALLY } else { 0 };
+    out.u8(behind | gap | new | tally);
     out.number(flow.sent);
     out.number(flow.ended);
     out.number(flow.joined);
@@ -388,6 +393,9 @@ fn save_flow(flow: &Flow, out: &mut Writer<'_>) {
     if let Some(gap) = flow.gap {
         out.number(gap.from);
         out.number(gap.to);
+    }
+    if let Some(tally) = &flow.tally {
+        tally.save(out);
     }
 }
 
@@ -413,7 +421,7 @@ fn load_table(from: &mut Reader<'_>, number: u64) -> Result<Table, SnapshotError
         all.push(Arc::new(terms));
         before = Some(said);
     }
-    let count = from.count(6, "subscriptions")?;
+    let count = from.count(8, "subscriptions")?;
     if count > MAX_SUBSCRIPTIONS {
         return Err(INVALID("subscriptions"));
     }
@@ -469,6 +477,7 @@ fn load_subscription(
     if serial == 0 || serial > last_serial || since == 0 || since > number + 1 {
         return Err(INVALID("subscription"));
     }
+    let (sent, filtered) = (load_count(from)?, load_count(from)?);
     let flow = match flags & FLOW {
         0 => None,
         _ => Some(Box::new(load_flow(from, number)?)),
@@ -483,13 +492,15 @@ fn load_subscription(
         terms,
         serial,
         since,
+        sent,
+        filtered,
         flow,
     })
 }
 
 fn load_flow(from: &mut Reader<'_>, number: u64) -> Result<Flow, SnapshotError> {
     let flags = from.u8("flow")?;
-    if flags & !(BEHIND | GAP | NEW_LIFE) != 0 {
+    if flags & !(BEHIND | GAP | NEW_LIFE | TALLY) != 0 {
         return Err(INVALID("flow"));
     }
     let (sent, ended) = (from.number("flow")?, from.number("flow")?);
@@ -519,7 +530,16 @@ fn load_flow(from: &mut Reader<'_>, number: u64) -> Result<Flow, SnapshotError> 
             to: from.number("gap")?,
         }),
     };
+    let tally = match flags & TALLY {
+        0 => None,
+        _ => Some(Box::new(Tally::load(from)?)),
+    };
+    // It is there once something is counted.
+    if tally.as_deref() == Some(&Tally::default()) {
+        return Err(INVALID("counts"));
+    }
     Ok(Flow {
+        tally,
         sent,
         ended,
         behind,
@@ -562,6 +582,8 @@ impl Owner {
             // There is no state of one that cannot be written.
             let _ = queue.machine.save(&mut machine);
             out.bytes(&machine);
+            out.number(queue.filtered);
+            queue.tally.save(out);
             out.number(queue.kept.len() as u64);
             for (number, event) in &queue.kept {
                 let is_stored = self.store.get(*number).is_some();
@@ -660,6 +682,8 @@ fn load_queue(
     if machine.save(&mut again).is_err() || again != saved {
         return Err(bad());
     }
+    let filtered = load_count(from)?;
+    let tally = Tally::load(from)?;
     let mut kept = BTreeMap::new();
     for _ in 0..from.count(2, "events under way")? {
         let event = if flag(from)? {
@@ -691,6 +715,8 @@ fn load_queue(
         machine,
         members,
         kept,
+        filtered,
+        tally,
     })
 }
 

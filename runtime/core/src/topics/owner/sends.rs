@@ -9,8 +9,9 @@ use phoenix_wit::{ContentType, Payload, SendOptions};
 use super::Out;
 use super::event::Event;
 use super::table::{Subscription, Who};
+use super::tally::Skip;
 use super::terms::{Terms, To};
-use crate::topics::wire::{Attribute, Counts, Form, MAX_EVENT_DATA, Mark};
+use crate::topics::wire::{Attribute, Form, MAX_EVENT_DATA, Mark};
 use crate::topics::{EventView, Outcome, Value};
 use crate::{AgentId, Millis};
 
@@ -51,14 +52,8 @@ struct Judged {
 /// What a subscription's terms make of an event.
 #[derive(Clone)]
 enum Judgement {
-    /// Nothing: it is not among those they want.
-    Differs,
-    /// The filter cannot say.
-    FilterFails,
-    /// It has no receiver.
-    NoReceiver,
-    /// It cannot be transformed.
-    TransformFails,
+    /// Nothing.
+    Skips(Skip),
     /// It is sent: to whom, if not to the subscriber, and transformed, if it is.
     Takes(Option<AgentId>, Option<Arc<(ContentType, Vec<u8>)>>),
 }
@@ -128,40 +123,26 @@ impl<'e> Sends<'e> {
         self.has_room_for(out, bytes.saturating_add(data))
     }
 
-    /// The message that the event makes for a subscription, if it makes one.
-    pub(super) fn message(&mut self, it: &Subscription, counts: &mut Counts) -> Option<Message> {
+    /// The message that the event makes for a subscription, or why it makes none.
+    pub(super) fn message(&mut self, it: &Subscription) -> Result<Message, Skip> {
         let terms = &it.terms;
         let is_plain = terms.filter.is_none() && terms.transform.is_none();
         if is_plain && let Some(to) = receiver(it) {
-            return Some(Message {
+            return Ok(Message {
                 to: to.clone(),
                 terms: terms.clone(),
                 data: None,
             });
         }
-        let what = match self.judge(terms) {
-            Judgement::Takes(to, data) => {
-                let to = to.or_else(|| receiver(it).cloned());
-                to.map(|to| (to, data)).ok_or(Judgement::NoReceiver)
-            }
-            other => Err(other),
+        let (to, data) = match self.judge(terms) {
+            Judgement::Takes(to, data) => (to.or_else(|| receiver(it).cloned()), data),
+            Judgement::Skips(why) => return Err(why),
         };
-        match what {
-            Ok((to, data)) => Some(Message {
-                to,
-                terms: terms.clone(),
-                data,
-            }),
-            Err(why) => {
-                *match why {
-                    Judgement::FilterFails => &mut counts.filter_failed,
-                    Judgement::NoReceiver => &mut counts.no_receiver,
-                    Judgement::TransformFails => &mut counts.transform_failed,
-                    Judgement::Differs | Judgement::Takes(..) => return None,
-                } += 1;
-                None
-            }
-        }
+        Ok(Message {
+            to: to.ok_or(Skip::NoReceiver)?,
+            terms: terms.clone(),
+            data,
+        })
     }
 
     /// What terms make of the event, once for all that have the same.
@@ -185,15 +166,16 @@ impl<'e> Sends<'e> {
         let view = self.view.get_or_init(|| view(self.event));
         match terms.filter.as_ref().map(|filter| filter.test(view)) {
             None | Some(Outcome::Matches) => {}
-            Some(Outcome::Differs) => return Judgement::Differs,
-            Some(Outcome::Fails(_) | Outcome::CutOff) => return Judgement::FilterFails,
+            Some(Outcome::Differs) => return Judgement::Skips(Skip::Differs),
+            Some(Outcome::Fails(_)) => return Judgement::Skips(Skip::FilterFails),
+            Some(Outcome::CutOff) => return Judgement::Skips(Skip::CutOff),
         }
         let to = match &terms.to {
             To::Subscriber => None,
             To::Agent(id) => Some(id.clone()),
             To::Template(template) => match template.target(view) {
                 Ok(id) => Some(id),
-                Err(_) => return Judgement::NoReceiver,
+                Err(_) => return Judgement::Skips(Skip::NoReceiver),
             },
         };
         let Some(transform) = &terms.transform else {
@@ -204,7 +186,7 @@ impl<'e> Sends<'e> {
                 let data = Arc::new((content_type, data.into_owned()));
                 Judgement::Takes(to, Some(data))
             }
-            Ok(_) | Err(_) => Judgement::TransformFails,
+            Ok(_) | Err(_) => Judgement::Skips(Skip::TransformFails),
         }
     }
 

@@ -304,6 +304,33 @@ impl Store {
         Ok(None)
     }
 
+    /// How many events from `from` on are kept of a pattern's topics. At most `looks` are
+    /// looked at; at the bound those found are given, and the number where to go on.
+    pub(super) fn count(
+        &self,
+        pattern: &TopicPattern,
+        from: u64,
+        looks: &mut usize,
+    ) -> Result<u64, (u64, u64)> {
+        let only = pattern.only().and_then(|topic| self.topics.get(&topic));
+        // A log that reaches back as far has all of them.
+        if let Some(kept) = only.filter(|kept| kept.log.is_some())
+            && kept.numbers.front().is_some_and(|first| *first <= from)
+        {
+            let before = kept.numbers.partition_point(|number| *number < from);
+            return Ok((kept.numbers.len() - before) as u64);
+        }
+        let mut count = 0;
+        for (number, event) in self.events.range(from..) {
+            if *looks == 0 {
+                return Err((count, *number));
+            }
+            *looks -= 1;
+            count += u64::from(pattern.matches(&event.topic));
+        }
+        Ok(count)
+    }
+
     /// The number of the event that is the `count`th from the end among those of a
     /// pattern's topics, or of the first if there are fewer, and none if there is none.
     pub(super) fn last(&self, pattern: &TopicPattern, count: u64) -> Option<u64> {

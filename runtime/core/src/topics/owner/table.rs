@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+use super::tally::{TALLY_BYTES, Tally};
 use super::terms::Terms;
 use crate::topics::wire::{BadRequest, Gap, Subscribe};
 use crate::topics::{TopicIndex, TopicName, TopicPattern};
@@ -14,7 +15,7 @@ use crate::{AgentId, KindName};
 /// Most subscriptions of one owner.
 pub const MAX_SUBSCRIPTIONS: usize = 4_000_000;
 /// What one costs beside its texts, bytes: its record, and its places in tables.
-const SUBSCRIPTION_BYTES: u64 = 128;
+const SUBSCRIPTION_BYTES: u64 = 144;
 /// What a pattern costs beside its text, bytes: its record, and in the index.
 const PATTERN_BYTES: u64 = 192;
 
@@ -52,6 +53,10 @@ pub(super) struct Subscription {
     pub(super) serial: u64,
     /// The number of the first event it may get.
     pub(super) since: u64,
+    /// Messages sent.
+    pub(super) sent: u64,
+    /// Events of which the filter was false. A group counts its own.
+    pub(super) filtered: u64,
     /// What few need, or not for long.
     pub(super) flow: Option<Box<Flow>>,
 }
@@ -71,6 +76,8 @@ pub(super) struct Flow {
     pub(super) joined: u64,
     /// Whether its next message is the first of an owner's new life.
     pub(super) is_new_life: bool,
+    /// What became of its events else. To be had by [`Table::tally`].
+    pub(super) tally: Option<Box<Tally>>,
 }
 
 /// Where a subscription is that is behind.
@@ -128,7 +135,10 @@ impl Subscription {
             .name
             .as_ref()
             .map_or(0, |name| name.len() + 16);
-        SUBSCRIPTION_BYTES + (who + name) as u64
+        let flow = self.flow.as_ref();
+        let has_tally = flow.is_some_and(|flow| flow.tally.is_some());
+        let tally = if has_tally { TALLY_BYTES } else { 0 };
+        SUBSCRIPTION_BYTES + (who + name) as u64 + tally
     }
 }
 
@@ -181,6 +191,21 @@ impl Table {
     /// To be followed by [`Table::settle`] if it may be behind then, or was.
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Subscription> {
         self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// What became of a subscription's events else, to be counted on.
+    pub(super) fn tally(&mut self, slot: Slot) -> Option<&mut Tally> {
+        let it = self.slots.get_mut(slot as usize)?.as_mut()?;
+        let tally = &mut it.flow_mut().tally;
+        if tally.is_none() {
+            self.bytes += TALLY_BYTES;
+        }
+        Some(tally.get_or_insert_default())
+    }
+
+    /// The slot above all that are used.
+    pub(super) fn end(&self) -> Slot {
+        Slot::try_from(self.slots.len()).unwrap_or(Slot::MAX)
     }
 
     /// Notes whether a subscription is behind.

@@ -1,3 +1,4 @@
+mod listing;
 mod logs;
 mod oracle;
 mod program;

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use phoenix_core::control::{ControlError, Request as Ask, Response};
 use phoenix_core::topics::TopicName;
 use phoenix_core::topics::wire::{
-    self, BadRequest, EventAttributes, List, Listing, MAX_READ_WAIT_MS, Publish, Published, Read,
-    Subscribe, method,
+    self, BadRequest, EventAttributes, List, ListSubscriptions, Listing, MAX_READ_WAIT_MS, Publish,
+    Published, Read, Subscribe, method,
 };
 use phoenix_core::{AgentId, ContentType, Payload, Reply};
 use serde::de::DeserializeOwned;
@@ -313,6 +313,30 @@ pub(in crate::server) async fn unsubscribe(
         ..operators(&app, wire::owner_of_pattern(&pattern))
     };
     owner.ask_json(method::UNSUBSCRIBE, &question).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::server) struct SubscriptionsParams {
+    space: Option<String>,
+    after: Option<u64>,
+    max: Option<u32>,
+}
+
+pub(in crate::server) async fn subscriptions(
+    State(app): State<Arc<App>>,
+    Params(params): Params<SubscriptionsParams>,
+) -> Result<HttpResponse, Fault> {
+    let space = params.space.as_deref().map(extract::topic).transpose()?;
+    let usual = ListSubscriptions::default();
+    let question = ListSubscriptions {
+        after: params.after,
+        max: params.max.unwrap_or(usual.max),
+    };
+    let agent = space.as_ref().map_or_else(wire::root, wire::owner_of_topic);
+    operators(&app, agent)
+        .ask_json(method::SUBSCRIPTIONS, &question)
+        .await
 }
 
 #[derive(Deserialize)]
