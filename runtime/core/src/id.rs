@@ -26,6 +26,12 @@ pub enum BadAgentId {
         "`{0}` is no kind: use 1 to 64 of a-z, 0-9, - and _, beginning with a letter, as in counter"
     )]
     Kind(String),
+    /// A kind of this name would have agents that pass as senders that are none.
+    #[error(
+        "no kind may be called `{0}`, as {0}/NAME is what agents see of senders that are no agents: \
+         use another name, 1 to 64 of a-z, 0-9, - and _, beginning with a letter, as in counter"
+    )]
+    Sender(String),
     /// The part after the `/` is no key.
     #[error("the key of `{0}` must be 1 to 255 bytes without control characters")]
     Key(String),
@@ -119,18 +125,26 @@ impl fmt::Debug for AgentId {
     }
 }
 
-/// The name of a kind: 1 to 64 of `a-z 0-9 - _`, beginning with a letter.
+/// What stands in front of the slash where a sender is no agent: an outside client
+/// (`client/ID`) or the system (`sys/NAME`). What agents let those do they would let
+/// agents of such a kind do.
+const SENDERS: [&str; 2] = ["client", "sys"];
+
+/// The name of a kind: 1 to 64 of `a-z 0-9 - _`, beginning with a letter, and not
+/// `client` or `sys`, which stand for senders that are no agents.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KindName(Arc<str>);
 
 impl KindName {
     /// Checks `text` and makes it a kind's name.
     pub fn new(text: &str) -> Result<Self, BadAgentId> {
-        if is_kind(text) {
-            Ok(Self(text.into()))
-        } else {
-            Err(BadAgentId::Kind(shown(text)))
+        if !is_kind(text) {
+            return Err(BadAgentId::Kind(shown(text)));
         }
+        if SENDERS.contains(&text) {
+            return Err(BadAgentId::Sender(text.to_owned()));
+        }
+        Ok(Self(text.into()))
     }
 
     /// The name.
@@ -151,7 +165,8 @@ impl fmt::Display for KindName {
     }
 }
 
-fn is_kind(text: &str) -> bool {
+/// Whether `text` has the form of a kind's name.
+pub(crate) fn is_kind(text: &str) -> bool {
     text.len() <= MAX_KIND
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text
@@ -329,5 +344,19 @@ mod tests {
         assert_eq!(digest.to_string().parse(), Ok(digest));
         "zz".parse::<Digest>().unwrap_err();
         "é".repeat(32).parse::<Digest>().unwrap_err();
+    }
+
+    #[test]
+    fn no_kind_is_called_as_senders_are_that_are_no_agents() {
+        for name in ["client", "sys"] {
+            let refused = KindName::new(name).unwrap_err();
+            assert_eq!(refused, BadAgentId::Sender(name.to_owned()));
+            let text = refused.to_string();
+            assert!(text.contains(&format!("`{name}`")), "{text}");
+            assert!(text.contains("use another name"), "{text}");
+        }
+        for name in ["clients", "client-1", "system", "sys_", "topic"] {
+            assert_eq!(KindName::new(name).unwrap().as_str(), name);
+        }
     }
 }

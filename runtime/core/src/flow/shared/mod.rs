@@ -53,9 +53,10 @@ impl LimitName {
     /// Checks `text` and makes it a name.
     pub fn new(text: &str) -> Result<Self, BadLimitName> {
         // The same form as a kind's.
-        match crate::KindName::new(text) {
-            Ok(_) => Ok(Self(text.into())),
-            Err(_) => Err(BadLimitName(crate::id::shown(text))),
+        if crate::id::is_kind(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(BadLimitName(crate::id::shown(text)))
         }
     }
 
