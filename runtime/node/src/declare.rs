@@ -98,11 +98,12 @@ impl Shared {
         before: &KindSubscriptions,
         now: &KindSubscriptions,
     ) -> Result<(), String> {
-        let mut silent = Vec::new();
+        let (mut silent, mut refused) = (Vec::new(), Ok(()));
         for (owner, payload) in to_tell(kind, before, now) {
             match self.tell(&owner, &payload) {
                 Ended::Done => {}
-                Ended::Refused(why) => return Err(why),
+                // The others are told all the same.
+                Ended::Refused(why) => refused = refused.and(Err(why)),
                 Ended::Silent(why) => {
                     let text = format!("{owner} has not taken the subscriptions of {kind}: {why}");
                     self.log(None, Level::Warn, &text);
@@ -114,7 +115,7 @@ impl Shared {
             let (shared, kind) = (self.clone(), kind.clone());
             self.in_background("declare", move || shared.tell_again(&kind, silent));
         }
-        Ok(())
+        refused
     }
 
     /// Tells owners that have not answered again and again.

@@ -21,6 +21,9 @@ use crate::worker::Worker;
 use crate::worker::durable::Durable;
 use crate::worker::slot::Slot;
 
+/// Entries beside those that count which the list of ends may have.
+const SLACK: usize = 1_024;
+
 /// What an ended agent has left.
 pub(super) struct Legacy {
     /// It has stopped, and holds nothing but its streams.
@@ -58,6 +61,13 @@ impl Legacies {
         let id = legacy.agent.id().clone();
         self.ends.push(Reverse((legacy.until, id.clone())));
         self.of.insert(id, legacy);
+        // Of those that were taken up there is an entry left each.
+        if self.ends.len() > 2 * self.of.len() + SLACK {
+            let all = self.of.iter();
+            self.ends = all
+                .map(|(id, it)| Reverse((it.until, id.clone())))
+                .collect();
+        }
     }
 
     /// When the next of them ends.
@@ -69,7 +79,7 @@ impl Legacies {
     fn pop(&mut self, now: Millis, most: usize) -> Option<Legacy> {
         loop {
             let Reverse((until, _)) = self.ends.peek()?;
-            if *until > now && self.of.len() <= most && self.ends.len() <= most.saturating_mul(2) {
+            if *until > now && self.of.len() <= most {
                 return None;
             }
             let Reverse((until, id)) = self.ends.pop()?;
@@ -198,5 +208,14 @@ mod tests {
         }
         assert_eq!(popped(&mut legacies, 150, 10), None);
         assert_eq!(popped(&mut legacies, 200, 10), Some(200));
+        // One that stops again and again costs no other its legacy, and no memory.
+        legacies.keep(legacy(1, 400));
+        for until in 0..10 * SLACK as u64 {
+            legacies.keep(legacy(2, 500 + until));
+            assert_eq!(popped(&mut legacies, 300, 2), None);
+            legacies.take(&AgentId::new("a/2").unwrap()).unwrap();
+        }
+        assert!(legacies.ends.len() <= SLACK + 4);
+        assert_eq!(popped(&mut legacies, 400, 2), Some(400));
     }
 }
