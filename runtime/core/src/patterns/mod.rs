@@ -16,5 +16,6 @@ pub mod pipeline;
 mod request;
 pub mod saga;
 mod saved;
+mod timer;
 
 pub use declaration::{BadDeclaration, MAX_ATTEMPTS, MAX_METHOD, MAX_NAME, Retry};

@@ -3,17 +3,16 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use phoenix_wit::{CatchUp, Effect, Level, Payload, Reply, Schedule};
+use phoenix_wit::{Effect, Level, Payload, Reply};
 use serde::{Deserialize, Serialize};
 
 use super::declaration::{Declaration, OnError, Plan, Stage};
 use super::{MAX_DEAD, MAX_DEAD_BYTES};
 use crate::patterns::held::{Held, says_nothing};
 use crate::patterns::request::clipped;
+use crate::patterns::timer::wake_by;
 use crate::program::{Outcome, Turned};
 
-/// The one timer: for what is to be tried again, or had no room in a turn.
-const TIMER: u64 = 1;
 /// Bytes of a batch's answer that are left for other turns' outcomes.
 const SPARE: usize = 256 << 10;
 /// What an effect takes beside its texts and its payload, bytes, at most.
@@ -466,19 +465,7 @@ impl Machine {
             self.state.messages.iter().filter_map(due).min()
         };
         let Some(next) = next else { return };
-        if self.state.timer.is_some_and(|timer| timer <= next) {
-            return;
-        }
-        self.state.timer = Some(next);
-        out.effect(&Effect::SetTimer {
-            id: TIMER,
-            schedule: Schedule::Once {
-                delay_ms: next.saturating_sub(now).div_ceil(1_000_000),
-            },
-            catch_up: CatchUp::Once,
-            method: "tick",
-            payload: Payload::NONE,
-        });
+        wake_by(&mut self.state.timer, next, now, out);
     }
 
     pub(super) fn bytes(&self) -> u64 {

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use phoenix_wit::{CatchUp, ContentType, Effect, Level, Payload, Reply, Schedule};
+use phoenix_wit::{ContentType, Effect, Level, Payload, Reply};
 use serde::{Deserialize, Serialize};
 
 use super::declaration::{Action, Form, Plan, Step};
 use super::{MAX_ANSWER, MAX_INPUT, MAX_WAITING, Start};
 use crate::patterns::held::{Held, content_type, map};
 use crate::patterns::request::{clipped, written};
+use crate::patterns::timer::wake_by;
 use crate::program::{Outcome, Turned};
 
-/// The one timer: for the next try, or the end of the time for all steps.
-const TIMER: u64 = 1;
 /// What a saga takes beside what it holds, bytes, roughly.
 const SAGA_BYTES: u64 = 4_096;
 
@@ -389,19 +388,7 @@ impl Machine {
         let Some(next) = again.into_iter().chain(self.state.deadline).min() else {
             return;
         };
-        if self.state.timer.is_some_and(|timer| timer <= next) {
-            return;
-        }
-        self.state.timer = Some(next);
-        out.effect(&Effect::SetTimer {
-            id: TIMER,
-            schedule: Schedule::Once {
-                delay_ms: next.saturating_sub(now).div_ceil(1_000_000),
-            },
-            catch_up: CatchUp::Once,
-            method: "tick",
-            payload: Payload::NONE,
-        });
+        wake_by(&mut self.state.timer, next, now, out);
     }
 
     /// Answers who waits, once the saga has ended, or cannot go on.
